@@ -1,0 +1,46 @@
+# chromaseal: `make` tells what there is; `make demo` and `make test` set up all they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lock bench-receipts clean
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
+
+$(STAMP): locks/requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned packages into $(VENV) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes -r locks/requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(STAMP) ## make .venv with everything pinned in locks/requirements.lock
+
+demo: $(STAMP) ## render sample receipts, ingest them, search them
+	@$(BIN)/python -m bench.demo
+
+test: $(STAMP) check ## every check: format, lint, types, import contracts, tests
+	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m slow --durations=5
+
+check: $(STAMP) ## format, lint, types and import contracts only
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## format and mend what a linter can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: $(STAMP) ## pin the newest allowed versions again
+	@$(BIN)/python locks/lock.py
+
+bench-receipts: $(STAMP) ## accuracy and seconds per step over ../shared/receipts
+	@$(BIN)/python -m bench.receipts
+
+clean: ## remove what was built, and .venv
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,74 @@
+"""chromaseal: verified, versioned ChromaDB snapshots on object storage.
+
+The flow, stage by stage: an image becomes a reading (``receipts``), a reading becomes records,
+records become a delta (``delta``), a delta waits in a run (``run``), waiting runs are folded
+into a private directory (``compaction``), which is sealed and verified (``seal``) and published
+as the next immutable version (``snapshot``); readers take private copies.
+
+    vault = chromaseal.open("file:///var/lib/vault")
+    vault.write({"notes": Changes(upserts=[Record("a", vector, "text", {})])})
+    vault.compact()
+    with vault.reader("notes") as reader: ...
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from chromaseal.delta.model import Changes
+    from chromaseal.embedding import Embedder, ModelPin
+    from chromaseal.errors import ChromasealError
+    from chromaseal.reader import Hit, Reader
+    from chromaseal.record import Record
+    from chromaseal.vault import Vault, Written
+
+__all__ = [
+    "Changes",
+    "ChromasealError",
+    "Embedder",
+    "Hit",
+    "ModelPin",
+    "Reader",
+    "Record",
+    "Vault",
+    "Written",
+    "open",
+]
+
+_HOMES = {
+    "Changes": "chromaseal.delta.model",
+    "ChromasealError": "chromaseal.errors",
+    "Embedder": "chromaseal.embedding",
+    "Hit": "chromaseal.reader",
+    "ModelPin": "chromaseal.embedding",
+    "Reader": "chromaseal.reader",
+    "Record": "chromaseal.record",
+    "Vault": "chromaseal.vault",
+    "Written": "chromaseal.vault",
+}
+
+
+def open(url: str = "", *, ledger: str = "", create: bool = True) -> Vault:  # noqa: A001
+    """Open a vault.
+
+    Args:
+        url: a path or URL: ``file:///``, ``s3://``, ``gs://``, ``az://``, ``memory://``; empty
+            to go by ``CHROMASEAL_VAULT``, ``chromaseal.toml`` and ``./vault``.
+        ledger: ``sqlite:///path``; empty to go by ``CHROMASEAL_LEDGER``, ``chromaseal.toml``
+            and a file inside a local vault.
+        create: whether an empty place becomes a vault.
+
+    Raises:
+        ChromasealError: what is wrong, why, and what to do next.
+    """
+    from chromaseal.composition.engine import open_vault, settings_here  # noqa: PLC0415
+
+    return open_vault(settings_here(vault=url, ledger=ledger), create=create)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'chromaseal' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Technologies, one folder each; a file here is named after the interface it fills."""

@@ -1,0 +1,1 @@
+"""ChromaDB: reading its files, merging into them, asking them."""

@@ -1,0 +1,147 @@
+"""The job "merge": deltas into a private ChromaDB directory, in a child that then exits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from chromadb.api import ClientAPI
+from chromadb.api.models.Collection import Collection
+
+from chromaseal import multiset
+from chromaseal.adapters.chroma.client import opened
+from chromaseal.adapters.chroma.collection import (
+    batches,
+    create_collection,
+    delete_records,
+    find_collection,
+    read_records,
+    space_of,
+    update_metadata,
+    upsert_records,
+)
+from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
+from chromaseal.compaction.fold import Outcome, Patch, fold, outcome_on
+from chromaseal.errors import Damaged
+from chromaseal.multiset import EMPTY, MultisetHash
+from chromaseal.record import Record, record_digest
+from chromaseal.sandbox import Plain, Progress
+
+
+def run(request: Plain, progress: Progress) -> Plain:
+    """Merge deltas into a directory that is nobody else's.
+
+    Args:
+        request: ``directory``; ``collection``; ``space`` and ``default_model`` for a
+            collection that does not exist yet; ``deltas``, paths of Parquet files.
+        progress: called with merged and all records.
+
+    Returns:
+        ``removed`` and ``added``: the multiset hashes of the touched records as they were and
+        as they are; ``difference``: how many records more there are; ``changed``: how many
+        were written; ``duration_s``.
+    """
+    start = time.perf_counter()
+    codec = ParquetDeltaCodec()
+    outcomes = fold(codec.decode(Path(path).read_bytes()) for path in request["deltas"])
+    directory = Path(request["directory"])
+    directory.mkdir(exist_ok=True)
+    with opened(directory) as client:
+        merge = _Merge(_collection(client, request))
+        done = 0
+        for batch in batches(list(outcomes)):
+            merge.apply({record_id: outcomes[record_id] for record_id in batch})
+            done += len(batch)
+            progress(done, len(outcomes))
+    return {
+        "removed": merge.removed.to_text(),
+        "added": merge.added.to_text(),
+        "difference": merge.difference,
+        "changed": merge.changed,
+        "duration_s": round(time.perf_counter() - start, 6),
+    }
+
+
+def _collection(client: ClientAPI, request: Plain) -> Collection:
+    found = find_collection(client, request["collection"])
+    if found is not None:
+        return found
+    return create_collection(
+        client,
+        request["collection"],
+        space=request["space"],
+        with_default_model=request["default_model"],
+    )
+
+
+class _Merge:
+    """Applies outcomes and keeps the balance of what went and what came."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        # ChromaDB normalises the vectors of a cosine collection.
+        self._with_embedding = space_of(collection) != "cosine"
+        self.removed: MultisetHash = EMPTY
+        self.added: MultisetHash = EMPTY
+        self.difference = 0
+        self.changed = 0
+
+    def apply(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Apply what becomes of some records, read them back, and compare."""
+        ids = list(outcomes)
+        old = read_records(self._collection, ids)
+        wanted = {i: outcome_on(old.get(i), outcome) for i, outcome in outcomes.items()}
+        changed = [i for i in ids if self._digest(old.get(i)) != self._digest(wanted[i])]
+        self._write(outcomes, changed, old, wanted)
+        new = read_records(self._collection, changed)
+        for record_id in changed:
+            if self._digest(new.get(record_id)) != self._digest(wanted[record_id]):
+                raise Damaged(
+                    f"ChromaDB did not keep record {record_id!r} as it was given",
+                    kind="merge-mismatch",
+                )
+        self.removed += self._hash(old, changed)
+        self.added += self._hash(new, changed)
+        self.difference += len(new) - sum(i in old for i in changed)
+        self.changed += len(changed)
+
+    def _write(
+        self,
+        outcomes: Mapping[str, Outcome],
+        changed: Sequence[str],
+        old: Mapping[str, Record],
+        wanted: Mapping[str, Record | None],
+    ) -> None:
+        gone = [i for i in changed if wanted[i] is None or _loses_document(old.get(i), wanted[i])]
+        delete_records(self._collection, gone)
+        records, stale = [], {}
+        patches = {}
+        for record_id in changed:
+            record, outcome = wanted[record_id], outcomes[record_id]
+            if record is None:
+                continue
+            if isinstance(outcome, Patch):
+                patches[record_id] = outcome.patch
+                continue
+            records.append(record)
+            before = old.get(record_id)
+            if before is not None and record_id not in gone:
+                stale[record_id] = sorted(before.metadata.keys() - record.metadata.keys())
+        upsert_records(self._collection, records, stale)
+        update_metadata(self._collection, patches)
+
+    def _digest(self, record: Record | None) -> bytes:
+        if record is None:
+            return b""
+        return record_digest(record, with_embedding=self._with_embedding)
+
+    def _hash(self, records: Mapping[str, Record], ids: Sequence[str]) -> MultisetHash:
+        return multiset.of_digests(self._digest(records[i]) for i in ids if i in records)
+
+
+def _loses_document(before: Record | None, after: Record | None) -> bool:
+    # ChromaDB has no way to clear a document but to write the record anew.
+    if before is None or after is None:
+        return False
+    return before.document is not None and after.document is None

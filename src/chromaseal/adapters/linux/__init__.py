@@ -1,0 +1,1 @@
+"""Linux: who has which file open, from /proc."""

@@ -1,0 +1,1 @@
+"""The default embedding model: all-MiniLM-L6-v2, run by ONNX Runtime."""

@@ -1,0 +1,1 @@
+"""obstore: S3, Google Cloud Storage, Azure and memory."""

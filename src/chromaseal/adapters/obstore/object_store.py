@@ -1,0 +1,108 @@
+"""S3, Google Cloud Storage, Azure or memory as an object store, through obstore."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
+from obstore.store import ClientConfig, MemoryStore, RetryConfig, from_url
+
+from chromaseal.errors import Conflict, NotFound, Unavailable
+from chromaseal.object_store import ObjectInfo, StoredObject, check_key
+
+_TIMEOUT_S = 60
+
+
+class ObstoreObjectStore:
+    """A prefix of a bucket.
+
+    Conditional writes go out once: a silent retry of one that landed comes back as "already
+    there" or "changed", which looks like a race lost to somebody else. Reads are retried.
+
+    Args:
+        url: ``s3://bucket/prefix``, ``gs://``, ``az://`` or ``memory://``; credentials and
+            endpoint come from the usual environment variables of each service.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        if url.startswith("memory://"):
+            memory: obstore.store.ObjectStore = MemoryStore()
+            self._reads = self._writes = memory
+            return
+        timeout: ClientConfig = {"timeout": f"{_TIMEOUT_S}s"}
+        once: RetryConfig = {
+            "max_retries": 0,
+            "retry_timeout": dt.timedelta(seconds=_TIMEOUT_S),
+        }
+        self._reads = from_url(url, client_options=timeout)
+        self._writes = from_url(url, client_options=timeout, retry_config=once)
+
+    @property
+    def url(self) -> str:
+        """Say where this is."""
+        return self._url
+
+    def create(self, key: str, body: bytes | memoryview) -> None:
+        """Store an object where none is."""
+        with _answered(key):
+            obstore.put(self._writes, check_key(key), bytes(body), mode="create")
+
+    def replace(self, key: str, body: bytes, *, etag: str) -> None:
+        """Change an object that still carries ``etag``."""
+        with _answered(key):
+            obstore.put(self._writes, check_key(key), body, mode={"e_tag": etag})
+
+    def get(self, key: str) -> StoredObject:
+        """Read an object whole."""
+        with _answered(key):
+            found = obstore.get(self._reads, check_key(key))
+            return StoredObject(bytes(found.bytes()), found.meta["e_tag"] or "")
+
+    def get_range(self, key: str, *, start: int, length: int) -> bytes:
+        """Read a part of an object."""
+        with _answered(key):
+            return bytes(obstore.get_range(self._reads, check_key(key), start=start, length=length))
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Tell of an object without its content."""
+        try:
+            with _answered(key):
+                found = obstore.head(self._reads, check_key(key))
+        except NotFound:
+            return None
+        return ObjectInfo(key, found["size"])
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Tell of every object whose key starts with ``prefix``, in order."""
+        folder = prefix.rpartition("/")[0]
+        with _answered(prefix):
+            batches = obstore.list(self._reads, prefix=folder or None)
+            found = [ObjectInfo(each["path"], each["size"]) for batch in batches for each in batch]
+        return iter(sorted((i for i in found if i.key.startswith(prefix)), key=lambda i: i.key))
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        with _answered(key), contextlib.suppress(NotFound, FileNotFoundError, NotFoundError):
+            obstore.delete(self._reads, check_key(key))
+
+
+@contextlib.contextmanager
+def _answered(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, NotFoundError):
+        raise NotFound(f"there is no object {key}", kind="no-object") from None
+    except AlreadyExistsError:
+        raise Conflict(f"{key} is there already", kind="already-exists") from None
+    except PreconditionError:
+        raise Conflict(f"{key} has changed", kind="lost-race") from None
+    except (BaseError, OSError) as error:
+        raise Unavailable(
+            f"the object store did not answer for {key}: {str(error).splitlines()[0]}",
+            kind="store-unavailable",
+            hint="check the address, the credentials and the network, then run it again",
+        ) from error

@@ -1,0 +1,1 @@
+"""Parquet, through arro3: the form of a delta."""

@@ -1,0 +1,1 @@
+"""Raster images through Pillow: decoding, and sample receipts drawn with it."""

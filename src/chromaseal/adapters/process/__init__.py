@@ -1,0 +1,1 @@
+"""Child processes: whatever must be closed, bounded or allowed to die."""

@@ -1,0 +1,127 @@
+"""Jobs in child processes that are forked from a warm one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import IO, Any
+
+from chromaseal.errors import Unavailable, from_json
+from chromaseal.sandbox import Limits, Plain, Progress, no_progress
+
+_CHILD = "chromaseal.entrypoints.child"
+_STDERR_TAIL_CHARACTERS = 2000
+
+
+class ProcessSandbox:
+    """One warm process, one job at a time.
+
+    Args:
+        preload: modules that the warm process imports once, so that jobs need not.
+        fork: True runs every job in a child of its own, whose exit closes all it opened;
+            False runs jobs in the warm process itself, which keeps what they loaded.
+    """
+
+    def __init__(self, *, preload: Sequence[str] = (), fork: bool = True) -> None:
+        self._preload = preload
+        self._fork = fork
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._stderr: IO[str] | None = None
+
+    def start(self) -> None:
+        """Begin the warm process now, so that the first job does not wait for its imports."""
+        with self._lock:
+            self._started()
+
+    def run(
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        *,
+        limits: Limits,
+        progress: Progress | None = None,
+    ) -> Plain:
+        """Run a job in a child that exits before this returns."""
+        line = json.dumps(
+            {"job": job, "request": request, "limits": asdict(limits), "fork": self._fork}
+        )
+        with self._lock:
+            process = self._started()
+            if self._fork:
+                return self._answer(process, job, line, progress or no_progress)
+            # The warm process watches over its forks; over itself this one has to.
+            watch = threading.Timer(limits.timeout_s, process.kill)
+            watch.start()
+            try:
+                return self._answer(process, job, line, progress or no_progress)
+            finally:
+                watch.cancel()
+
+    def close(self) -> None:
+        """End the warm process and whatever it runs."""
+        with self._lock:
+            self._stop()
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self._stop()
+            self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
+            self._process = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", _CHILD, *self._preload],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                text=True,
+                # Ctrl-C is for the one who asked; the child ends when its input does.
+                start_new_session=True,
+            )
+        return self._process
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+    def _answer(
+        self, process: subprocess.Popen[str], job: str, line: str, progress: Progress
+    ) -> Plain:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the child was started without pipes")
+        try:
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            raise self._died(job, "before it began") from None
+        for answer in map(json.loads, process.stdout):
+            if "progress" in answer:
+                progress(*answer["progress"])
+            elif "result" in answer:
+                return dict(answer["result"])
+            elif "failed" in answer:
+                raise from_json(answer["failed"], error_class=answer["class"])
+            elif "died" in answer:
+                raise self._died(job, answer["died"])
+            else:
+                raise self._died(job, answer["crashed"])
+        raise self._died(job, "without a word")
+
+    def _died(self, job: str, how: str) -> Unavailable:
+        said = ""
+        if self._stderr is not None:
+            self._stderr.seek(0)
+            said = self._stderr.read()[-_STDERR_TAIL_CHARACTERS:].strip()
+        return Unavailable(
+            f"the process that was to {job} died: {how.strip()}" + (f"\n{said}" if said else ""),
+            kind="child-timeout" if how.startswith("timeout") else "child-died",
+            hint="its copy was thrown away; run the same command again",
+        )

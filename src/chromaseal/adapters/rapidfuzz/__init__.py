@@ -1,0 +1,1 @@
+"""RapidFuzz: fuzzy comparison of texts."""

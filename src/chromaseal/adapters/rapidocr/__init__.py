@@ -1,0 +1,1 @@
+"""Text recognition with RapidOCR's models on ONNX Runtime."""

@@ -1,0 +1,53 @@
+"""Time as it is handed to everything that needs it."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Where code gets the time from, so that tests and simulations can give their own."""
+
+    def now(self) -> dt.datetime:
+        """Wall-clock time in UTC, for stamps that people and ids show."""
+        ...
+
+    def monotonic_s(self) -> float:
+        """Seconds that only ever grow, for measuring how long something took."""
+        ...
+
+    def sleep(self, duration_s: float) -> None:
+        """Wait that many seconds."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> dt.datetime:
+        """Wall-clock time in UTC."""
+        return dt.datetime.now(dt.UTC)  # noqa: TID251 - the one place that reads it
+
+    def monotonic_s(self) -> float:
+        """Seconds since an arbitrary start."""
+        return time.monotonic()
+
+    def sleep(self, duration_s: float) -> None:
+        """Wait that many seconds."""
+        time.sleep(duration_s)
+
+
+def to_iso(moment: dt.datetime) -> str:
+    """Write a moment as UTC ISO 8601 with microseconds and ``Z``; sorts as text."""
+    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def from_iso(text: str) -> dt.datetime:
+    """Read what ``to_iso`` wrote.
+
+    Raises:
+        ValueError: the text is no such moment.
+    """
+    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.UTC)

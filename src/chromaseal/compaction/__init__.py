@@ -1,0 +1,1 @@
+"""Compaction: head and waiting deltas -> the next version."""

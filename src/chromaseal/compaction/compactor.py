@@ -1,0 +1,337 @@
+"""Head and waiting deltas -> the next version of a collection, or a clear reason why not.
+
+checkout -> merge in a child -> seal -> verify -> publish -> ledger. A compactor that dies on any
+line leaves objects that nothing refers to and a private copy that the next one sweeps away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chromaseal import keys, multiset
+from chromaseal.clock import Clock, to_iso
+from chromaseal.compaction.plan import add_runs, runs_to_repeat, sort_runs
+from chromaseal.delta.codec import DeltaCodec
+from chromaseal.delta.model import Delta
+from chromaseal.errors import Conflict, Damaged, NotFound, RefusedInput, Unsupported
+from chromaseal.ids import Ids
+from chromaseal.object_store import ObjectStore
+from chromaseal.pin import CollectionPin, check_pin, read_pin
+from chromaseal.run.ledger import Ledger
+from chromaseal.run.model import Run, RunState
+from chromaseal.sandbox import Plain, Progress, Sandbox, limits_for, no_progress
+from chromaseal.seal.evidence import RecordSummary
+from chromaseal.seal.open_files import OpenFiles
+from chromaseal.seal.sealed import seal
+from chromaseal.seal.verify import VerifiedSnapshot, verify
+from chromaseal.snapshot.checkouts import Checkouts
+from chromaseal.snapshot.history import Head, head
+from chromaseal.snapshot.manifest import MergedRun, Version
+from chromaseal.snapshot.publish import Draft, publish
+
+StepProgress = Callable[[str, int, int], None]
+_ATTEMPTS = 20
+_FIRST_WAIT_S = 0.05
+_LONGEST_WAIT_S = 5.0
+_OPEN_STATES = (RunState.PENDING, RunState.MERGING)
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What became of a collection's waiting runs.
+
+    Attributes:
+        collection: which one.
+        version: the new version; None if there was nothing to merge.
+        merged: runs that it brought in.
+        contained: runs that an earlier version had already.
+        failed: why, by run id, for the runs that cannot be merged.
+        lost_races: how often another compactor was first.
+        durations_s: seconds by step of the attempt that succeeded.
+    """
+
+    collection: str
+    version: Version | None = None
+    merged: tuple[str, ...] = ()
+    contained: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    lost_races: int = 0
+    durations_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a compactor works with."""
+
+    store: ObjectStore
+    ledger: Ledger
+    codec: DeltaCodec
+    sandbox: Sandbox
+    open_files: OpenFiles
+    checkouts: Checkouts
+    clock: Clock
+    ids: Ids
+    writer: dict[str, str]
+
+
+class Compactor:
+    """Folds waiting runs into versions."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def compact(self, collection: str, *, progress: StepProgress | None = None) -> Compaction:
+        """Fold everything that waits for a collection into one new version.
+
+        Raises:
+            Conflict: ``too-many-races``.
+            Damaged: the head cannot be read, or what was merged did not verify.
+            Unavailable: store, ledger or child did not answer; the runs wait on.
+        """
+        clock = self._parts.clock
+        wait_s = _FIRST_WAIT_S
+        for lost_races in range(_ATTEMPTS):
+            try:
+                return _Attempt(self._parts, collection, lost_races, progress).run()
+            except Conflict as error:
+                if error.kind != "lost-race":
+                    raise
+                # The winner's version is the new head: apply what is left on top of it.
+                clock.sleep(wait_s * (0.5 + self._parts.ids.fraction()))
+                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+        raise Conflict(
+            f"{collection} was published by others {_ATTEMPTS} times in a row",
+            kind="too-many-races",
+            hint="the runs wait on; run fewer compactors per collection",
+        )
+
+
+class _Attempt:
+    """One try, on top of the head as it is now."""
+
+    def __init__(
+        self, parts: Parts, collection: str, lost_races: int, progress: StepProgress | None
+    ) -> None:
+        self._parts = parts
+        self._collection = collection
+        self._lost_races = lost_races
+        self._progress = progress
+        self._pinned: CollectionPin | None = None
+        self._failed: dict[str, str] = {}
+        self._durations_s: dict[str, float] = {}
+
+    def run(self) -> Compaction:
+        """Merge, verify, publish, and tell the ledger."""
+        found = head(self._parts.store, self._collection)
+        merged = found.version.manifest.runs if found.version else ()
+        runs = sort_runs(self._parts.ledger.waiting(self._collection), merged)
+        contained = tuple(run.run_id for run in runs.contained)
+        self._complete(runs.contained, found)
+        with self._step("read deltas"):
+            deltas = self._read_deltas(runs.waiting, merged)
+        if not deltas:
+            return self._outcome(contained=contained)
+        version = self._publish_merge(found, deltas, runs_to_repeat(deltas, merged))
+        ids = tuple(delta.header.run_id for delta in deltas)
+        self._move(ids, RunState.COMPLETED, version_id=version.version_id)
+        return self._outcome(version=version, merged=ids, contained=contained)
+
+    def _publish_merge(self, found: Head, deltas: list[Delta], repeat: list[MergedRun]) -> Version:
+        parts = self._parts
+        ids = [delta.header.run_id for delta in deltas]
+        self._move(ids, RunState.MERGING)
+        try:
+            with parts.checkouts.workspace() as workspace:
+                directory = workspace / "directory"
+                if found.version:
+                    with self._step("check out"):
+                        parts.checkouts.copy(
+                            found.version, directory, progress=self._shown("check out")
+                        )
+                snapshot = self._merge(found, deltas, repeat, directory)
+                draft = self._draft(found, deltas)
+                with self._step("publish"):
+                    version = publish(
+                        parts.store,
+                        snapshot,
+                        draft,
+                        clock=parts.clock,
+                        ids=parts.ids,
+                        progress=self._shown("publish"),
+                    )
+                parts.checkouts.keep(version, directory)
+                return version
+        except BaseException as error:
+            self._move(ids, RunState.PENDING, error=str(error))
+            raise
+
+    def _merge(
+        self, found: Head, deltas: list[Delta], repeat: list[MergedRun], directory: Path
+    ) -> VerifiedSnapshot:
+        parts = self._parts
+        paths = self._store_locally(directory.parent, [*deltas, *map(self._fetch_merged, repeat)])
+        changes = sum(map(len, deltas))
+        size_bytes = found.version.manifest.size_bytes if found.version else 0
+        pin = self._pin()
+        with self._step("merge"):
+            answer = parts.sandbox.run(
+                "merge",
+                {
+                    "directory": str(directory),
+                    "collection": self._collection,
+                    "space": pin.space,
+                    "default_model": _is_chroma_default(pin),
+                    "deltas": paths,
+                },
+                limits=limits_for(size_bytes, changes),
+                progress=self._shown("merge"),
+            )
+        with self._step("seal"):
+            sealed = seal(directory, open_files=parts.open_files, clock=parts.clock)
+        with self._step("verify"):
+            expected = _balance(found.version, answer)
+            return verify(sealed, self._collection, sandbox=parts.sandbox, expected=expected)
+
+    def _draft(self, found: Head, deltas: list[Delta]) -> Draft:
+        merged = found.version.manifest.runs if found.version else ()
+        number = found.version.manifest.number + 1 if found.version else 1
+        return Draft(
+            collection=self._collection,
+            head=found,
+            model=self._pin().model,
+            runs=tuple(add_runs(merged, deltas, number)),
+            writer=self._parts.writer,
+        )
+
+    def _read_deltas(self, runs: tuple[Run, ...], merged: tuple[MergedRun, ...]) -> list[Delta]:
+        found: list[Delta] = []
+        for done, run in enumerate(runs):
+            try:
+                delta = self._read_delta(run)
+                for later in runs_to_repeat([delta], merged):
+                    self._check_kept(later)
+            except (Damaged, NotFound, Unsupported, RefusedInput, Conflict) as error:
+                # One bad delta is set aside and does not stop the others.
+                self._failed[run.run_id] = error.message
+                self._move([run.run_id], RunState.FAILED, error=error.message)
+            else:
+                found.append(delta)
+            self._shown("read deltas")(done + 1, len(runs))
+        return found
+
+    def _read_delta(self, run: Run) -> Delta:
+        body = self._parts.store.get(run.parts[self._collection].delta_key).body
+        delta = self._parts.codec.decode(body)
+        header = delta.header
+        if (header.run_id, header.collection) != (run.run_id, self._collection):
+            raise Damaged(
+                f"the delta says that it is run {header.run_id} of {header.collection}",
+                kind="bad-delta",
+            )
+        pin = self._pin()
+        dimension = delta.upserts.embeddings.shape[1] if len(delta.upserts) else pin.dimension
+        model = header.model if len(delta.upserts) else pin.model
+        check_pin(pin, CollectionPin(self._collection, dimension, pin.space, model))
+        return delta
+
+    def _check_kept(self, later: MergedRun) -> None:
+        key = keys.delta(self._collection, later.run_id, self._parts.codec.suffix)
+        if self._parts.store.head(key) is None:
+            raise NotFound(
+                f"the run came after {later.run_id}, which is later and whose delta is gone: "
+                "their order cannot be restored",
+                kind="too-late",
+            )
+
+    def _fetch_merged(self, run: MergedRun) -> Delta:
+        key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
+        return self._parts.codec.decode(self._parts.store.get(key).body)
+
+    def _store_locally(self, folder: Path, deltas: list[Delta]) -> list[str]:
+        paths = []
+        for number, delta in enumerate(deltas):
+            path = folder / f"delta-{number}{self._parts.codec.suffix}"
+            path.write_bytes(self._parts.codec.encode(delta))
+            paths.append(str(path))
+        return paths
+
+    def _pin(self) -> CollectionPin:
+        if self._pinned is None:
+            self._pinned = read_pin(self._parts.store, self._collection)
+        if self._pinned is None:
+            raise NotFound(
+                f"there is no collection {self._collection} in the vault",
+                kind="no-collection",
+                hint="chromaseal log shows the collections that there are",
+            )
+        return self._pinned
+
+    def _complete(self, runs: tuple[Run, ...], found: Head) -> None:
+        if runs and found.version is not None:
+            ids = [run.run_id for run in runs]
+            self._move(ids, RunState.COMPLETED, version_id=found.version.version_id)
+
+    def _move(
+        self,
+        run_ids: list[str] | tuple[str, ...],
+        to: RunState,
+        *,
+        version_id: str = "",
+        error: str = "",
+    ) -> None:
+        self._parts.ledger.move(
+            run_ids,
+            self._collection,
+            states=_OPEN_STATES,
+            to=to,
+            at=to_iso(self._parts.clock.now()),
+            version_id=version_id,
+            error=error,
+        )
+
+    def _outcome(
+        self,
+        *,
+        version: Version | None = None,
+        merged: tuple[str, ...] = (),
+        contained: tuple[str, ...] = (),
+    ) -> Compaction:
+        return Compaction(
+            collection=self._collection,
+            version=version,
+            merged=merged,
+            contained=contained,
+            failed=self._failed,
+            lost_races=self._lost_races,
+            durations_s=self._durations_s,
+        )
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        start = self._parts.clock.monotonic_s()
+        self._shown(name)(0, 0)
+        yield
+        self._durations_s[name] = self._parts.clock.monotonic_s() - start
+
+    def _shown(self, name: str) -> Progress:
+        if self._progress is None:
+            return no_progress
+        tell = self._progress
+        return lambda done, total: tell(name, done, total)
+
+
+def _balance(before: Version | None, answer: Plain) -> RecordSummary:
+    """What was there, plus what came, minus what was replaced or deleted."""
+    removed, added = multiset.from_text(answer["removed"]), multiset.from_text(answer["added"])
+    if before is None:
+        return RecordSummary(answer["difference"], (added - removed).to_text())
+    records = before.manifest.records
+    total = multiset.from_text(records.multiset) + added - removed
+    return RecordSummary(records.count + answer["difference"], total.to_text())
+
+
+def _is_chroma_default(pin: CollectionPin) -> bool:
+    return pin.model is not None and pin.model.name == "all-MiniLM-L6-v2"

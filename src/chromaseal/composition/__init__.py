@@ -1,0 +1,1 @@
+"""Composition: the places where interfaces and technologies are put together."""

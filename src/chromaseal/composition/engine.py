@@ -1,0 +1,141 @@
+"""URLs -> a vault with everything that it needs."""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from contextlib import ExitStack
+from importlib.metadata import version as release_of
+from pathlib import Path
+
+from chromaseal.adapters.linux.open_files import ProcOpenFiles
+from chromaseal.adapters.local.object_store import LocalObjectStore
+from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
+from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.adapters.sqlite.ledger import SqliteLedger
+from chromaseal.clock import Clock, SystemClock
+from chromaseal.compaction.compactor import Parts
+from chromaseal.errors import UsageError
+from chromaseal.ids import Ids, SystemIds
+from chromaseal.object_store import ObjectStore
+from chromaseal.pin import pin_vault
+from chromaseal.reader import Reader
+from chromaseal.run.ledger import Ledger
+from chromaseal.settings import Settings, file_path, resolve
+from chromaseal.snapshot.checkouts import Checkouts
+from chromaseal.snapshot.manifest import Version
+from chromaseal.vault import Vault
+
+_CLOUD_SCHEMES = ("s3://", "gs://", "az://", "memory://")
+_CHILD_MODULES = ("chromaseal.adapters.chroma.merge", "chromaseal.adapters.chroma.verification")
+
+
+def settings_here(*, vault: str = "", ledger: str = "") -> Settings:
+    """Decide where vault and ledger are, from this process's environment and folder."""
+    return resolve(
+        vault=vault,
+        ledger=ledger,
+        environment=os.environ,
+        folder=Path.cwd(),
+        home=Path.home(),
+    )
+
+
+def open_vault(
+    settings: Settings,
+    *,
+    create: bool = True,
+    clock: Clock | None = None,
+    ids: Ids | None = None,
+) -> Vault:
+    """Open a vault.
+
+    Args:
+        settings: where everything is.
+        create: whether an empty prefix becomes a vault.
+        clock: the system's by default.
+        ids: the system's by default.
+
+    Raises:
+        UsageError: ``bad-url``.
+        NotFound: ``no-vault``, and ``create`` is False.
+        Conflict: ``not-a-vault``.
+    """
+    clock, ids = clock or SystemClock(), ids or SystemIds()
+    store = open_store(settings.vault, ids)
+    vault_id = pin_vault(store, vault_id=ids.run_id(), create=create)
+    ledger = open_ledger(settings.ledger)
+    sandbox = ProcessSandbox(preload=_CHILD_MODULES)
+    parts = Parts(
+        store=store,
+        ledger=ledger,
+        codec=ParquetDeltaCodec(),
+        sandbox=sandbox,
+        open_files=ProcOpenFiles(),
+        checkouts=Checkouts(store, settings.cache, vault_id, ids=ids),
+        clock=clock,
+        ids=ids,
+        writer=_writer(),
+    )
+
+    def close() -> None:
+        sandbox.close()
+        ledger.close()
+
+    return Vault(parts, open_reader=_open_reader, close=close)
+
+
+def open_store(url: str, ids: Ids) -> ObjectStore:
+    """Open the object store that a URL names.
+
+    Raises:
+        UsageError: ``bad-url``.
+    """
+    if url.startswith("file://"):
+        return LocalObjectStore(file_path(url), ids=ids)
+    if url.startswith(_CLOUD_SCHEMES):
+        return ObstoreObjectStore(url)
+    raise UsageError(
+        f"{url!r} is no vault that chromaseal can open",
+        kind="bad-url",
+        hint="a path, file:///, s3://, gs://, az:// or memory://",
+    )
+
+
+def open_ledger(url: str) -> Ledger:
+    """Open the ledger that a URL names.
+
+    Raises:
+        UsageError: ``bad-url``.
+    """
+    if url.startswith("memory://"):
+        return SqliteLedger(None)
+    if url.startswith("sqlite:///"):
+        return SqliteLedger(file_path(url))
+    raise UsageError(
+        f"{url!r} is no ledger that chromaseal can open",
+        kind="bad-url",
+        hint="a path, sqlite:/// or memory://",
+    )
+
+
+def _open_reader(version: Version, directory: Path, held: ExitStack) -> Reader:
+    # ChromaDB takes about 1.5 s to import, so only those who read in this process pay for it.
+    from chromaseal.adapters.chroma.reader import ChromaReader  # noqa: PLC0415
+
+    try:
+        return ChromaReader(version, directory, held)
+    except BaseException:
+        held.close()
+        raise
+
+
+def _writer() -> dict[str, str]:
+    return {
+        "chromaseal": release_of("chromaseal"),
+        "chromadb": release_of("chromadb"),
+        "python": platform.python_version(),
+        "host": socket.gethostname(),
+    }

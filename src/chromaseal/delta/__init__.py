@@ -1,0 +1,1 @@
+"""Deltas: records -> one immutable bundle."""

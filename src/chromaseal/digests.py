@@ -1,0 +1,58 @@
+"""BLAKE3 digests: of bytes, of files, of a file's pages.
+
+A file's digest is the digest of its pages' digests, so that a page, a file, a layer and a
+version are one chain, and a changed page does not ask for the whole file to be read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from blake3 import blake3
+
+PAGE_SIZE_BYTES = 4096
+DIGEST_SIZE_BYTES = 32
+
+
+def blake3_hex(data: bytes | memoryview) -> str:
+    """Give the BLAKE3 digest of bytes as 64 hexadecimal digits."""
+    return blake3(data).hexdigest()
+
+
+def blake3_file_hex(path: Path) -> str:
+    """Give the BLAKE3 digest of a file's content as 64 hexadecimal digits."""
+    hasher = blake3()
+    hasher.update_mmap(path)
+    return hasher.hexdigest()
+
+
+def page_digests(data: bytes | memoryview) -> bytes:
+    """Digest each page of a file's content.
+
+    Args:
+        data: the content; the last page may be shorter than ``PAGE_SIZE_BYTES``.
+
+    Returns:
+        32 bytes per page, in order.
+    """
+    view = memoryview(data)
+    return b"".join(
+        blake3(view[start : start + PAGE_SIZE_BYTES]).digest()
+        for start in range(0, len(view), PAGE_SIZE_BYTES)
+    )
+
+
+def file_digest_hex(digests_of_pages: bytes) -> str:
+    """Give a file's digest from the digests of its pages, as ``page_digests`` makes them."""
+    return blake3(digests_of_pages).hexdigest()
+
+
+def chain_hex(parts: Iterable[str]) -> str:
+    """Digest texts so that no two different sequences give the same bytes to digest."""
+    hasher = blake3()
+    for part in parts:
+        raw = part.encode()
+        hasher.update(len(raw).to_bytes(8, "little"))
+        hasher.update(raw)
+    return hasher.hexdigest()

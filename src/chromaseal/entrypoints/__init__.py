@@ -1,0 +1,1 @@
+"""Where chromaseal is started from."""

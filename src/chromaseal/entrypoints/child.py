@@ -1,0 +1,131 @@
+"""The child process: jobs come in as lines of JSON, answers go out as lines of JSON.
+
+``python -m chromaseal.entrypoints.child [MODULE ...]`` imports the modules once, then forks for
+every job, so that a job starts in milliseconds and its exit closes whatever it opened. A job
+asked for with ``"fork": false`` runs in this process, which then keeps its models loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+import traceback
+from typing import IO, Any
+
+from chromaseal.errors import ChromasealError
+from chromaseal.sandbox import Job, Plain
+
+_JOBS = {
+    "merge": "chromaseal.adapters.chroma.merge",
+    "verify": "chromaseal.adapters.chroma.verification",
+    "read-receipt": "chromaseal.entrypoints.receipt_job",
+}
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    # Libraries print; the answers have a descriptor of their own.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    while line := sys.stdin.buffer.readline():
+        request = json.loads(line)
+        if request["fork"]:
+            _run_in_fork(request, answers)
+        else:
+            _run(request, answers)
+
+
+def _run(request: Plain, answers: IO[str]) -> None:
+    def send(answer: Plain) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+    try:
+        job: Job = importlib.import_module(_JOBS[request["job"]]).run
+        result = job(request["request"], lambda done, total: send({"progress": [done, total]}))
+    except ChromasealError as error:
+        send({"failed": error.as_json(), "class": type(error).__name__})
+    # The boundary of a process: whatever happened is reported to the other side.
+    except Exception:  # noqa: BLE001
+        send({"crashed": traceback.format_exc()})
+    else:
+        send({"result": result})
+
+
+def _run_in_fork(request: Plain, answers: IO[str]) -> None:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _be_child(request, reading, writing)
+    os.close(writing)
+    died = _forward(reading, pid, request["limits"]["timeout_s"], answers)
+    if died:
+        answers.write(json.dumps({"died": died}) + "\n")
+
+
+def _be_child(request: Plain, reading: int, writing: int) -> None:
+    os.close(reading)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    limits = request["limits"]
+    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_size_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with os.fdopen(writing, "w") as answers:
+        _run(request, answers)
+    # No interpreter shutdown: exit handlers belong to the parent.
+    os._exit(0)
+
+
+def _forward(reading: int, pid: int, timeout_s: float, answers: IO[str]) -> str:
+    """Pass a child's answers on; say how it died if it gave no last one."""
+    deadline = time.monotonic() + timeout_s
+    tail = b""
+    while True:
+        left = deadline - time.monotonic()
+        ready, _, _ = select.select([reading, sys.stdin.fileno()], [], [], max(left, 0))
+        if reading in ready:
+            piece = os.read(reading, 1 << 20)
+            if not piece:
+                break
+            answers.write(piece.decode())
+            answers.flush()
+            tail = (tail + piece)[-1:]
+        elif not ready or _input_ended():
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            os.close(reading)
+            if ready:
+                sys.exit()
+            return f"timeout of {timeout_s:.0f} s"
+    os.close(reading)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        return signal.Signals(-code).name
+    return "" if tail == b"\n" else f"exit {code} without an answer"
+
+
+def _input_ended() -> bool:
+    # Only one job runs at a time, so readable input means that the other side is gone.
+    return not os.read(sys.stdin.fileno(), 1)
+
+
+def describe() -> dict[str, Any]:
+    """Give the jobs there are, by name."""
+    return dict(_JOBS)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""chromaseal open: a private, verified copy for any stock chromadb client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chromaseal.entrypoints.cli.options import (
+    AtOption,
+    JsonOption,
+    LedgerOption,
+    VaultOption,
+    open_here,
+)
+from chromaseal.entrypoints.cli.output import Output, size
+
+
+def open_copy(
+    collection: Annotated[str, typer.Argument(help="Which collection.")],
+    directory: Annotated[Path, typer.Argument(help="Where to; must not exist or be empty.")],
+    at: AtOption = "",
+    vault: VaultOption = "",
+    ledger: LedgerOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a private, verified copy of a version, to open with chromadb.PersistentClient.
+
+    Example: [bold]chromaseal open lines ./lines-copy[/]
+    """
+    output = Output.of(as_json=as_json)
+    with open_here(vault, ledger) as opened, output.steps(collection) as show:
+        version = opened.open_copy(
+            collection, directory, at=at, progress=lambda done, total: show("fetch", done, total)
+        )
+    manifest = version.manifest
+    output.record(
+        "opened",
+        collection=collection,
+        directory=str(directory.absolute()),
+        version=manifest.number,
+        version_id=version.version_id,
+        records=manifest.records.count,
+        size_bytes=manifest.size_bytes,
+    )
+    output.say(
+        f"version {manifest.number} of {collection}: {manifest.records.count} records, "
+        f"{size(manifest.size_bytes)}, every page checked"
+    )
+    output.say(f"  chromadb.PersistentClient({str(directory)!r}).get_collection({collection!r})")

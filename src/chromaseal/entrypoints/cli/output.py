@@ -1,0 +1,153 @@
+"""What commands say: tables and progress for people, one JSON object per line for programs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from chromaseal.compaction.compactor import StepProgress
+from chromaseal.errors import ChromasealError
+
+Row = Mapping[str, Any]
+
+
+class Bar(Protocol):
+    """A progress bar that counts steps."""
+
+    def advance(self, text: str = "") -> None:
+        """Count one more; say what it was."""
+        ...
+
+
+class Output:
+    """Where a command's answers go.
+
+    Args:
+        as_json: one JSON object per line on standard output, and nothing else there.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console = Console(highlight=False)
+        self._notes = Console(stderr=True, highlight=False)
+
+    @classmethod
+    def of(cls, *, as_json: bool) -> Output:
+        """Make one."""
+        return cls(as_json=as_json)
+
+    def record(self, event: str, **values: Any) -> None:  # noqa: ANN401 - plain JSON values
+        """Give one object to programs; people get nothing from this."""
+        if self.as_json:
+            print(json.dumps({"event": event, **values}, ensure_ascii=False), flush=True)  # noqa: T201
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Show a table to people."""
+        if self.as_json:
+            return
+        table = Table(
+            title=title, title_justify="left", box=None, header_style="bold", pad_edge=False
+        )
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(str(cell)) for cell in row))
+        self._console.print(table)
+
+    def say(self, text: str) -> None:
+        """Tell people something."""
+        if not self.as_json:
+            self._console.print(escape(text))
+
+    def error(self, error: ChromasealError) -> None:
+        """Say what happened, why, and what to do next."""
+        if self.as_json:
+            self.record("error", **error.as_json(), exit_code=error.exit_code)
+            return
+        self._notes.print(f"[bold red]{escape(error.kind)}[/]: {escape(error.message)}")
+        if error.hint:
+            self._notes.print(f"  [dim]next:[/] {escape(error.hint)}")
+
+    @contextlib.contextmanager
+    def counting(self, text: str, total: int) -> Iterator[Bar]:
+        """Show a bar that counts to a total."""
+        with _progress(self._notes, visible=not self.as_json and sys.stderr.isatty()) as progress:
+            task = progress.add_task(text, total=total or None)
+            yield _CountingBar(progress, task, text)
+
+    @contextlib.contextmanager
+    def steps(self, collection: str = "") -> Iterator[StepProgress]:
+        """Show a bar per step of a compaction or fetch."""
+        with _progress(self._notes, visible=not self.as_json and sys.stderr.isatty()) as progress:
+            tasks: dict[str, Any] = {}
+
+            def show(step: str, done: int, total: int) -> None:
+                name = f"{collection} {step}".strip()
+                if name not in tasks:
+                    tasks[name] = progress.add_task(name, total=None)
+                progress.update(tasks[name], completed=done, total=total or None)
+
+            yield show
+
+
+class _CountingBar:
+    def __init__(self, progress: Progress, task: Any, text: str) -> None:  # noqa: ANN401
+        self._progress = progress
+        self._task = task
+        self._text = text
+
+    def advance(self, text: str = "") -> None:
+        """Count one more; say what it was."""
+        self._progress.update(self._task, advance=1, description=text or self._text)
+
+
+def _progress(console: Console, *, visible: bool) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not visible,
+    )
+
+
+def size(size_bytes: int | None) -> str:
+    """Write bytes for people."""
+    if size_bytes is None:
+        return ""
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:  # noqa: PLR2004 - decimal units
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def seconds(duration_s: float | None) -> str:
+    """Write a duration for people."""
+    if duration_s is None:
+        return ""
+    return f"{duration_s * 1000:.1f} ms" if duration_s < 1 else f"{duration_s:.1f} s"
+
+
+def moment(iso: str) -> str:
+    """Write a moment for people: to the second, UTC."""
+    return iso[:19].replace("T", " ")

@@ -1,0 +1,124 @@
+"""Every object key is built and read here, and nowhere else.
+
+::
+
+    _chromaseal/vault.json                                       this prefix is a vault
+    _chromaseal/collection/<collection>.json                     what the collection is pinned to
+    <collection>/delta/<run id>/delta.parquet                    one run's changes
+    <collection>/snapshot/latest-pointer.txt                     the newest version's id; mutable
+    <collection>/snapshot/timestamped/<version id>/manifest.json one version
+    <collection>/layer/<layer id>.layer                          pages
+    _receipts/original/<digest>                                  an ingested file
+    _receipts/reading/<image id>/<reader id>.json                what OCR found on one image
+
+A collection's name starts with a letter or digit, so nothing under ``_`` can be one.
+"""
+
+from __future__ import annotations
+
+import re
+
+from chromaseal.errors import UsageError
+
+VAULT = "_chromaseal/vault.json"
+COLLECTIONS = "_chromaseal/collection/"
+_DELTA = re.compile(r"(?P<collection>[^/]+)/delta/(?P<run_id>[^/]+)/delta(?P<suffix>\.[a-z.]+)")
+_MANIFEST = re.compile(
+    r"(?P<collection>[^/]+)/snapshot/timestamped/(?P<version_id>[^/]+)/manifest\.json"
+)
+# ChromaDB's own rule for collection names, less what a key could trip over.
+_COLLECTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){1,510}[A-Za-z0-9]")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+
+
+def check_collection(name: str) -> str:
+    """Give a collection's name back if ChromaDB and every store can hold it.
+
+    Raises:
+        UsageError: ``bad-collection-name``.
+    """
+    if _COLLECTION.fullmatch(name):
+        return name
+    raise UsageError(
+        f"{name!r} cannot be a collection's name",
+        kind="bad-collection-name",
+        hint="3 to 512 letters, digits, dots, dashes or underscores, with a letter or digit "
+        "first and last and no two dots together",
+    )
+
+
+def check_name(name: str) -> str:
+    """Give a run's or object's id back if it can be part of a key.
+
+    Raises:
+        UsageError: ``bad-name``.
+    """
+    if _NAME.fullmatch(name):
+        return name
+    raise UsageError(
+        f"{name!r} cannot be part of a key",
+        kind="bad-name",
+        hint="up to 128 letters, digits, dashes or underscores, a letter or digit first",
+    )
+
+
+def collection(name: str) -> str:
+    """Key of what a collection is pinned to."""
+    return f"{COLLECTIONS}{check_collection(name)}.json"
+
+
+def parse_collection(key: str) -> str:
+    """Give the name in a key that ``collection`` built."""
+    return check_collection(key.removeprefix(COLLECTIONS).removesuffix(".json"))
+
+
+def delta(name: str, run_id: str, suffix: str) -> str:
+    """Key of a run's delta for one collection."""
+    return f"{check_collection(name)}/delta/{check_name(run_id)}/delta{suffix}"
+
+
+def deltas(name: str) -> str:
+    """Prefix of a collection's deltas."""
+    return f"{check_collection(name)}/delta/"
+
+
+def parse_delta(key: str) -> tuple[str, str] | None:
+    """Give collection and run id of a delta's key; None for any other key."""
+    found = _DELTA.fullmatch(key)
+    return (found["collection"], found["run_id"]) if found else None
+
+
+def pointer(name: str) -> str:
+    """Key of a collection's pointer."""
+    return f"{check_collection(name)}/snapshot/latest-pointer.txt"
+
+
+def manifest(name: str, version_id: str) -> str:
+    """Key of a version's manifest."""
+    return f"{check_collection(name)}/snapshot/timestamped/{check_name(version_id)}/manifest.json"
+
+
+def manifests(name: str) -> str:
+    """Prefix of a collection's manifests."""
+    return f"{check_collection(name)}/snapshot/timestamped/"
+
+
+def parse_manifest(key: str) -> tuple[str, str] | None:
+    """Give collection and version id of a manifest's key; None for any other key."""
+    found = _MANIFEST.fullmatch(key)
+    return (found["collection"], found["version_id"]) if found else None
+
+
+def layer(name: str, layer_id: str) -> str:
+    """Key of a layer."""
+    return f"{check_collection(name)}/layer/{check_name(layer_id)}.layer"
+
+
+def original(digest: str) -> str:
+    """Key of an ingested file, by the digest of its content."""
+    return f"_receipts/original/{check_name(digest)}"
+
+
+def reading(image_id: str, reader_id: str) -> str:
+    """Key of what one OCR engine found on one image."""
+    return f"_receipts/reading/{check_name(image_id)}/{check_name(reader_id)}.json"

@@ -1,0 +1,156 @@
+"""What a vault and a collection are pinned to: written once, with put-if-absent.
+
+Two writers that begin a collection at once cannot disagree about its model: the store lets one
+of them write the pin, and the other reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from chromaseal import keys
+from chromaseal.embedding import ModelPin
+from chromaseal.errors import Conflict, Damaged, NotFound, Unsupported
+from chromaseal.object_store import ObjectStore
+from chromaseal.settle import put_once
+
+VAULT_FORMAT = "chromaseal.vault"
+COLLECTION_FORMAT = "chromaseal.collection"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPin:
+    """What never changes about a collection.
+
+    Attributes:
+        name: of the collection.
+        dimension: numbers per vector.
+        space: ``l2``, ``cosine`` or ``ip``.
+        model: the model of its vectors; None if its writers did not say.
+    """
+
+    name: str
+    dimension: int
+    space: str
+    model: ModelPin | None
+
+
+def pin_vault(store: ObjectStore, *, vault_id: str, create: bool) -> str:
+    """Give the vault's id; make the prefix a vault if it is empty and ``create`` says so.
+
+    Raises:
+        NotFound: ``no-vault``.
+        Conflict: ``not-a-vault``, something else is kept there.
+        Unsupported: ``newer-vault``.
+    """
+    found = _read(store, keys.VAULT, VAULT_FORMAT)
+    if found is not None:
+        return str(found["vault_id"])
+    if not create:
+        raise NotFound(
+            f"there is no vault at {store.url}",
+            kind="no-vault",
+            hint="chromaseal ingest PATH makes one; or name another with --vault",
+        )
+    if next(iter(store.list("")), None) is not None:
+        raise Conflict(
+            f"{store.url} has objects but is no vault of chromaseal",
+            kind="not-a-vault",
+            hint="name an empty prefix, for example one level deeper",
+        )
+    plain = {"format": VAULT_FORMAT, "format_version": FORMAT_VERSION, "vault_id": vault_id}
+    try:
+        put_once(store, keys.VAULT, _encode(plain))
+    except Conflict:
+        return pin_vault(store, vault_id=vault_id, create=False)
+    return vault_id
+
+
+def read_pin(store: ObjectStore, collection: str) -> CollectionPin | None:
+    """Give a collection's pin; None before its first write."""
+    raw = _read(store, keys.collection(collection), COLLECTION_FORMAT)
+    if raw is None:
+        return None
+    model = raw["model"]
+    return CollectionPin(
+        raw["name"], raw["dimension"], raw["space"], ModelPin(**model) if model else None
+    )
+
+
+def pin_collection(store: ObjectStore, wanted: CollectionPin) -> CollectionPin:
+    """Give a collection's pin, making it ``wanted`` if there is none, and check them.
+
+    Raises:
+        Conflict: ``other-model``, ``other-dimension`` or ``other-space``.
+    """
+    pin = read_pin(store, wanted.name)
+    if pin is None:
+        plain = {
+            "format": COLLECTION_FORMAT,
+            "format_version": FORMAT_VERSION,
+            "name": wanted.name,
+            "dimension": wanted.dimension,
+            "space": wanted.space,
+            "model": wanted.model.as_json() if wanted.model else None,
+        }
+        try:
+            put_once(store, keys.collection(wanted.name), _encode(plain))
+        except Conflict:
+            return pin_collection(store, wanted)
+        pin = wanted
+    check_pin(pin, wanted)
+    return pin
+
+
+def check_pin(pin: CollectionPin, wanted: CollectionPin) -> None:
+    """Refuse what does not fit a collection.
+
+    Raises:
+        Conflict: ``other-model``, ``other-dimension`` or ``other-space``.
+    """
+    if pin.model != wanted.model:
+        raise Conflict(
+            f"{pin.name} holds vectors of {pin.model or 'a model that was not named'}; these "
+            f"are of {wanted.model or 'a model that is not named'}",
+            kind="other-model",
+            hint="write with the collection's own model, or into another collection",
+        )
+    if pin.dimension != wanted.dimension:
+        raise Conflict(
+            f"{pin.name} has vectors of {pin.dimension} dimensions, these have {wanted.dimension}",
+            kind="other-dimension",
+            hint="write with the collection's own model, or into another collection",
+        )
+    if pin.space != wanted.space:
+        raise Conflict(
+            f"{pin.name} measures distance by {pin.space}, not {wanted.space}",
+            kind="other-space",
+            hint="leave the space out, or write into another collection",
+        )
+
+
+def _encode(plain: dict[str, Any]) -> bytes:
+    return json.dumps(plain, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def _read(store: ObjectStore, key: str, wanted: str) -> dict[str, Any] | None:
+    try:
+        body = store.get(key).body
+    except NotFound:
+        return None
+    try:
+        raw = json.loads(body)
+        if raw["format"] == wanted and raw["format_version"] > FORMAT_VERSION:
+            raise Unsupported(
+                f"{key} is in format {raw['format_version']}, this release reads {FORMAT_VERSION}",
+                kind="newer-vault",
+                hint="upgrade chromaseal on this machine",
+            )
+        if raw["format"] == wanted:
+            return dict(raw)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise Damaged(f"{key} is not what it should be", kind="bad-pin")

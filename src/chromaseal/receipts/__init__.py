@@ -1,0 +1,1 @@
+"""Receipts: image -> lines, words, merchant -> records. Uses the engine; never used by it."""

@@ -1,0 +1,72 @@
+"""The ledger as the engine sees it: runs and the states of their parts.
+
+The ledger says what is to be done; the vault says what has been done. A ledger that is lost
+can be rebuilt from the vault, and one that is behind harms nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from chromaseal.run.model import Run, RunState
+
+
+class Ledger(Protocol):
+    """Where runs are kept."""
+
+    @property
+    def url(self) -> str:
+        """Say where this is, without credentials."""
+        ...
+
+    def add(self, run: Run) -> bool:
+        """Keep a new run; one of that id that is there stays as it is.
+
+        Returns:
+            Whether it was new.
+        """
+        ...
+
+    def get(self, run_id: str) -> Run | None:
+        """Give one run; None where there is none."""
+        ...
+
+    def newest(
+        self, *, collection: str = "", state: RunState | None = None, limit: int = 100
+    ) -> list[Run]:
+        """Give the newest runs first; those with a part of that collection and state."""
+        ...
+
+    def find(self, attribute: str, value: str) -> list[Run]:
+        """Give the runs that were added with an attribute of that value, newest first."""
+        ...
+
+    def waiting(self, collection: str) -> list[Run]:
+        """Give the runs whose part of a collection is PENDING or MERGING, oldest first."""
+        ...
+
+    def move(
+        self,
+        run_ids: Iterable[str],
+        collection: str,
+        *,
+        states: Iterable[RunState],
+        to: RunState,
+        at: str,
+        version_id: str = "",
+        error: str = "",
+    ) -> int:
+        """Move parts of runs to another state, those only that are in one of ``states``.
+
+        Moving to MERGING counts an attempt and notes ``at`` as the start; moving to COMPLETED
+        or FAILED notes it as the finish. ``version_id`` and ``error`` are kept as given.
+
+        Returns:
+            How many were moved.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...

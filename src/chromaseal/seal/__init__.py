@@ -1,0 +1,1 @@
+"""Seal: the proof that a ChromaDB directory is closed, quiet and sound."""

@@ -1,0 +1,129 @@
+"""What a ChromaDB directory consists of, as plain data; the checks decide over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chromaseal.record import Metadata
+
+
+class LogOperation(IntEnum):
+    """What an entry of the pending log does, as ChromaDB numbers it."""
+
+    ADD = 0
+    UPDATE = 1
+    UPSERT = 2
+    DELETE = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LogEntry:
+    """One entry of the pending log; ``vector`` is float32 of shape (dimension,) or None."""
+
+    seq_id: int
+    operation: LogOperation
+    record_id: str
+    vector: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HnswIndex:
+    """The five files of a vector segment.
+
+    Attributes:
+        version: of the file format; 1 is known.
+        max_elements: capacity.
+        count: elements, deleted ones included.
+        element_size_bytes: of one row of ``data_level0.bin``.
+        expected_element_size_bytes: what the header's other fields and the dimension ask for.
+        entry_point: element where a search starts.
+        max_level: the highest level; -1 when empty.
+        file_sizes_bytes: by file name; a missing file is missing here.
+        links_end: where the chain in ``link_lists.bin`` ends; -1 if it breaks.
+        labels: uint64, shape (count,).
+        deleted: bool, shape (count,).
+        neighbours_ok: whether every level-0 neighbour is an element and no list is too long.
+        vectors: float32, shape (count, dimension).
+        id_to_label: from ``index_metadata.pickle``; None where that is missing.
+        problem: why the files could not be read any further; empty if they could.
+    """
+
+    version: int
+    max_elements: int
+    count: int
+    element_size_bytes: int
+    expected_element_size_bytes: int
+    entry_point: int
+    max_level: int
+    file_sizes_bytes: Mapping[str, int]
+    links_end: int
+    labels: NDArray[np.uint64]
+    deleted: NDArray[np.bool_]
+    neighbours_ok: bool
+    vectors: NDArray[np.float32]
+    id_to_label: Mapping[str, int] | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """A record as SQLite has it."""
+
+    record_id: str
+    document: str | None
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CollectionAnatomy:
+    """One collection's parts.
+
+    Attributes:
+        name: of the collection.
+        dimension: numbers per vector; None before the first record.
+        space: ``l2``, ``cosine`` or ``ip``.
+        vector_segment: its directory's name; empty where there is no vector segment.
+        flushed_seq_id: log entries up to here are in the index; 0 before the first flush.
+        applied_seq_id: log entries up to here are in the rows.
+        rows: the records as SQLite has them.
+        log: the entries of the pending log, oldest first.
+        index: the HNSW files; None where there are none.
+    """
+
+    name: str
+    dimension: int | None
+    space: str
+    vector_segment: str
+    flushed_seq_id: int
+    applied_seq_id: int
+    rows: tuple[Row, ...]
+    log: tuple[LogEntry, ...]
+    index: HnswIndex | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DirectoryAnatomy:
+    """A directory's parts.
+
+    Attributes:
+        size_bytes: of ``chroma.sqlite3``.
+        page_size_bytes: as its header says.
+        page_count: as its header says.
+        quick_check: what SQLite's own check answered; ``("ok",)`` when it is content.
+        migrations: newest migration by part of the schema.
+        collections: every collection.
+        journals: names of journal and write-ahead files that are there.
+    """
+
+    size_bytes: int
+    page_size_bytes: int
+    page_count: int
+    quick_check: tuple[str, ...]
+    migrations: Mapping[str, int]
+    collections: tuple[CollectionAnatomy, ...]
+    journals: tuple[str, ...]

@@ -1,0 +1,118 @@
+"""Where the vault and the ledger are: options, environment, ``chromaseal.toml``, defaults."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from chromaseal.errors import UsageError
+
+FILE_NAME = "chromaseal.toml"
+DEFAULT_VAULT = "./vault"
+LEDGER_FILE = "ledger.sqlite"
+_KEYS = {"vault", "ledger", "cache"}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every command needs to know.
+
+    Attributes:
+        vault: URL of the vault.
+        ledger: URL of the ledger.
+        cache: directory for verified copies.
+    """
+
+    vault: str
+    ledger: str
+    cache: Path
+
+
+def resolve(
+    *,
+    vault: str = "",
+    ledger: str = "",
+    environment: Mapping[str, str],
+    folder: Path,
+    home: Path,
+) -> Settings:
+    """Decide where things are.
+
+    Args:
+        vault: what the caller named; empty to go by environment, file and default.
+        ledger: the same for the ledger.
+        environment: environment variables.
+        folder: where ``chromaseal.toml`` is looked for and ``./vault`` would be.
+        home: the user's home directory.
+
+    Raises:
+        UsageError: ``bad-settings`` or ``no-ledger``.
+    """
+    file = _read_file(folder / FILE_NAME)
+    vault = vault or environment.get("CHROMASEAL_VAULT", "") or file.get("vault", "")
+    vault = as_url(vault or DEFAULT_VAULT, folder)
+    ledger = ledger or environment.get("CHROMASEAL_LEDGER", "") or file.get("ledger", "")
+    cache = environment.get("CHROMASEAL_CACHE", "") or file.get("cache", "")
+    shared = environment.get("XDG_CACHE_HOME", "") or str(home / ".cache")
+    return Settings(
+        vault=vault,
+        ledger=as_url(ledger, folder, scheme="sqlite") if ledger else _default_ledger(vault),
+        cache=Path(cache) if cache else Path(shared) / "chromaseal",
+    )
+
+
+def as_url(place: str, folder: Path, *, scheme: str = "file") -> str:
+    """Give a URL for a URL or a path."""
+    if "://" in place:
+        return place
+    path = (folder / Path(place).expanduser()).resolve()
+    return path.as_uri() if scheme == "file" else f"{scheme}:///{path}"
+
+
+def file_path(url: str) -> Path:
+    """Give the path of a ``file://`` or ``sqlite:///`` URL.
+
+    Raises:
+        UsageError: ``bad-url``; it names a host or no absolute path.
+    """
+    parts = urlsplit(url)
+    path = Path("/" + unquote(parts.path).lstrip("/"))
+    if parts.netloc not in ("", "localhost") or path == Path("/"):
+        raise UsageError(
+            f"{url!r} names no file or directory",
+            kind="bad-url",
+            hint=f"three slashes, for example {parts.scheme or 'file'}:///var/data/vault",
+        )
+    return path
+
+
+def _default_ledger(vault: str) -> str:
+    if vault.startswith("memory://"):
+        return "memory://"
+    if vault.startswith("file://"):
+        return f"sqlite:///{file_path(vault) / '.ledger' / LEDGER_FILE}"
+    raise UsageError(
+        f"the vault {vault} has no place for a ledger of its own",
+        kind="no-ledger",
+        hint="name one: --ledger sqlite:///var/lib/chromaseal/ledger.sqlite",
+    )
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        found = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {error}", kind="bad-settings") from error
+    unknown = found.keys() - _KEYS
+    if unknown or not all(isinstance(value, str) for value in found.values()):
+        raise UsageError(
+            f"{path} may have {', '.join(sorted(_KEYS))} as text; it has "
+            f"{', '.join(sorted(unknown)) or 'something else'}",
+            kind="bad-settings",
+        )
+    return found

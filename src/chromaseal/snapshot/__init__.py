@@ -1,0 +1,1 @@
+"""Snapshots: a directory <-> pages, layers, manifest, version."""

@@ -1,0 +1,109 @@
+"""Verified directories kept on this machine, and private copies of them to work in.
+
+::
+
+    <root>/<vault id>/<collection>/<version id>/   a version as published; never opened
+    <root>/work/<unique>/                          a private copy; <unique>.lock says it is used
+
+Opening ChromaDB is a write, so nobody opens what is kept: merging and reading happen in copies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from chromaseal.errors import Damaged
+from chromaseal.ids import Ids
+from chromaseal.object_store import ObjectStore
+from chromaseal.sandbox import Progress
+from chromaseal.snapshot.checkout import check_files, checkout
+from chromaseal.snapshot.manifest import Version
+
+_KEPT_VERSIONS = 2
+
+
+class Checkouts:
+    """The verified directories of one vault on this machine.
+
+    Args:
+        store: the vault's objects.
+        root: where they are kept; any number of processes may share it.
+        vault_id: which vault.
+        ids: for the names of private copies.
+    """
+
+    def __init__(self, store: ObjectStore, root: Path, vault_id: str, *, ids: Ids) -> None:
+        self._store = store
+        self._kept = root / vault_id
+        self._work = root / "work"
+        self._ids = ids
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """Give an empty directory that goes when the caller is done, or has died."""
+        self._work.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        name = self._ids.unique()
+        lock, directory = self._work / f"{name}.lock", self._work / name
+        with lock.open("wb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            directory.mkdir()
+            try:
+                yield directory
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+                lock.unlink(missing_ok=True)
+
+    def copy(self, version: Version, target: Path, *, progress: Progress | None = None) -> None:
+        """Make a private copy of a version: from what is kept here if that is sound.
+
+        Raises:
+            Damaged: the version itself cannot be fetched whole.
+        """
+        kept = self._directory(version)
+        if kept.is_dir() and self._copy_kept(version, kept, target):
+            return
+        checkout(self._store, version, target, ids=self._ids, progress=progress)
+
+    def keep(self, version: Version, directory: Path) -> None:
+        """Take over a directory that has just been published; older ones go."""
+        kept = self._directory(version)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            directory.rename(kept)
+        for old in sorted(kept.parent.iterdir())[:-_KEPT_VERSIONS]:
+            self._discard(old)
+
+    def _copy_kept(self, version: Version, kept: Path, target: Path) -> bool:
+        try:
+            shutil.copytree(kept, target, symlinks=True)
+            check_files(version.manifest, target)
+        except (OSError, Damaged):
+            # Kept copies are a convenience: a bad or vanishing one is fetched anew.
+            shutil.rmtree(target, ignore_errors=True)
+            self._discard(kept)
+            return False
+        return True
+
+    def _directory(self, version: Version) -> Path:
+        return self._kept / version.manifest.collection / version.version_id
+
+    def _discard(self, directory: Path) -> None:
+        # Under another name first, so that nobody finds half a directory under the old one.
+        doomed = self._work / f"{self._ids.unique()}.discarded"
+        with contextlib.suppress(OSError):
+            directory.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        for lock in self._work.glob("*.lock"):
+            with contextlib.suppress(OSError), lock.open("r+b") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
+        for doomed in self._work.glob("*.discarded"):
+            shutil.rmtree(doomed, ignore_errors=True)

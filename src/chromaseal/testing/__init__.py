@@ -1,0 +1,1 @@
+"""What users of the interfaces can test their own implementations with."""
