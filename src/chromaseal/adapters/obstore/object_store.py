@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
-from obstore.store import ClientConfig, MemoryStore, RetryConfig, from_url
+from obstore.store import MemoryStore, from_url
 
 from chromaseal.errors import Conflict, NotFound, Unavailable
 from chromaseal.object_store import ObjectInfo, StoredObject, check_key
+
+if TYPE_CHECKING:
+    # obstore has these for type checkers only.
+    from obstore.store import ClientConfig, RetryConfig
 
 _TIMEOUT_S = 60
 
