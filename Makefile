@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock bench-receipts clean
+.PHONY: help setup demo test check format lock test-receipts bench-receipts clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -38,6 +38,9 @@ format: $(STAMP) ## format and mend what a linter can
 
 lock: $(STAMP) ## pin the newest allowed versions again
 	@$(BIN)/python locks/lock.py
+
+test-receipts: $(STAMP) ## the tests over real receipts with all of them, not a part
+	@CHROMASEAL_ALL_RECEIPTS=1 $(BIN)/python -m pytest -m slow tests/integration/test_real_receipts.py tests/receipts
 
 bench-receipts: $(STAMP) ## accuracy and seconds per step over ../shared/receipts
 	@$(BIN)/python -m bench.receipts

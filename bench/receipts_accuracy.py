@@ -102,6 +102,18 @@ def compare(truth: Sequence[BoxedText], read: Sequence[BoxedText]) -> Comparison
     )
 
 
+def page_error_rate(truth: Sequence[BoxedText], read: Sequence[BoxedText]) -> float:
+    """Give the edits per truth character over the whole page.
+
+    Both sides are sorted by y into rows and by x within them, each by its own boxes, so a row
+    that one side has in another place counts as edits, and so does surplus text.
+    """
+    expected, got = (
+        "".join("".join(_left_to_right(row)) for row in _rows(side)) for side in (truth, read)
+    )
+    return Levenshtein.distance(expected, got) / len(expected) if expected else 0.0
+
+
 def word_recall(truth: Iterable[str], read: Iterable[str]) -> float:
     """Give the share of truth words that were read, each used once.
 

@@ -26,8 +26,11 @@ _DELTA = re.compile(r"(?P<collection>[^/]+)/delta/(?P<run_id>[^/]+)/delta(?P<suf
 _MANIFEST = re.compile(
     r"(?P<collection>[^/]+)/snapshot/timestamped/(?P<version_id>[^/]+)/manifest\.json"
 )
-# ChromaDB's own rule for collection names, less what a key could trip over.
-_COLLECTION = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){1,510}[A-Za-z0-9]")
+# ChromaDB's own rule for collection names (no IPv4 address among them), less what a key could
+# trip over: a part of a key has 255 characters at most, ".json" included.
+_COLLECTION = re.compile(
+    r"(?!\d+(?:\.\d+){3}\Z)[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){1,248}[A-Za-z0-9]"
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
@@ -42,8 +45,8 @@ def check_collection(name: str) -> str:
     raise UsageError(
         f"{name!r} cannot be a collection's name",
         kind="bad-collection-name",
-        hint="3 to 512 letters, digits, dots, dashes or underscores, with a letter or digit "
-        "first and last and no two dots together",
+        hint="3 to 250 letters, digits, dots, dashes or underscores, with a letter or digit "
+        "first and last and no two dots together; not an IP address",
     )
 
 

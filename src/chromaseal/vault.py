@@ -16,7 +16,7 @@ from chromaseal.delta.admission import admit
 from chromaseal.delta.model import Changes, Delta, DeltaHeader, upserts_of
 from chromaseal.digests import blake3_hex
 from chromaseal.embedding import ModelPin
-from chromaseal.errors import Conflict, NotFound, RefusedInput
+from chromaseal.errors import Conflict, NotFound, RefusedInput, UsageError
 from chromaseal.pin import CollectionPin, check_pin, pin_collection, read_pin
 from chromaseal.reader import Reader
 from chromaseal.run.model import Run, RunPart, RunState
@@ -194,17 +194,27 @@ class Vault:
         return version
 
     def run(self, run_id: str) -> Run:
-        """Give one run.
+        """Give one run, by its id or by the beginning of it.
 
         Raises:
             NotFound: ``no-run``.
+            UsageError: ``ambiguous-run``, several runs begin like that.
         """
         found = self.parts.ledger.get(run_id)
-        if found is None:
+        if found is not None:
+            return found
+        similar = self.parts.ledger.with_prefix(run_id) if run_id else []
+        if len(similar) > 1:
+            raise UsageError(
+                f"several runs begin with {run_id}: {', '.join(run.run_id for run in similar)}",
+                kind="ambiguous-run",
+                hint="give more of the id",
+            )
+        if not similar:
             raise NotFound(
                 f"the ledger has no run {run_id}", kind="no-run", hint="chromaseal runs list"
             )
-        return found
+        return similar[0]
 
     def retry(self, run_id: str) -> list[str]:
         """Put the failed parts of a run back; give the collections that wait again."""
@@ -212,7 +222,7 @@ class Vault:
         failed = [name for name, part in run.parts.items() if part.state is RunState.FAILED]
         for name in failed:
             self.parts.ledger.move(
-                [run_id],
+                [run.run_id],
                 name,
                 states=[RunState.FAILED],
                 to=RunState.PENDING,

@@ -121,6 +121,7 @@ class _Attempt:
         self._progress = progress
         self._pinned: CollectionPin | None = None
         self._failed: dict[str, str] = {}
+        self._merged_deltas: dict[str, Delta] = {}
         self._durations_s: dict[str, float] = {}
 
     def run(self) -> Compaction:
@@ -212,7 +213,7 @@ class _Attempt:
             try:
                 delta = self._read_delta(run)
                 for later in runs_to_repeat([delta], merged):
-                    self._check_kept(later)
+                    self._fetch_merged(later)
             except (Damaged, NotFound, Unsupported, RefusedInput, Conflict) as error:
                 # One bad delta is set aside and does not stop the others.
                 self._failed[run.run_id] = error.message
@@ -237,18 +238,20 @@ class _Attempt:
         check_pin(pin, CollectionPin(self._collection, dimension, pin.space, model))
         return delta
 
-    def _check_kept(self, later: MergedRun) -> None:
-        key = keys.delta(self._collection, later.run_id, self._parts.codec.suffix)
-        if self._parts.store.head(key) is None:
-            raise NotFound(
-                f"the run came after {later.run_id}, which is later and whose delta is gone: "
-                "their order cannot be restored",
-                kind="too-late",
-            )
-
     def _fetch_merged(self, run: MergedRun) -> Delta:
-        key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
-        return self._parts.codec.decode(self._parts.store.get(key).body)
+        """Read the delta of a merged run, which is to be applied once more after a late one."""
+        if run.run_id not in self._merged_deltas:
+            key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
+            try:
+                body = self._parts.store.get(key).body
+                self._merged_deltas[run.run_id] = self._parts.codec.decode(body)
+            except (Damaged, NotFound, Unsupported) as error:
+                raise NotFound(
+                    f"the run came after {run.run_id}, which is later and whose delta cannot be "
+                    f"read, so that their order cannot be restored: {error.message}",
+                    kind="too-late",
+                ) from error
+        return self._merged_deltas[run.run_id]
 
     def _store_locally(self, folder: Path, deltas: list[Delta]) -> list[str]:
         paths = []

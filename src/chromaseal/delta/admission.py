@@ -14,7 +14,8 @@ from chromaseal.delta.model import Delta, DeltaHeader, Upserts
 from chromaseal.errors import RefusedInput
 from chromaseal.record import MetadataPatch, MetadataValue, clean_text
 
-_RESERVED_PREFIX = "chroma:"
+# ChromaDB refuses a whole call for one key that begins like its own names.
+_RESERVED_PREFIXES = ("chroma:", "#", "$")
 _INT64 = 1 << 63
 
 
@@ -61,7 +62,7 @@ def _clean_updates(updates: Mapping[str, MetadataPatch]) -> dict[str, MetadataPa
     cleaned: dict[str, MetadataPatch] = {}
     for record_id, patch in updates.items():
         kept = {k: v for k, v in patch.items() if v is not None}
-        cleared = dict.fromkeys(k for k, v in patch.items() if v is None)
+        cleared = dict.fromkeys(_key(record_id, k) for k, v in patch.items() if v is None)
         cleaned[record_id] = {**_clean_metadata(record_id, kept), **cleared}
     return cleaned
 
@@ -71,7 +72,7 @@ def _clean_metadata(record_id: str, metadata: MetadataPatch) -> dict[str, Metada
 
 
 def _key(record_id: str, key: object) -> str:
-    if not isinstance(key, str) or not key or key.startswith(_RESERVED_PREFIX):
+    if not isinstance(key, str) or not key or key.startswith(_RESERVED_PREFIXES):
         raise _bad_metadata(record_id, f"the key {key!r}")
     if key != clean_text(key):
         raise _bad_metadata(record_id, f"the key {key!r}")
@@ -105,7 +106,7 @@ def _bad_metadata(record_id: str, what: str) -> RefusedInput:
         f"ChromaDB cannot keep {what} as metadata of record {record_id!r}",
         kind="bad-metadata",
         hint="values are text, whole numbers, finite floats, booleans, or non-empty lists of "
-        "one of these; keys are text that does not start with chroma:",
+        "one of these; keys are non-empty text that does not start with chroma:, # or $",
     )
 
 

@@ -29,6 +29,7 @@ _JOBS = {
     "read-receipt": "chromaseal.entrypoints.receipt_job",
 }
 _PR_SET_PDEATHSIG = 1
+_PROGRESS = b'{"progress"'
 
 
 def main() -> None:
@@ -89,9 +90,13 @@ def _be_child(request: Plain, reading: int, writing: int) -> None:
 
 
 def _forward(reading: int, pid: int, timeout_s: float, answers: IO[str]) -> str:
-    """Pass a child's answers on; say how it died if it gave no last one."""
+    """Pass a child's answers on; say how it died if it gave no last one.
+
+    The last answer waits until the child has exited: whoever has it may rely on everything
+    being closed, and may send the next request, which is read only after that.
+    """
     deadline = time.monotonic() + timeout_s
-    tail = b""
+    kept = b""
     while True:
         left = deadline - time.monotonic()
         ready, _, _ = select.select([reading, sys.stdin.fileno()], [], [], max(left, 0))
@@ -99,9 +104,7 @@ def _forward(reading: int, pid: int, timeout_s: float, answers: IO[str]) -> str:
             piece = os.read(reading, 1 << 20)
             if not piece:
                 break
-            answers.write(piece.decode())
-            answers.flush()
-            tail = (tail + piece)[-1:]
+            kept = _pass_progress(kept + piece, answers)
         elif not ready or _input_ended():
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -114,7 +117,20 @@ def _forward(reading: int, pid: int, timeout_s: float, answers: IO[str]) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code < 0:
         return signal.Signals(-code).name
-    return "" if tail == b"\n" else f"exit {code} without an answer"
+    if not kept.endswith(b"\n"):
+        return f"exit {code} without an answer"
+    answers.write(kept.decode())
+    answers.flush()
+    return ""
+
+
+def _pass_progress(lines: bytes, answers: IO[str]) -> bytes:
+    """Write the lines that tell of progress; give back what is left."""
+    while lines.startswith(_PROGRESS) and b"\n" in lines:
+        line, _, lines = lines.partition(b"\n")
+        answers.write(line.decode() + "\n")
+        answers.flush()
+    return lines
 
 
 def _input_ended() -> bool:

@@ -18,7 +18,6 @@ from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
 from chromaseal.errors import ChromasealError, NotFound, RefusedInput
 from chromaseal.receipts.anchors import find_anchors
-from chromaseal.receipts.context import words_in_context
 from chromaseal.receipts.files import find_images, read_content
 from chromaseal.receipts.image import ImageDecoder, ImageFile, image_id_of, inspect_image
 from chromaseal.receipts.merchant import Merchant, resolve_merchant
@@ -32,8 +31,8 @@ from chromaseal.receipts.records import (
     row_records,
     word_records,
 )
-from chromaseal.receipts.rows import visual_rows
 from chromaseal.receipts.text_similarity import TextSimilarity
+from chromaseal.receipts.tilt import rows_of, words_of
 from chromaseal.receipts.vault_objects import (
     StoredReading,
     load_reading,
@@ -227,7 +226,7 @@ class Ingest:
         )
 
     def _changes(self, page: _Page, result: PageResult) -> tuple[dict[str, Changes], Merchant]:
-        rows = visual_rows(result.reading.lines)
+        rows = rows_of(result.reading)
         anchors = find_anchors(rows)
         merchant = resolve_merchant(
             result.reading,
@@ -240,7 +239,7 @@ class Ingest:
             similarity=self._tools.similarity,
         )
         key = ReceiptKey(page.image_id, RECEIPT_ID, page.run_id)
-        words = words_in_context(result.reading.lines)
+        words = words_of(result.reading)
         lines = row_records(key, rows, result.row_vectors, anchors=anchors, merchant=merchant)
         found = word_records(key, words, result.word_vectors, anchors=anchors, merchant=merchant)
         changes = {LINES_COLLECTION: Changes(upserts=lines)}

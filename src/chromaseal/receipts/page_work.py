@@ -10,12 +10,12 @@ import numpy as np
 
 from chromaseal.clock import Clock
 from chromaseal.embedding import Embedder, Vectors
-from chromaseal.receipts.context import row_inputs, words_in_context
+from chromaseal.receipts.context import row_inputs
 from chromaseal.receipts.image import ImageDecoder, ImageFile, load_page
 from chromaseal.receipts.model import Reading
 from chromaseal.receipts.ocr import OcrEngine
 from chromaseal.receipts.reading import reading_of
-from chromaseal.receipts.rows import visual_rows
+from chromaseal.receipts.tilt import rows_of, words_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,8 +24,8 @@ class PageResult:
 
     Attributes:
         reading: what OCR found.
-        row_vectors: float32, shape (rows, dimension), in the order of ``visual_rows``.
-        word_vectors: float32, shape (words, dimension), in the order of ``words_in_context``.
+        row_vectors: float32, shape (rows, dimension), in the order of ``rows_of``.
+        word_vectors: float32, shape (words, dimension), in the order of ``words_of``.
         durations_s: seconds by step: ``decode``, ``ocr``, ``embed``.
     """
 
@@ -73,8 +73,8 @@ class PageWorker:
                 found = self._engine.read(page.pixels)
             reading = reading_of(self._engine.name, found)
         with self._timed("context", durations_s):
-            rows = row_inputs(visual_rows(reading.lines))
-            words = [word.embedding_input for word in words_in_context(reading.lines)]
+            rows = row_inputs(rows_of(reading))
+            words = [word.embedding_input for word in words_of(reading)]
         with self._timed("embed", durations_s):
             vectors = self._embedder.embed([*rows, *words])
         row_vectors, word_vectors = np.split(vectors, [len(rows)])

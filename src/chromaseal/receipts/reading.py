@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,11 +16,11 @@ from chromaseal.receipts.ocr import (
     part_of_quad,
     reading_size,
 )
+from chromaseal.receipts.tilt import tilt_radians
 from chromaseal.record import clean_text
 
 _DECIMALS = 6  # a thousandth of a pixel on a page of 1,000 pixels
 _SAME_ROW = 0.5
-_LONG_ENOUGH_FOR_TILT = 3.0
 
 
 def reading_of(engine: str, found: PixelReading) -> Reading:
@@ -67,7 +66,7 @@ def _clean(text: str) -> str:
 
 def _in_reading_order(lines: Sequence[PixelLine]) -> list[PixelLine]:
     """Sort lines into rows along the page's tilt, so that a tilted row stays one row."""
-    tilt = _tilt_radians(lines)
+    tilt = tilt_radians([line.quad for line in lines])
     placed = sorted(
         (_place(line, tilt) for line in lines), key=lambda p: (p[1], p[0], p[3].text, p[3].quad)
     )
@@ -83,17 +82,6 @@ def _in_reading_order(lines: Sequence[PixelLine]) -> list[PixelLine]:
         for row in rows
         for place in sorted(row, key=lambda p: (p[0], p[1], p[3].text, p[3].quad))
     ]
-
-
-def _tilt_radians(lines: Sequence[PixelLine]) -> float:
-    """Measure the page's tilt as the median over lines long enough to show one."""
-    angles = []
-    for line in lines:
-        length, height = reading_size(line.quad)
-        if length > _LONG_ENOUGH_FOR_TILT * height:
-            (left_x, left_y), (right_x, right_y) = line.quad[0], line.quad[1]
-            angles.append(math.atan2(right_y - left_y, right_x - left_x))
-    return statistics.median(angles) if angles else 0.0
 
 
 def _place(line: PixelLine, tilt_radians: float) -> tuple[float, float, float, PixelLine]:

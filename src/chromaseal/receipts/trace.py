@@ -14,7 +14,7 @@ from chromaseal.vault import Vault
 
 
 def runs_of(vault: Vault, name: str) -> list[Run]:
-    """Give the runs that a run id, an image id or a record id stands for, newest first.
+    """Give the runs that a run's id or its beginning, an image's or a record's id stands for.
 
     Raises:
         NotFound: ``no-run``.
@@ -25,15 +25,15 @@ def runs_of(vault: Vault, name: str) -> list[Run]:
             image_id = parse_record_id(name).image_id
         except UsageError as error:
             raise NotFound(error.message, kind="no-run", hint=error.hint) from error
-    run = vault.parts.ledger.get(name)
-    found = [run] if run is not None else vault.parts.ledger.find("image_id", image_id)
-    if not found:
+    found = vault.parts.ledger.find("image_id", image_id)
+    if found:
+        return found
+    try:
+        return [vault.run(name)]
+    except NotFound as error:
         raise NotFound(
-            f"{name} is no run, image or record of this vault",
-            kind="no-run",
-            hint="chromaseal runs list",
-        )
-    return found
+            f"{name} is no run, image or record of this vault", kind="no-run", hint=error.hint
+        ) from error
 
 
 def trace(vault: Vault, run: Run) -> Iterator[TraceStep]:

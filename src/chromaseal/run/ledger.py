@@ -32,6 +32,10 @@ class Ledger(Protocol):
         """Give one run; None where there is none."""
         ...
 
+    def with_prefix(self, prefix: str, *, limit: int = 2) -> list[Run]:
+        """Give runs whose id starts with a text, as people shorten ids."""
+        ...
+
     def newest(
         self, *, collection: str = "", state: RunState | None = None, limit: int = 100
     ) -> list[Run]:

@@ -98,6 +98,14 @@ class LedgerContract:
         assert ledger.find("image_id", "c") == []
         assert ledger.find("other", "b") == []
 
+    def test_finds_by_prefix(self, ledger: Ledger) -> None:
+        """A shortened id gives the runs that it can stand for, at most as many as asked."""
+        for name in ("abc1", "abc2", "abc3", "b_%"):
+            ledger.add(pending_run(name))
+        assert [run.run_id for run in ledger.with_prefix("abc")] == ["abc1", "abc2"]
+        assert [run.run_id for run in ledger.with_prefix("abc3")] == ["abc3"]
+        assert ledger.with_prefix("%") == []
+
     def test_one_of_many_moves(self, ledger: Ledger) -> None:
         """Of many that move a run at once exactly one does."""
         ledger.add(pending_run("a"))

@@ -53,7 +53,8 @@ def space_of(collection: Collection) -> str:
 def read_records(collection: Collection, ids: Sequence[str]) -> dict[str, Record]:
     """Give those records of the named ones that exist."""
     found: dict[str, Record] = {}
-    for batch in batches(ids):
+    # ChromaDB refuses a call that names an id twice.
+    for batch in batches(list(dict.fromkeys(ids))):
         answer = collection.get(ids=batch, include=["embeddings", "documents", "metadatas"])
         columns = zip(
             answer["ids"],

@@ -13,7 +13,7 @@ from chromadb.utils.embedding_functions import known_embedding_functions
 
 from chromaseal.digests import blake3_hex
 from chromaseal.embedding import ModelPin, Vectors
-from chromaseal.errors import Damaged, Unsupported, UsageError
+from chromaseal.errors import Damaged, Unavailable, Unsupported, UsageError
 
 _PROBE_TEXT = "TOTAL"
 
@@ -74,13 +74,22 @@ class ChromaEmbedder:
 
         Raises:
             Damaged: the function gave something other than one finite vector per text.
+            Unavailable: ``embedding-function-failed``.
         """
         if not texts:
             return np.empty((0, self.pin.dimension), dtype=np.float32)
         return self._vectors(texts)
 
     def _vectors(self, texts: Sequence[str]) -> Vectors:
-        vectors = np.array(self._function(list(texts)), dtype=np.float32)
+        try:
+            vectors = np.array(self._function(list(texts)), dtype=np.float32)
+        # Whatever a function of somebody else raises: no network, no key, no quota.
+        except Exception as error:  # noqa: BLE001
+            raise Unavailable(
+                f"ChromaDB's embedding function {self._name!r} failed: {error}",
+                kind="embedding-function-failed",
+                hint="look at its configuration, its key and the network, then run it again",
+            ) from error
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():  # noqa: PLR2004 - one row per text
             raise Damaged(
                 f"ChromaDB's embedding function {self._name!r} gave no usable vectors.",

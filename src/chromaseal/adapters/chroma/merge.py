@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from chromadb.api import ClientAPI
 from chromadb.api.models.Collection import Collection
 
@@ -25,7 +26,7 @@ from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.compaction.fold import Outcome, Patch, fold, outcome_on
 from chromaseal.errors import Damaged
 from chromaseal.multiset import EMPTY, MultisetHash
-from chromaseal.record import Record, record_digest
+from chromaseal.record import Record, canonical_metadata, record_digest
 from chromaseal.sandbox import Plain, Progress
 
 
@@ -92,7 +93,7 @@ class _Merge:
         ids = list(outcomes)
         old = read_records(self._collection, ids)
         wanted = {i: outcome_on(old.get(i), outcome) for i, outcome in outcomes.items()}
-        changed = [i for i in ids if self._digest(old.get(i)) != self._digest(wanted[i])]
+        changed = [i for i in ids if not _same(old.get(i), wanted[i])]
         self._write(outcomes, changed, old, wanted)
         new = read_records(self._collection, changed)
         for record_id in changed:
@@ -138,6 +139,17 @@ class _Merge:
 
     def _hash(self, records: Mapping[str, Record], ids: Sequence[str]) -> MultisetHash:
         return multiset.of_digests(self._digest(records[i]) for i in ids if i in records)
+
+
+def _same(before: Record | None, after: Record | None) -> bool:
+    # Not by digest: that leaves out the last digits of floats and the vectors of cosine.
+    if before is None or after is None:
+        return before is after
+    return (
+        before.document == after.document
+        and canonical_metadata(before.metadata) == canonical_metadata(after.metadata)
+        and np.array_equal(before.embedding, after.embedding)
+    )
 
 
 def _loses_document(before: Record | None, after: Record | None) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from chromadb.errors import InvalidArgumentError
 from numpy.typing import NDArray
 
 from chromaseal.adapters.chroma.client import opened
@@ -75,13 +76,14 @@ class ChromaReader:
                 f"a query of {vectors.shape[1]} dimensions; the collection is of {pin}",
                 kind="wrong-dimension",
             )
-        answer = self._collection.query(
-            query_embeddings=vectors,
-            n_results=limit,
-            where=_where(where),
-            where_document={"$contains": contains} if contains else None,
-            include=["documents", "metadatas", "distances"],
-        )
+        with _asked():
+            answer = self._collection.query(
+                query_embeddings=vectors,
+                n_results=limit,
+                where=_where(where),
+                where_document={"$contains": contains} if contains else None,
+                include=["documents", "metadatas", "distances"],
+            )
         columns: Any = zip(
             answer["ids"],
             answer["documents"] or [],
@@ -99,12 +101,13 @@ class ChromaReader:
         contains: str = "",
     ) -> list[Hit]:
         """Search by metadata and exact text only."""
-        answer = self._collection.get(
-            where=_where(where),
-            where_document={"$contains": contains} if contains else None,
-            limit=limit,
-            include=["documents", "metadatas"],
-        )
+        with _asked():
+            answer = self._collection.get(
+                where=_where(where),
+                where_document={"$contains": contains} if contains else None,
+                limit=limit,
+                include=["documents", "metadatas"],
+            )
         columns: Any = zip(
             answer["ids"], answer["documents"] or [], answer["metadatas"] or [], strict=True
         )
@@ -124,6 +127,18 @@ class ChromaReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    try:
+        yield
+    except (InvalidArgumentError, ValueError, TypeError) as error:
+        raise RefusedInput(
+            f"ChromaDB cannot search like that: {error}",
+            kind="bad-query",
+            hint="vectors as long as the collection's, and a limit of at least 1",
+        ) from error
 
 
 def _where(where: Mapping[str, Scalar] | None) -> Any:  # noqa: ANN401 - ChromaDB's own type

@@ -95,6 +95,21 @@ class ProcessSandbox:
     def _answer(
         self, process: subprocess.Popen[str], job: str, line: str, progress: Progress
     ) -> Plain:
+        try:
+            answer = self._last_answer(process, job, line, progress)
+        except BaseException:
+            # Whatever the job still has to say would be taken for the next one's answer.
+            self._stop()
+            raise
+        if "result" in answer:
+            return dict(answer["result"])
+        if "failed" in answer:
+            raise from_json(answer["failed"], error_class=answer["class"])
+        raise self._died(job, answer.get("died") or answer["crashed"])
+
+    def _last_answer(
+        self, process: subprocess.Popen[str], job: str, line: str, progress: Progress
+    ) -> Plain:
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the child was started without pipes")
         try:
@@ -103,16 +118,9 @@ class ProcessSandbox:
         except BrokenPipeError:
             raise self._died(job, "before it began") from None
         for answer in map(json.loads, process.stdout):
-            if "progress" in answer:
-                progress(*answer["progress"])
-            elif "result" in answer:
-                return dict(answer["result"])
-            elif "failed" in answer:
-                raise from_json(answer["failed"], error_class=answer["class"])
-            elif "died" in answer:
-                raise self._died(job, answer["died"])
-            else:
-                raise self._died(job, answer["crashed"])
+            if "progress" not in answer:
+                return dict(answer)
+            progress(*answer["progress"])
         raise self._died(job, "without a word")
 
     def _died(self, job: str, how: str) -> Unavailable:

@@ -103,6 +103,13 @@ class SqliteLedger:
         with self._transaction() as db:
             return next(iter(_runs(db, [run_id])), None)
 
+    def with_prefix(self, prefix: str, *, limit: int = 2) -> list[Run]:
+        """Give runs whose id starts with a text, as people shorten ids."""
+        query = "SELECT run_id FROM run WHERE substr(run_id, 1, ?) = ? ORDER BY run_id LIMIT ?"
+        with self._transaction() as db:
+            found = db.execute(query, (len(prefix), prefix, limit))
+            return _runs(db, [row[0] for row in found])
+
     def newest(
         self, *, collection: str = "", state: RunState | None = None, limit: int = 100
     ) -> list[Run]:

@@ -37,14 +37,14 @@ def run_compaction(vault: Vault, collections: list[str], output: Output) -> None
         with output.steps(name) as show:
             done += vault.compact([name], progress=show)
         output.record("compaction", **_plain(done[-1]))
-    if not done:
-        output.say("nothing waits: the vault has no collection yet")
-        return
-    output.table(
-        "Compaction",
-        ["collection", "version", "runs", "records", "size", "checks", "time"],
-        [_row(each) for each in done],
-    )
+    if any(each.version for each in done):
+        output.table(
+            "Versions",
+            ["collection", "version", "runs", "records", "size", "checks", "time"],
+            [_row(each) for each in done if each.version],
+        )
+    else:
+        output.say("nothing waited to be folded into a new version")
     failed = {run_id: why for each in done for run_id, why in each.failed.items()}
     if failed:
         run_id, why = next(iter(failed.items()))
@@ -57,7 +57,7 @@ def run_compaction(vault: Vault, collections: list[str], output: Output) -> None
 
 def _row(done: Compaction) -> list[object]:
     if done.version is None:
-        return [done.collection, "nothing waits", len(done.merged), "", "", "", ""]
+        return [done.collection]
     manifest = done.version.manifest
     return [
         done.collection,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
-from chromaseal.entrypoints.cli.output import Output, moment, size
+from chromaseal.entrypoints.cli.output import SHORT_ID, Output, moment, size
 from chromaseal.snapshot.manifest import Version
 
 
@@ -32,7 +32,16 @@ def log(
                 break
     output.table(
         f"Versions of {collection}",
-        ["number", "created (UTC)", "by", "runs merged", "records", "directory", "stored", "id"],
+        [
+            "number",
+            "created (UTC)",
+            "by",
+            "runs merged",
+            "records",
+            "directory",
+            "stored",
+            "digest",
+        ],
         [_row(version) for version in versions],
     )
 
@@ -47,7 +56,7 @@ def _row(version: Version) -> list[object]:
         manifest.records.count,
         size(manifest.size_bytes),
         size(sum(layer.size_bytes for layer in manifest.layers)),
-        version.version_id,
+        version.digest[:SHORT_ID],
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -23,7 +23,10 @@ from rich.table import Table
 from chromaseal.compaction.compactor import StepProgress
 from chromaseal.errors import ChromasealError
 
-Row = Mapping[str, Any]
+# Enough of a run's id to tell it from others; every command takes ids shortened like this.
+SHORT_ID = 8
+# Cells up to this many characters, a moment's length, are not broken over lines.
+_UNBROKEN = 19
 
 
 class Bar(Protocol):
@@ -63,8 +66,9 @@ class Output:
         table = Table(
             title=title, title_justify="left", box=None, header_style="bold", pad_edge=False
         )
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        for number, column in enumerate(columns):
+            longest = max((len(str(row[number])) for row in rows), default=0)
+            table.add_column(column, overflow="fold", no_wrap=longest <= _UNBROKEN)
         for row in rows:
             table.add_row(*(escape(str(cell)) for cell in row))
         self._console.print(table)

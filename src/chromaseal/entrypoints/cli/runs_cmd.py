@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
-from chromaseal.entrypoints.cli.output import Output, moment, size
+from chromaseal.entrypoints.cli.output import SHORT_ID, Output, moment, size
 from chromaseal.errors import UsageError
 from chromaseal.run.model import Run, RunState
 
@@ -116,4 +116,4 @@ def _state(text: str) -> RunState | None:
 def _row(run: Run, collections: list[str]) -> list[object]:
     what = run.attributes.get("source_name", "")
     states = [str(run.parts[name].state) if name in run.parts else "" for name in collections]
-    return [run.run_id, moment(run.created_at), what, *states]
+    return [run.run_id[:SHORT_ID], moment(run.created_at), what, *states]

@@ -17,7 +17,7 @@ from chromaseal.entrypoints.cli.options import (
     VaultOption,
     open_here,
 )
-from chromaseal.entrypoints.cli.output import Output
+from chromaseal.entrypoints.cli.output import SHORT_ID, Output
 from chromaseal.errors import UsageError
 from chromaseal.receipts.records import LINES_COLLECTION
 from chromaseal.receipts.search import Found
@@ -104,7 +104,7 @@ def _show(results: list[Found], saved: list[str], output: Output) -> None:
             "distance",
             "text",
             "merchant",
-            "receipt",
+            "run",
             "box (x y w h)",
             *(["crop"] if any(saved) else []),
         ],
@@ -121,7 +121,7 @@ def _row(found: Found) -> list[object]:
         "" if found.distance is None else f"{found.distance:.3f}",
         found.text,
         found.merchant,
-        "" if place is None else f"{place.image_id}#{place.receipt_id}",
+        found.run_id[:SHORT_ID],
         ""
         if place is None
         else f"{place.box.x:.3f} {place.box.y:.3f} {place.box.width:.3f} {place.box.height:.3f}",

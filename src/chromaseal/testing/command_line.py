@@ -1,0 +1,70 @@
+"""Running the command line as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TIMEOUT_S = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a command said."""
+
+    exit_code: int
+    out: str
+    errors: str
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Give the JSON objects on standard output."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def only(self, event: str) -> list[dict[str, Any]]:
+        """Give the JSON objects of one kind."""
+        return [each for each in self.events if each["event"] == event]
+
+
+def command_line(*arguments: str) -> list[str]:
+    """Give what starts a command."""
+    return [sys.executable, "-m", "chromaseal", *arguments]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """Give the environment of a user with nothing configured but a cache of their own."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CHROMASEAL_")}
+    return {**kept, "CHROMASEAL_CACHE": str(cache), "COLUMNS": "200"}
+
+
+def chromaseal(*arguments: str, cache: Path, folder: Path | None = None) -> Answer:
+    """Run one command to its end."""
+    done = subprocess.run(
+        command_line(*arguments),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment(cache),
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleVault:
+    """Where everything is, and what ingesting said."""
+
+    images: Path
+    vault: Path
+    cache: Path
+    answer: Answer
+
+    def run(self, *arguments: str) -> Answer:
+        """Run a command on the vault; programs' output, so that it can be compared."""
+        return chromaseal(*arguments, "--vault", str(self.vault), "--json", cache=self.cache)

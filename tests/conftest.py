@@ -1,0 +1,83 @@
+"""Vaults for tests: real ones, with one warm child process for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.clock import Clock
+from chromaseal.composition.engine import open_vault
+from chromaseal.object_store import ObjectStore
+from chromaseal.settings import Settings
+from chromaseal.snapshot.checkouts import Checkouts
+from chromaseal.vault import Vault
+
+_CHILD_MODULES = ("chromaseal.adapters.chroma.merge", "chromaseal.adapters.chroma.verification")
+
+
+class OpenVault(Protocol):
+    """What the fixture ``vault_at`` gives."""
+
+    def __call__(
+        self,
+        url: str = "",
+        *,
+        clock: Clock | None = None,
+        store: Callable[[ObjectStore], ObjectStore] | None = None,
+    ) -> Vault:
+        """Open a vault whose ledger and cache are in the test's own folder.
+
+        Args:
+            url: of the vault; ``file://`` below the test's folder by default.
+            clock: the system's by default.
+            store: gives what is to stand between the vault and its real store.
+        """
+        ...
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[ProcessSandbox]:
+    """Give one warm process for the whole session: importing ChromaDB takes 1.5 s."""
+    shared = ProcessSandbox(preload=_CHILD_MODULES)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def vault_at(tmp_path: Path, sandbox: ProcessSandbox) -> Iterator[OpenVault]:
+    """Give a function that opens vaults; they are closed when the test ends."""
+    with ExitStack() as held:
+
+        def open_one(
+            url: str = "",
+            *,
+            clock: Clock | None = None,
+            store: Callable[[ObjectStore], ObjectStore] | None = None,
+        ) -> Vault:
+            url = url or (tmp_path / "vault").as_uri()
+            ledger = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+            cache = tmp_path / "cache"
+            vault = held.enter_context(open_vault(Settings(url, ledger, cache), clock=clock))
+            vault.parts = replace(vault.parts, sandbox=sandbox)
+            if store is not None:
+                _put_between(vault, store(vault.parts.store), cache)
+            return vault
+
+        yield open_one
+
+
+@pytest.fixture
+def vault(vault_at: OpenVault) -> Vault:
+    """Give an empty vault in a directory."""
+    return vault_at()
+
+
+def _put_between(vault: Vault, store: ObjectStore, cache: Path) -> None:
+    checkouts = Checkouts(store, cache, "between", ids=vault.parts.ids)
+    vault.parts = replace(vault.parts, store=store, checkouts=checkouts)

@@ -1,0 +1,260 @@
+"""Style as a test: what a reader of the code may count on, with no list of exceptions."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import chromaseal
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src/chromaseal"
+MODULE_LIMIT = 400
+FUNCTION_LIMIT = 60
+BANNED_WORDS = {
+    *("util", "utils", "helper", "helpers", "manager", "managers", "common", "misc"),
+    *("v2", "enhanced", "bak", "tmp2", "stuff"),
+}
+# Pieces of object keys; a module that has one of these builds or reads a key by itself.
+KEY_PIECES = re.compile(
+    r"/delta/|/snapshot/|/layer/|latest-pointer|timestamped|manifest\.json|vault\.json"
+    r"|^_chromaseal|^_receipts|/reading/|/original/"
+)
+# A file in an adapter's folder is named after the port that it fills ...
+PORTS = {
+    "codec": "delta/codec.py DeltaCodec",
+    "embedding": "embedding.py Embedder",
+    "image": "receipts/image.py ImageDecoder",
+    "ledger": "run/ledger.py Ledger",
+    "object_store": "object_store.py ObjectStore",
+    "ocr": "receipts/ocr.py OcrEngine",
+    "open_files": "seal/open_files.py OpenFiles",
+    "reader": "reader.py Reader",
+    "sandbox": "sandbox.py Sandbox",
+    "text_similarity": "receipts/text_similarity.py TextSimilarity",
+}
+# ... or is a job of the child process, or a part of one technology that no port asks for.
+JOBS = {"chroma/merge", "chroma/verification"}
+PARTS = {
+    "chroma/client": "the one way to open ChromaDB",
+    "chroma/collection": "ChromaDB's collections in records",
+    "chroma/database": "ChromaDB's SQLite file as plain data",
+    "chroma/hnsw": "ChromaDB's HNSW files as plain data",
+    "chroma/inspector": "both put together",
+    "pillow/picture": "writes a crop as PNG",
+    "pillow/sample": "draws sample receipts",
+}
+# Every interface has a contract class in chromaseal.testing, or a reason why not.
+CONTRACTS = {
+    "Embedder": "embedder_contract EmbedderContract",
+    "Ledger": "ledger_contract LedgerContract",
+    "ObjectStore": "object_store_contract ObjectStoreContract",
+    "OcrEngine": "ocr_contract OcrEngineContract",
+}
+WITHOUT_CONTRACT = {
+    "Bar": "a detail of the command line's output",
+    "Clock": "the system's clock promises nothing that a test could hold it to",
+    "DeltaCodec": "one implementation; docs/formats/delta.md and tests/formats are its contract",
+    "Ids": "chance promises nothing that a test could hold it to",
+    "ImageDecoder": "two implementations for different formats; tests/receipts/test_images.py",
+    "MerchantMemory": "one implementation, over Reader",
+    "OpenFiles": "one implementation, of one operating system",
+    "Reader": "one implementation; tests/integration holds it to what was written",
+    "Sandbox": "one implementation, in processes",
+    "TextSimilarity": "one implementation of two functions",
+}
+
+
+def tracked() -> list[Path]:
+    """Give every file of the repository, those not yet committed included."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+FILES = tracked()
+MODULES = [path for path in FILES if path.suffix == ".py"]
+
+
+def where(path: Path) -> str:
+    """Name a file as people do."""
+    return str(path.relative_to(ROOT))
+
+
+def tree(path: Path) -> ast.Module:
+    """Parse a module."""
+    return ast.parse(path.read_text())
+
+
+def functions(module: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Give every function, methods and inner ones included."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_every_module_says_what_it_is() -> None:
+    """A module opens with a docstring whose first line stands alone."""
+    wrong = []
+    for path in MODULES:
+        lines = (ast.get_docstring(tree(path)) or "").splitlines() or [""]
+        if not lines[0] or (len(lines) > 1 and lines[1]):
+            wrong.append(where(path))
+    assert wrong == []
+
+
+def test_every_test_says_what_it_promises() -> None:
+    """A test has a docstring: the promise that it holds the code to."""
+    places = [p for p in MODULES if p.name.startswith("test_") or "testing" in p.parts]
+    silent = [
+        f"{where(path)} {function.name}"
+        for path in places
+        for function in functions(tree(path))
+        if function.name.startswith("test_") and not ast.get_docstring(function)
+    ]
+    assert silent == []
+
+
+def test_modules_are_short() -> None:
+    """A module can be read in one sitting."""
+    sizes = {where(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: size for name, size in sizes.items() if size > MODULE_LIMIT} == {}
+
+
+def test_functions_fit_a_screen() -> None:
+    """A function can be seen whole."""
+    long = {
+        f"{where(path)} {node.name}": node.end_lineno - node.lineno + 1
+        for path in MODULES
+        for node in functions(tree(path))
+        if node.end_lineno and node.end_lineno - node.lineno >= FUNCTION_LIMIT
+    }
+    assert long == {}
+
+
+def words(name: str) -> set[str]:
+    """Cut a name into words, lower case."""
+    return {word.lower() for word in re.findall(r"[A-Z]?[a-z]+[0-9]*|[A-Z]+(?![a-z])", name)}
+
+
+def names(module: ast.Module) -> Iterator[str]:
+    """Give every name that a module makes up."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.arg):
+            yield node.arg
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+def test_names_say_what_things_are() -> None:
+    """No file and no symbol has a name that could stand for anything, or that tells history."""
+    wrong = [where(p) for p in FILES if words(p.stem.replace("-", "_")) & BANNED_WORDS]
+    for path in MODULES:
+        wrong += [f"{where(path)} {n}" for n in names(tree(path)) if words(n) & BANNED_WORDS]
+    assert wrong == []
+
+
+def strings(module: ast.Module) -> Iterator[str]:
+    """Give every text in a module's code, docstrings and annotations left out."""
+    documentation = {
+        id(node.value)
+        for node in ast.walk(module)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    for node in ast.walk(module):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if id(node) not in documentation:
+                yield node.value
+
+
+def test_object_keys_are_built_in_one_place() -> None:
+    """Only ``keys.py`` knows what object keys look like."""
+    wrong = [
+        f"{where(path)} {text!r}"
+        for path in SOURCE.rglob("*.py")
+        if path.name != "keys.py"
+        for text in strings(tree(path))
+        if KEY_PIECES.search(text)
+    ]
+    assert wrong == []
+
+
+def test_adapters_are_named_after_what_they_fill() -> None:
+    """Behind every door the file has the door's name, whatever the technology."""
+    unknown = []
+    for path in (SOURCE / "adapters").glob("*/*.py"):
+        name = path.relative_to(SOURCE / "adapters").with_suffix("").as_posix()
+        known = path.stem in PORTS or name in JOBS or name in PARTS
+        if path.stem != "__init__" and not known:
+            unknown.append(name)
+    assert unknown == []
+    for port in PORTS.values():
+        module, _, symbol = port.partition(" ")
+        assert f"class {symbol}(Protocol)" in (SOURCE / module).read_text(), port
+
+
+def protocols() -> set[str]:
+    """Give the names of all interfaces."""
+    return {
+        node.name
+        for path in SOURCE.rglob("*.py")
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
+    }
+
+
+def test_every_interface_has_a_contract_or_a_reason() -> None:
+    """What others may implement, others can test."""
+    assert protocols() == CONTRACTS.keys() | WITHOUT_CONTRACT.keys()
+    assert not CONTRACTS.keys() & WITHOUT_CONTRACT.keys()
+
+
+@pytest.mark.parametrize("contract", CONTRACTS.values())
+def test_every_contract_is_inherited(contract: str) -> None:
+    """A contract that nobody keeps to is no contract."""
+    module, _, name = contract.partition(" ")
+    assert hasattr(importlib.import_module(f"chromaseal.testing.{module}"), name)
+    heirs = [
+        node.name
+        for path in MODULES
+        if "tests" in path.parts
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(base, ast.Name) and base.id == name for base in node.bases)
+    ]
+    assert heirs
+
+
+def test_public_names_are_real_and_sorted() -> None:
+    """``chromaseal.__all__`` is in order, and each of its names can be had."""
+    assert sorted(set(chromaseal.__all__)) == chromaseal.__all__
+    for name in chromaseal.__all__:
+        assert getattr(chromaseal, name) is not None
+    with pytest.raises(AttributeError):
+        _ = chromaseal.nothing_of_that_name
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    """Nothing depends on where it was written or where its packages came from."""
+    hosts = ["py" + "pi.org", "python" + "hosted.org", "npm" + "js.org", "crates" + ".io"]
+    folders = ["work", "root", "Users", "home", "tmp", "mnt"]
+    pattern = re.compile(
+        "|".join(map(re.escape, hosts)) + rf"|(?<![\w.:~}}*-])/(?:{'|'.join(folders)})/\w"
+    )
+    wrong = []
+    for path in FILES:
+        try:
+            lines = path.read_text().splitlines()
+        except UnicodeDecodeError:
+            continue
+        wrong += [f"{where(path)}: {line.strip()[:80]}" for line in lines if pattern.search(line)]
+    assert wrong == []
