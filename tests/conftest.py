@@ -34,7 +34,8 @@ class OpenVault(Protocol):
         """Open a vault whose ledger and cache are in the test's own folder.
 
         Args:
-            url: of the vault; ``file://`` below the test's folder by default.
+            url: of the vault; ``file://`` below the test's folder by default. Vaults in
+                memory have a ledger each, the others share one.
             clock: the system's by default.
             store: gives what is to stand between the vault and its real store.
         """
@@ -61,7 +62,8 @@ def vault_at(tmp_path: Path, sandbox: ProcessSandbox) -> Iterator[OpenVault]:
             store: Callable[[ObjectStore], ObjectStore] | None = None,
         ) -> Vault:
             url = url or (tmp_path / "vault").as_uri()
-            ledger = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+            in_memory = url.startswith("memory://")
+            ledger = "memory://" if in_memory else f"sqlite:///{tmp_path / 'ledger.sqlite'}"
             cache = tmp_path / "cache"
             vault = held.enter_context(open_vault(Settings(url, ledger, cache), clock=clock))
             vault.parts = replace(vault.parts, sandbox=sandbox)

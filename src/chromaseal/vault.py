@@ -188,8 +188,6 @@ class Vault:
         """
         refuse_occupied(directory)
         version = self.version(collection, at)
-        if directory.is_dir():
-            directory.rmdir()
         self.parts.checkouts.copy(version, directory, progress=progress)
         return version
 

@@ -69,9 +69,7 @@ def test_every_command_and_option_is_documented(name: str) -> None:
 
 def kinds_in_source() -> Iterator[tuple[str, str]]:
     """Give class and kind of every error that the source names."""
-    classes = {
-        c.__name__ for c in (errors.ChromasealError, *errors.ChromasealError.__subclasses__())
-    }
+    classes = {c.__name__ for c in errors.ChromasealError.__subclasses__()}
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -182,3 +180,19 @@ def symbols(path: Path) -> set[str]:
         elif isinstance(node, ast.Assign):
             found |= {target.id for target in node.targets if isinstance(target, ast.Name)}
     return found
+
+
+def test_the_pointer_alone_is_replaced() -> None:
+    """Outside of stores, contracts and faults one function replaces and none deletes objects."""
+    calls: set[tuple[str, str]] = set()
+    for path in SOURCE.rglob("*.py"):
+        if {"testing", "obstore", "local"} & set(path.parts):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner = ast.unparse(node.func.value)
+                if owner == "store" or owner.endswith(("._store", ".store")):
+                    calls.add((path.name, node.func.attr))
+    assert ("settle.py", "replace") in calls
+    writes = {call for call in calls if call[1] in {"create", "replace", "delete"}}
+    assert writes == {("settle.py", "create"), ("settle.py", "replace")}

@@ -225,7 +225,8 @@ def unflushed_records(
 
 def metadata_of(database: sqlite3.Connection, row_id: int) -> dict[str, Any]:
     """Give one record's metadata, the document among it."""
-    query = "SELECT key, string_value, int_value, float_value, bool_value FROM {} WHERE id=? ORDER BY rowid"
+    columns = "key, string_value, int_value, float_value, bool_value"
+    query = f"SELECT {columns} FROM {{}} WHERE id=? ORDER BY rowid"  # noqa: S608 - own names
     found: dict[str, Any] = {}
     for key, *values in database.execute(query.format("embedding_metadata"), (row_id,)):
         found[key] = value_of(values)

@@ -93,7 +93,7 @@ def test_a_lost_race_is_run_again_on_the_winner(vault_at: OpenVault) -> None:
             overtaken.extend(fast.compact(["notes"]))
 
     (done,) = slow.compact(["notes"], progress=overtake)
-    assert (done.lost_races, done.merged, done.contained) == (1, (), ("a",))
+    assert (done.lost_races, done.version, done.failed) == (1, None, {})
     assert set(overtaken[0].merged) == {"a", "b"}
     check_straight_line(slow, {"a", "b"})
 
@@ -187,10 +187,8 @@ def test_a_flushed_cosine_collection_verifies(vault_at: OpenVault) -> None:
     found = rows_of(vault)
     assert len(found) == 1_099
     for each in (*many[:5], record("r5", 9_999)):
-        length = np.linalg.norm(each.embedding)
-        assert np.allclose(found[each.id].embedding, each.embedding / length, atol=1e-6) or (
-            np.array_equal(found[each.id].embedding, each.embedding)
-        )
+        # Flushed ones went through a normalised form and back: all but the last bits are there.
+        assert np.allclose(found[each.id].embedding, each.embedding, rtol=1e-6)
     with vault.reader("notes") as reader:
         ((hit,),) = reader.nearest(vector_of(9_999)[None, :], limit=1)
         assert hit.id == "r5"

@@ -220,34 +220,30 @@ def with_checksum(png: bytes) -> bytes:
 
 def test_a_huge_pdf_page_is_rendered_smaller() -> None:
     """Resolution gives way to the pixel limit."""
-    content = encoded(Image.new("1", (40_000, 30_000), 1), "PDF", resolution=72)
+    content = bare_pdf(page=b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 14400 9000]>>")
     height, width, _ = PdfiumDecoder().decode(content, 1, name="x").shape
     assert MAX_PIXELS / 2 < width * height <= MAX_PIXELS
 
 
 def test_locked_pdfs_are_named_so() -> None:
-    """A PDF that asks for a password is refused with a kind of its own."""
+    """A PDF that asks for a password nobody knows is refused with a kind of its own."""
+    page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>"
     with pytest.raises(RefusedInput) as caught:
-        DECODER.count_pages(locked_pdf(), name="locked.pdf")
+        DECODER.count_pages(bare_pdf(page=page, trailer=b"/Encrypt 4 0 R"), name="locked.pdf")
     assert caught.value.kind == "encrypted-pdf"
 
 
-def locked_pdf() -> bytes:
-    """A small PDF whose password nobody knows."""
+def bare_pdf(*, page: bytes, trailer: bytes = b"") -> bytes:
+    """A PDF of one empty page, written by hand."""
     keys = b"<</Filter/Standard/V 1/R 2/P -4/O<%s>/U<%s>>>" % (b"ab" * 32, b"cd" * 32)
-    parts = [
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]>>",
-        keys,
-    ]
+    pages = b"<</Type/Pages/Kids[3 0 R]/Count 1>>"
     body, offsets = b"%PDF-1.4\n", []
-    for number, part in enumerate(parts, 1):
+    for number, part in enumerate((b"<</Type/Catalog/Pages 2 0 R>>", pages, page, keys), 1):
         offsets.append(b"%010d 00000 n \n" % len(body))
         body += b"%d 0 obj%sendobj\n" % (number, part)
     table = b"xref\n0 5\n0000000000 65535 f \n" + b"".join(offsets)
-    trailer = b"trailer<</Size 5/Root 1 0 R/Encrypt 4 0 R/ID[<00><00>]>>\n"
-    return body + table + trailer + b"startxref\n%d\n%%%%EOF" % len(body)
+    end = b"trailer<</Size 5/Root 1 0 R/ID[<00><00>]%s>>\nstartxref\n%d\n%%%%EOF"
+    return body + table + end % (trailer, len(body))
 
 
 def kind_of(error: ChromasealError) -> tuple[type[ChromasealError], str]:

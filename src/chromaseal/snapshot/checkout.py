@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,12 +47,27 @@ def checkout(
         Damaged: ``bad-layer``, ``bad-file`` or ``missing-object``; nothing is left behind.
         Unavailable: the store did not answer; nothing is left behind.
     """
-    refuse_occupied(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.parent / f".{target.name}.{ids.unique()[:12]}.unfinished"
-    try:
+    with appearing_whole(target, ids) as unfinished:
         _fill(store, version.manifest, unfinished, progress or no_progress)
         check_files(version.manifest, unfinished)
+
+
+@contextmanager
+def appearing_whole(target: Path, ids: Ids) -> Iterator[Path]:
+    """Give the name of a directory to make, which becomes ``target`` when the block ends well.
+
+    Args:
+        target: must not exist or be an empty directory.
+        ids: for the name of the unfinished directory beside it.
+
+    Raises:
+        Conflict: ``directory-not-empty`` or ``cannot-write``; nothing is left behind.
+    """
+    refuse_occupied(target)
+    unfinished = target.parent / f".{target.name}.{ids.unique()[:12]}.unfinished"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield unfinished
         _sync_tree(unfinished)
         unfinished.replace(target)
     except OSError as error:

@@ -20,7 +20,7 @@ from chromaseal.errors import Damaged
 from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import Progress
-from chromaseal.snapshot.checkout import check_files, checkout
+from chromaseal.snapshot.checkout import appearing_whole, check_files, checkout
 from chromaseal.snapshot.manifest import Version
 
 _KEPT_VERSIONS = 2
@@ -80,11 +80,11 @@ class Checkouts:
 
     def _copy_kept(self, version: Version, kept: Path, target: Path) -> bool:
         try:
-            shutil.copytree(kept, target, symlinks=True)
-            check_files(version.manifest, target)
-        except (OSError, Damaged):
+            with appearing_whole(target, self._ids) as unfinished:
+                _copy_tree(kept, unfinished)
+                check_files(version.manifest, unfinished)
+        except Damaged:
             # Kept copies are a convenience: a bad or vanishing one is fetched anew.
-            shutil.rmtree(target, ignore_errors=True)
             self._discard(kept)
             return False
         return True
@@ -107,3 +107,10 @@ class Checkouts:
                 lock.unlink(missing_ok=True)
         for doomed in self._work.glob("*.discarded"):
             shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    try:
+        shutil.copytree(source, target, symlinks=True)
+    except OSError as error:
+        raise Damaged(f"{source} cannot be copied: {error}", kind="bad-file") from error

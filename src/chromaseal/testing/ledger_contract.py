@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from chromaseal import keys
 from chromaseal.run.ledger import Ledger
 from chromaseal.run.model import Run, RunPart, RunState
 
@@ -14,7 +15,7 @@ NOW = "2026-11-23T12:00:00.000000Z"
 
 def pending_run(run_id: str, *, second: int = 0, collections: tuple[str, ...] = ("lines",)) -> Run:
     """Make a run that waits."""
-    part = RunPart(RunState.PENDING, f"x/delta/{run_id}/delta.parquet", 10, 2)
+    part = RunPart(RunState.PENDING, keys.delta("lines", "any", ".parquet"), 10, 2)
     created_at = f"2026-11-23T11:00:{second:02d}.000000Z"
     return Run(run_id, created_at, dict.fromkeys(collections, part), {"image_id": run_id})
 

@@ -82,7 +82,7 @@ class OcrEngineContract:
         reading = reading_of(engine.name, read)
         assert {word.text for line in reading.lines for word in line.words} >= WORDS
 
-    @pytest.mark.parametrize("shape", [(300, 200), (1, 1), (1, 2000), (2000, 1), (4000, 40)])
+    @pytest.mark.parametrize("shape", [(300, 200), (1, 1), (1, 2000), (2000, 1), (2000, 30)])
     def test_finds_nothing_on_white(self, engine: OcrEngine, shape: tuple[int, int]) -> None:
         """An empty page of any shape gives no lines and stays as it lies."""
         white: Pixels = np.full((*shape, 3), 255, dtype=np.uint8)

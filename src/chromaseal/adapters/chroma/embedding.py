@@ -84,7 +84,7 @@ class ChromaEmbedder:
         try:
             vectors = np.array(self._function(list(texts)), dtype=np.float32)
         # Whatever a function of somebody else raises: no network, no key, no quota.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             raise Unavailable(
                 f"ChromaDB's embedding function {self._name!r} failed: {error}",
                 kind="embedding-function-failed",

@@ -47,7 +47,7 @@ def _show_version(wanted: bool) -> None:
 
 
 @app.callback()
-def common(
+def chromaseal(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show it and exit."),
