@@ -10,7 +10,8 @@
     ├── Damaged               exit 6   bytes are not what they should be: repair or fetch again
     ├── Unavailable           exit 7   a store or ledger did not answer: try again later
     ├── Unsupported           exit 8   this installation cannot do that: install or upgrade
-    └── Incomplete            exit 9   part of the work was done: see which, run again
+    ├── Incomplete            exit 9   part of the work was done: see which, run again
+    └── Interrupted           exit 130 the user stopped it: run again to go on
 
 ``kind`` is a stable kebab-case code: programs may match on it, and codes are only ever added.
 ``hint`` is the next command or step for a person.
@@ -102,6 +103,13 @@ class Incomplete(ChromasealError):  # noqa: N818
 
     exit_code = 9
     default_kind = "incomplete"
+
+
+class Interrupted(ChromasealError):  # noqa: N818
+    """The user stopped it; what was reported as done is stored."""
+
+    exit_code = 130
+    default_kind = "interrupted"
 
 
 def _rebuild(

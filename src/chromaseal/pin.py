@@ -12,13 +12,14 @@ from typing import Any
 
 from chromaseal import keys
 from chromaseal.embedding import ModelPin
-from chromaseal.errors import Conflict, Damaged, NotFound, Unsupported
+from chromaseal.errors import Conflict, Damaged, NotFound, Unsupported, UsageError
 from chromaseal.object_store import ObjectStore
 from chromaseal.settle import put_once
 
 VAULT_FORMAT = "chromaseal.vault"
 COLLECTION_FORMAT = "chromaseal.collection"
 FORMAT_VERSION = 1
+DEFAULT_SPACE = "l2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def pin_vault(store: ObjectStore, *, vault_id: str, create: bool) -> str:
     """
     found = _read(store, keys.VAULT, VAULT_FORMAT)
     if found is not None:
-        return str(found["vault_id"])
+        return _checked_id(found)
     if not create:
         raise NotFound(
             f"there is no vault at {store.url}",
@@ -74,10 +75,11 @@ def read_pin(store: ObjectStore, collection: str) -> CollectionPin | None:
     raw = _read(store, keys.collection(collection), COLLECTION_FORMAT)
     if raw is None:
         return None
-    model = raw["model"]
-    return CollectionPin(
-        raw["name"], raw["dimension"], raw["space"], ModelPin(**model) if model else None
-    )
+    try:
+        model = ModelPin(**raw["model"]) if raw["model"] else None
+        return CollectionPin(collection, int(raw["dimension"]), str(raw["space"]), model)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _bad_pin(keys.collection(collection)) from error
 
 
 def pin_collection(store: ObjectStore, wanted: CollectionPin) -> CollectionPin:
@@ -153,4 +155,20 @@ def _read(store: ObjectStore, key: str, wanted: str) -> dict[str, Any] | None:
             return dict(raw)
     except (ValueError, KeyError, TypeError):
         pass
-    raise Damaged(f"{key} is not what it should be", kind="bad-pin")
+    raise _bad_pin(key)
+
+
+def _checked_id(raw: dict[str, Any]) -> str:
+    # The id names a directory on this machine.
+    try:
+        return keys.check_name(str(raw.get("vault_id", "")))
+    except UsageError:
+        raise _bad_pin(keys.VAULT) from None
+
+
+def _bad_pin(key: str) -> Damaged:
+    return Damaged(
+        f"{key} is not what it should be",
+        kind="bad-pin",
+        hint="bring the object back from a backup of the vault",
+    )

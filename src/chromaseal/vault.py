@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +13,13 @@ from typing import Self
 
 from chromaseal import keys
 from chromaseal.clock import to_iso
-from chromaseal.compaction.compactor import Compaction, Compactor, Parts, StepProgress
+from chromaseal.compaction.compactor import Compaction, Compactor, Parts
 from chromaseal.delta.admission import admit
 from chromaseal.delta.model import Changes, Delta, DeltaHeader, upserts_of
 from chromaseal.digests import blake3_hex
 from chromaseal.embedding import ModelPin
 from chromaseal.errors import Conflict, NotFound, RefusedInput, UsageError
-from chromaseal.pin import CollectionPin, check_pin, pin_collection, read_pin
+from chromaseal.pin import DEFAULT_SPACE, CollectionPin, pin_collection, read_pin
 from chromaseal.reader import Reader
 from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.sandbox import Progress
@@ -27,6 +29,7 @@ from chromaseal.snapshot.history import find, head, lineage
 from chromaseal.snapshot.manifest import Version
 from chromaseal.trace import TraceStep
 
+CollectionProgress = Callable[[str, str, int, int], None]
 OpenReader = Callable[[Version, Path, ExitStack], Reader]
 
 
@@ -75,7 +78,7 @@ class Vault:
         model: ModelPin | None = None,
         run_id: str = "",
         attributes: Mapping[str, str] | None = None,
-        space: str = "l2",
+        space: str = "",
         stored_wins: bool = False,
     ) -> Written:
         """Store one run: a delta per collection, then the run in the ledger.
@@ -89,7 +92,8 @@ class Vault:
                 collection, compared by every other.
             run_id: a name for the run that the caller can repeat; made up when empty.
             attributes: what is to be remembered of the run.
-            space: for collections that this write begins: ``l2``, ``cosine`` or ``ip``.
+            space: ``l2``, ``cosine`` or ``ip``; empty for the collection's own, which is l2
+                where this write begins it.
             stored_wins: what to do where an attempt that died stored another delta for the
                 same run: keep that one, or refuse.
 
@@ -105,9 +109,8 @@ class Vault:
         for name in changes:
             keys.check_collection(name)
         known = self.parts.ledger.get(run_id)
-        if known is not None:
-            return Written(known, new=False)
-        created_at = self._begun_at(run_id, changes) or to_iso(self.parts.clock.now())
+        created_at = known.created_at if known else self._begun_at(run_id, changes)
+        created_at = created_at or to_iso(self.parts.clock.now())
         deltas = [
             _delta(DeltaHeader(run_id, name, created_at, model, attributes or {}), change)
             for name, change in sorted(changes.items())
@@ -116,21 +119,34 @@ class Vault:
             self._pin(delta, space)
         parts = {delta.header.collection: self._store(delta, stored_wins) for delta in deltas}
         run = Run(run_id, created_at, parts, dict(attributes or {}))
-        return Written(run, new=self.parts.ledger.add(run))
+        new = self.parts.ledger.add(run)
+        return Written(run if new else self.run(run_id), new=new)
 
     def compact(
-        self, collections: Sequence[str] = (), *, progress: StepProgress | None = None
+        self, collections: Sequence[str] = (), *, progress: CollectionProgress | None = None
     ) -> list[Compaction]:
         """Fold the waiting runs of collections, of all of them by default, into versions.
 
         Raises:
-            ChromasealError: see ``Compactor.compact``; collections before the one that failed
-                are done.
+            ChromasealError: see ``Compactor.compact``; the other collections are done
+                nevertheless.
         """
+        names = list(collections) or self.collections()
         compactor = Compactor(self.parts)
-        return [
-            compactor.compact(name, progress=progress) for name in collections or self.collections()
-        ]
+
+        def compact(name: str) -> Compaction:
+            if progress is None:
+                return compactor.compact(name)
+            return compactor.compact(name, progress=functools.partial(progress, name))
+
+        # Collections have nothing to do with each other, and each merge is one thread's work.
+        with ThreadPoolExecutor(max(1, len(names))) as pool:
+            try:
+                return list(pool.map(compact, names))
+            except KeyboardInterrupt:
+                # The children would work on to an end that nobody waits for.
+                self.parts.sandbox.close()
+                raise
 
     def collections(self) -> list[str]:
         """Give the names of all collections."""
@@ -273,12 +289,11 @@ class Vault:
                 )
             return
         dimension = delta.upserts.embeddings.shape[1]
-        wanted = CollectionPin(name, dimension, space, delta.header.model)
         pin = self.pin(name)
-        if pin is None:
-            pin_collection(self.parts.store, wanted)
-        else:
-            check_pin(pin, CollectionPin(name, dimension, pin.space, delta.header.model))
+        wanted_space = space or (pin.space if pin else DEFAULT_SPACE)
+        pin_collection(
+            self.parts.store, CollectionPin(name, dimension, wanted_space, delta.header.model)
+        )
 
     def _store(self, delta: Delta, stored_wins: bool) -> RunPart:  # noqa: FBT001
         header, codec = delta.header, self.parts.codec
@@ -298,14 +313,18 @@ class Vault:
         return RunPart(RunState.PENDING, key, len(body), len(delta))
 
     def _trace(self, run: Run, collection: str, part: RunPart) -> Iterator[TraceStep]:
-        body = self.parts.store.get(part.delta_key).body
+        try:
+            digest = blake3_hex(self.parts.store.get(part.delta_key).body)
+            stored = "stored once as"
+        except NotFound:
+            digest, stored = "", "no longer in the vault:"
         yield TraceStep(
             step=f"{collection}: delta",
             at=run.created_at,
             duration_s=None,
-            size_bytes=len(body),
-            digest=blake3_hex(body),
-            detail=f"{part.changes} changes, stored once as {part.delta_key}",
+            size_bytes=part.size_bytes,
+            digest=digest,
+            detail=f"{part.changes} changes, {stored} {part.delta_key}",
         )
         yield TraceStep(
             step=f"{collection}: run",

@@ -67,6 +67,7 @@ def batched(draw: st.DrawFn) -> list[list[Delta]]:
     return batches
 
 
+@settings(max_examples=40)
 @given(histories, histories)
 def test_one_merge_equals_the_dictionary(before: list[Delta], deltas: list[Delta]) -> None:
     """A batch leaves what applying its runs one by one, oldest first, leaves."""
@@ -74,6 +75,7 @@ def test_one_merge_equals_the_dictionary(before: list[Delta], deltas: list[Delta
     assert_same_rows(applied(rows, deltas).values(), expected_rows(deltas, rows))
 
 
+@settings(max_examples=40)
 @given(histories.flatmap(lambda deltas: st.tuples(st.just(deltas), st.permutations(deltas))))
 def test_the_order_of_arrival_does_not_count(pair: tuple[list[Delta], list[Delta]]) -> None:
     """The same runs in another order leave the same records."""
@@ -81,6 +83,7 @@ def test_the_order_of_arrival_does_not_count(pair: tuple[list[Delta], list[Delta
     assert_same_rows(applied({}, first).values(), applied({}, second))
 
 
+@settings(max_examples=40)
 @given(histories, histories)
 def test_applying_twice_changes_nothing(before: list[Delta], deltas: list[Delta]) -> None:
     """A batch on top of itself leaves what it left."""
@@ -88,7 +91,7 @@ def test_applying_twice_changes_nothing(before: list[Delta], deltas: list[Delta]
     assert_same_rows(applied(once, deltas).values(), once)
 
 
-@settings(max_examples=300)
+@settings(max_examples=80)
 @given(batched())
 def test_late_runs_come_out_in_order(batches: list[list[Delta]]) -> None:
     """Repeating the later runs after a late one equals applying all of them in order."""

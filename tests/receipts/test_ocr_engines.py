@@ -146,8 +146,8 @@ def test_upright_receipts_are_never_turned(rapidocr: RapidOcrEngine) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_turned_receipts_come_out_upright(rapidocr: RapidOcrEngine) -> None:
-    """Each of 40 real receipts, turned by 90, 180 or 270 degrees, is turned back."""
-    for number, (pixels, _, name) in enumerate(real_receipts()):
+    """Fourteen of the receipts, turned by 90, 180 or 270 degrees, are turned back."""
+    for number, (pixels, _, name) in enumerate(real_receipts()[::3]):
         degrees = (90, 180, 270)[number % 3]
         read = rapidocr.read(turn(pixels, degrees))
         assert read.turned_degrees == 360 - degrees, name

@@ -14,6 +14,7 @@ from pathlib import Path
 from chromaseal import keys, multiset
 from chromaseal.clock import Clock, to_iso
 from chromaseal.compaction.plan import add_runs, runs_to_repeat, sort_runs
+from chromaseal.delta.admission import admit
 from chromaseal.delta.codec import DeltaCodec
 from chromaseal.delta.model import Delta
 from chromaseal.errors import Conflict, Damaged, NotFound, RefusedInput, Unsupported
@@ -28,7 +29,7 @@ from chromaseal.seal.open_files import OpenFiles
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
 from chromaseal.snapshot.checkouts import Checkouts
-from chromaseal.snapshot.history import Head, head
+from chromaseal.snapshot.history import Head, find, head
 from chromaseal.snapshot.manifest import MergedRun, Version
 from chromaseal.snapshot.publish import Draft, publish
 
@@ -173,8 +174,9 @@ class _Attempt:
         self, found: Head, deltas: list[Delta], repeat: list[MergedRun], directory: Path
     ) -> VerifiedSnapshot:
         parts = self._parts
-        paths = self._store_locally(directory.parent, [*deltas, *map(self._fetch_merged, repeat)])
-        changes = sum(map(len, deltas))
+        everything = [*deltas, *map(self._fetch_merged, repeat)]
+        paths = self._store_locally(directory.parent, everything)
+        changes = sum(map(len, everything))
         size_bytes = found.version.manifest.size_bytes if found.version else 0
         pin = self._pin()
         with self._step("merge"):
@@ -227,6 +229,9 @@ class _Attempt:
         body = self._parts.store.get(run.parts[self._collection].delta_key).body
         delta = self._parts.codec.decode(body)
         header = delta.header
+        # Whoever wrote it may not have been chromaseal: what ChromaDB cannot keep is refused
+        # here, before it stops a whole batch.
+        delta = admit(header, delta.upserts, delta.updates, delta.deletes)
         if (header.run_id, header.collection) != (run.run_id, self._collection):
             raise Damaged(
                 f"the delta says that it is run {header.run_id} of {header.collection}",
@@ -268,14 +273,18 @@ class _Attempt:
             raise NotFound(
                 f"there is no collection {self._collection} in the vault",
                 kind="no-collection",
-                hint="chromaseal log shows the collections that there are",
+                hint="its first `chromaseal ingest` or write makes it",
             )
         return self._pinned
 
     def _complete(self, runs: tuple[Run, ...], found: Head) -> None:
-        if runs and found.version is not None:
-            ids = [run.run_id for run in runs]
-            self._move(ids, RunState.COMPLETED, version_id=found.version.version_id)
+        """Tell the ledger of runs that a version contains, whatever it said of them."""
+        if not runs or found.version is None:
+            return
+        numbers = {run.run_id: run.number for run in found.version.manifest.runs}
+        for run in runs:
+            version = find(self._parts.store, self._collection, str(numbers[run.run_id]))
+            self._move([run.run_id], RunState.COMPLETED, version_id=version.version_id)
 
     def _move(
         self,

@@ -13,7 +13,7 @@ from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
-from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.adapters.sqlite.ledger import SqliteLedger
 from chromaseal.clock import Clock, SystemClock
 from chromaseal.compaction.compactor import Parts
@@ -29,6 +29,8 @@ from chromaseal.snapshot.manifest import Version
 from chromaseal.vault import Vault
 
 _CLOUD_SCHEMES = ("s3://", "gs://", "az://", "memory://")
+# A receipt changes two collections, and their merges have nothing to do with each other.
+_MERGES_AT_ONCE = 2
 _CHILD_MODULES = ("chromaseal.adapters.chroma.merge", "chromaseal.adapters.chroma.verification")
 
 
@@ -67,7 +69,7 @@ def open_vault(
     store = open_store(settings.vault, ids)
     vault_id = pin_vault(store, vault_id=ids.run_id(), create=create)
     ledger = open_ledger(settings.ledger)
-    sandbox = ProcessSandbox(preload=_CHILD_MODULES)
+    sandbox = SandboxPool([ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)])
     parts = Parts(
         store=store,
         ledger=ledger,

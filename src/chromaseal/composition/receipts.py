@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import queue
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
 from chromaseal.embedding import Embedder, ModelPin, Vectors
 from chromaseal.errors import Unsupported, UsageError
@@ -41,7 +40,7 @@ CACHED_MODEL = "minilm-chromadb-cache"
 ENGINES = ("rapidocr", "tesseract")
 _CHROMA_PREFIX = "chromadb:"
 # A page takes seconds; a process that needs longer than this has met something hostile.
-_PAGE_LIMITS = Limits(timeout_s=300, memory_bytes=0, file_size_bytes=0)
+_PAGE_LIMITS = Limits(timeout_s=300, memory_bytes=8 << 30, file_size_bytes=1 << 30)
 
 
 def require_extra() -> None:
@@ -210,32 +209,25 @@ class _WorkerPool:
     def __init__(self, workers: int, engine: str, model: str) -> None:
         self._engine = engine
         self._model = model
-        self._all = [ProcessSandbox(fork=False) for _ in range(workers)]
-        self._idle: queue.SimpleQueue[ProcessSandbox] = queue.SimpleQueue()
-        for sandbox in self._all:
-            sandbox.start()
-            self._idle.put(sandbox)
+        self._pool = SandboxPool([ProcessSandbox(fork=False) for _ in range(workers)])
+        self._pool.start()
 
     def work(self, image: ImageFile, page_number: int, reading: Reading | None) -> PageResult:
         """Have an idle process read and embed a page."""
-        sandbox = self._idle.get()
-        try:
-            answer = sandbox.run(
-                "read-receipt",
-                {
-                    "path": str(image.path.absolute()),
-                    "source_name": image.source_name,
-                    "digest": image.digest,
-                    "pages": image.pages,
-                    "page_number": page_number,
-                    "engine": self._engine,
-                    "model": self._model,
-                    "reading": reading_to_json(reading) if reading else None,
-                },
-                limits=_PAGE_LIMITS,
-            )
-        finally:
-            self._idle.put(sandbox)
+        answer = self._pool.run(
+            "read-receipt",
+            {
+                "path": str(image.path.absolute()),
+                "source_name": image.source_name,
+                "digest": image.digest,
+                "pages": image.pages,
+                "page_number": page_number,
+                "engine": self._engine,
+                "model": self._model,
+                "reading": reading_to_json(reading) if reading else None,
+            },
+            limits=_PAGE_LIMITS,
+        )
         dimension = answer["dimension"]
         return PageResult(
             reading=reading_from_json(answer["reading"]),
@@ -246,8 +238,7 @@ class _WorkerPool:
 
     def close(self) -> None:
         """End the processes."""
-        for sandbox in self._all:
-            sandbox.close()
+        self._pool.close()
 
 
 def _decoded(text: str, dimension: int) -> Vectors:

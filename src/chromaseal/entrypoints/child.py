@@ -44,6 +44,7 @@ def main() -> None:
         if request["fork"]:
             _run_in_fork(request, answers)
         else:
+            _limit(request["limits"])
             _run(request, answers)
 
 
@@ -79,14 +80,17 @@ def _be_child(request: Plain, reading: int, writing: int) -> None:
     os.close(reading)
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    limits = request["limits"]
-    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_size_bytes"],) * 2)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _limit(request["limits"])
     with os.fdopen(writing, "w") as answers:
         _run(request, answers)
     # No interpreter shutdown: exit handlers belong to the parent.
     os._exit(0)
+
+
+def _limit(limits: Plain) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (limits["memory_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file_size_bytes"],) * 2)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _forward(reading: int, pid: int, timeout_s: float, answers: IO[str]) -> str:

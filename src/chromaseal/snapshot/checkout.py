@@ -91,11 +91,15 @@ def refuse_occupied(target: Path) -> None:
 
 
 def check_files(manifest: Manifest, directory: Path) -> None:
-    """Check every file of a directory against a manifest.
+    """Check that a directory has the files of a manifest and no other.
 
     Raises:
         Damaged: ``bad-file``, with its name.
     """
+    entries = {entry.path for entry in manifest.files}
+    for path in directory.rglob("*"):
+        if not path.is_dir() and path.relative_to(directory).as_posix() not in entries:
+            raise Damaged(f"{path} is not of the version", kind="bad-file")
     for entry in manifest.files:
         path = directory / entry.path
         content = path.read_bytes() if path.is_file() else b""

@@ -47,16 +47,24 @@ class Checkouts:
         """Give an empty directory that goes when the caller is done, or has died."""
         self._work.mkdir(parents=True, exist_ok=True)
         self._sweep()
-        name = self._ids.unique()
-        lock, directory = self._work / f"{name}.lock", self._work / name
-        with lock.open("wb") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with contextlib.ExitStack() as held:
+            lock = self._locked(held)
+            directory = lock.with_suffix("")
             directory.mkdir()
             try:
                 yield directory
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
                 lock.unlink(missing_ok=True)
+
+    def _locked(self, held: contextlib.ExitStack) -> Path:
+        """Lock a name of our own; a sweep may have taken it between making and locking."""
+        while True:
+            lock = self._work / f"{self._ids.unique()}.lock"
+            file = held.enter_context(lock.open("wb"))
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if lock.exists():
+                return lock
 
     def copy(self, version: Version, target: Path, *, progress: Progress | None = None) -> None:
         """Make a private copy of a version: from what is kept here if that is sound.
@@ -72,11 +80,12 @@ class Checkouts:
     def keep(self, version: Version, directory: Path) -> None:
         """Take over a directory that has just been published; older ones go."""
         kept = self._directory(version)
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        # The version is published: whatever goes wrong with the copy is not worth an error.
         with contextlib.suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
             directory.rename(kept)
-        for old in sorted(kept.parent.iterdir())[:-_KEPT_VERSIONS]:
-            self._discard(old)
+            for old in sorted(kept.parent.iterdir())[:-_KEPT_VERSIONS]:
+                self._discard(old)
 
     def _copy_kept(self, version: Version, kept: Path, target: Path) -> bool:
         try:

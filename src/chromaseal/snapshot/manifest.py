@@ -150,6 +150,8 @@ def decode(version_id: str, body: bytes) -> Version:
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(f"the manifest of {version_id} lacks {error}", kind="bad-manifest") from error
     _check(manifest)
+    if str(VersionId(from_iso(manifest.created_at), manifest.number, digest[:32])) != version_id:
+        raise Damaged(f"{version_id} says other than its manifest", kind="bad-manifest")
     return Version(version_id, digest, manifest)
 
 

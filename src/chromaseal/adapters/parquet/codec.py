@@ -76,8 +76,8 @@ class ParquetDeltaCodec:
         # arro3 raises plain Exception for whatever is no Parquet.
         except Exception as error:
             raise Damaged(f"a delta cannot be read: {error}", kind="bad-delta") from error
-        _check_format(raw)
         try:
+            _check_format(raw)
             return _delta(raw, table)
         except (KeyError, TypeError, ValueError) as error:
             raise Damaged(f"a delta lacks a part: {error!r}", kind="bad-delta") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,10 @@ class ProcessSandbox:
 
     def close(self) -> None:
         """End the warm process and whatever it runs."""
+        process = self._process
+        if process is not None:
+            # Without waiting for the lock: whoever runs a job has it.
+            process.kill()
         with self._lock:
             self._stop()
 
@@ -133,3 +138,43 @@ class ProcessSandbox:
             kind="child-timeout" if how.startswith("timeout") else "child-died",
             hint="its copy was thrown away; run the same command again",
         )
+
+
+class SandboxPool:
+    """Several sandboxes: as many jobs at once, each in a process of its own.
+
+    Args:
+        sandboxes: at least one.
+    """
+
+    def __init__(self, sandboxes: Sequence[ProcessSandbox]) -> None:
+        self._all = list(sandboxes)
+        # Last in, first out: a process that is warm already is preferred to a cold one.
+        self._idle: queue.LifoQueue[ProcessSandbox] = queue.LifoQueue()
+        for sandbox in reversed(self._all):
+            self._idle.put(sandbox)
+
+    def start(self) -> None:
+        """Begin all warm processes now."""
+        for sandbox in self._all:
+            sandbox.start()
+
+    def run(
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        *,
+        limits: Limits,
+        progress: Progress | None = None,
+    ) -> Plain:
+        """Run a job in the next idle sandbox."""
+        sandbox = self._idle.get()
+        try:
+            return sandbox.run(job, request, limits=limits, progress=progress)
+        finally:
+            self._idle.put(sandbox)
+
+    def close(self) -> None:
+        """End all processes and whatever they run."""
+        for sandbox in self._all:
+            sandbox.close()

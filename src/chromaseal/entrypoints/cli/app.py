@@ -19,9 +19,7 @@ from chromaseal.entrypoints.cli import (
     trace_cmd,
 )
 from chromaseal.entrypoints.cli.output import Output
-from chromaseal.errors import ChromasealError, Unavailable
-
-INTERRUPTED = 130
+from chromaseal.errors import ChromasealError, Interrupted
 
 app = typer.Typer(
     name="chromaseal",
@@ -64,14 +62,12 @@ def main() -> None:
         Output.of(as_json="--json" in sys.argv).error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        Output.of(as_json="--json" in sys.argv).error(
-            Unavailable(
-                "interrupted; everything reported as done is stored",
-                kind="interrupted",
-                hint="run the same command again to go on",
-            )
+        stopped = Interrupted(
+            "interrupted; everything reported as done is stored",
+            hint="run the same command again to go on",
         )
-        sys.exit(INTERRUPTED)
+        Output.of(as_json="--json" in sys.argv).error(stopped)
+        sys.exit(stopped.exit_code)
     except BrokenPipeError:
         # Whoever read the output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

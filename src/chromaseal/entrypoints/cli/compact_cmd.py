@@ -32,11 +32,10 @@ def compact(
 
 def run_compaction(vault: Vault, collections: list[str], output: Output) -> None:
     """Compact, show what became of it, and complain about runs that could not be merged."""
-    done: list[Compaction] = []
-    for name in collections or vault.collections():
-        with output.steps(name) as show:
-            done += vault.compact([name], progress=show)
-        output.record("compaction", **_plain(done[-1]))
+    with output.steps() as show:
+        done = vault.compact(collections, progress=show)
+    for each in done:
+        output.record("compaction", **_plain(each))
     if any(each.version for each in done):
         output.table(
             "Versions",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -30,9 +31,9 @@ def open_copy(
     Example: [bold]chromaseal open lines ./lines-copy[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened, output.steps(collection) as show:
+    with open_here(vault, ledger) as opened, output.steps() as show:
         version = opened.open_copy(
-            collection, directory, at=at, progress=lambda done, total: show("fetch", done, total)
+            collection, directory, at=at, progress=functools.partial(show, collection, "fetch")
         )
     manifest = version.manifest
     output.record(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
@@ -20,13 +21,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from chromaseal.compaction.compactor import StepProgress
 from chromaseal.errors import ChromasealError
+from chromaseal.vault import CollectionProgress
 
 # Enough of a run's id to tell it from others; every command takes ids shortened like this.
 SHORT_ID = 8
-# Cells up to this many characters, a moment's length, are not broken over lines.
-_UNBROKEN = 19
+# Cells up to this many characters, a date's length, are not broken over lines.
+_UNBROKEN = 10
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
 class Bar(Protocol):
@@ -60,32 +62,35 @@ class Output:
             print(json.dumps({"event": event, **values}, ensure_ascii=False), flush=True)  # noqa: T201
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Show a table to people."""
+        """Show a table to people; columns with nothing in them are left out."""
         if self.as_json:
             return
         table = Table(
             title=title, title_justify="left", box=None, header_style="bold", pad_edge=False
         )
-        for number, column in enumerate(columns):
-            longest = max((len(str(row[number])) for row in rows), default=0)
-            table.add_column(column, overflow="fold", no_wrap=longest <= _UNBROKEN)
-        for row in rows:
-            table.add_row(*(escape(str(cell)) for cell in row))
+        cells = [[str(cell) for cell in row] for row in rows]
+        longest = [max((len(row[n]) for row in cells), default=0) for n in range(len(columns))]
+        kept = [number for number, length in enumerate(longest) if length]
+        for number in kept:
+            short = longest[number] <= _UNBROKEN
+            table.add_column(columns[number], overflow="fold", no_wrap=short)
+        for row in cells:
+            table.add_row(*(_shown(row[number]) for number in kept))
         self._console.print(table)
 
     def say(self, text: str) -> None:
         """Tell people something."""
         if not self.as_json:
-            self._console.print(escape(text))
+            self._console.print(_shown(text))
 
     def error(self, error: ChromasealError) -> None:
         """Say what happened, why, and what to do next."""
         if self.as_json:
             self.record("error", **error.as_json(), exit_code=error.exit_code)
             return
-        self._notes.print(f"[bold red]{escape(error.kind)}[/]: {escape(error.message)}")
+        self._notes.print(f"[bold red]{_shown(error.kind)}[/]: {_shown(error.message)}")
         if error.hint:
-            self._notes.print(f"  [dim]next:[/] {escape(error.hint)}")
+            self._notes.print(f"  [dim]next:[/] {_shown(error.hint)}")
 
     @contextlib.contextmanager
     def counting(self, text: str, total: int) -> Iterator[Bar]:
@@ -95,12 +100,12 @@ class Output:
             yield _CountingBar(progress, task, text)
 
     @contextlib.contextmanager
-    def steps(self, collection: str = "") -> Iterator[StepProgress]:
-        """Show a bar per step of a compaction or fetch."""
+    def steps(self) -> Iterator[CollectionProgress]:
+        """Show a bar per collection and step of a compaction or fetch."""
         with _progress(self._notes, visible=not self.as_json and sys.stderr.isatty()) as progress:
             tasks: dict[str, Any] = {}
 
-            def show(step: str, done: int, total: int) -> None:
+            def show(collection: str, step: str, done: int, total: int) -> None:
                 name = f"{collection} {step}".strip()
                 if name not in tasks:
                     tasks[name] = progress.add_task(name, total=None)
@@ -117,7 +122,12 @@ class _CountingBar:
 
     def advance(self, text: str = "") -> None:
         """Count one more; say what it was."""
-        self._progress.update(self._task, advance=1, description=text or self._text)
+        self._progress.update(self._task, advance=1, description=_shown(text or self._text))
+
+
+def _shown(value: object) -> str:
+    """Write a value so that nothing in it acts on the terminal: receipts say what they like."""
+    return escape(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value)))
 
 
 def _progress(console: Console, *, visible: bool) -> Progress:

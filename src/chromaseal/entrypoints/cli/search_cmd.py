@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -58,7 +59,7 @@ def search(
     with open_here(vault, ledger) as opened:
         with output.steps() as show:
             reader = opened.reader(
-                collection, at=at, progress=lambda done, total: show("fetch", done, total)
+                collection, at=at, progress=functools.partial(show, collection, "fetch")
             )
         with reader:
             # Exact text and metadata need no model.
