@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from chromaseal.errors import UsageError
 
@@ -60,7 +60,7 @@ def resolve(
     return Settings(
         vault=vault,
         ledger=as_url(ledger, folder, scheme="sqlite") if ledger else _default_ledger(vault),
-        cache=Path(cache) if cache else Path(shared) / "chromaseal",
+        cache=_path(cache, folder) if cache else Path(shared) / "chromaseal",
     )
 
 
@@ -68,8 +68,12 @@ def as_url(place: str, folder: Path, *, scheme: str = "file") -> str:
     """Give a URL for a URL or a path."""
     if "://" in place:
         return place
-    path = (folder / Path(place).expanduser()).resolve()
-    return path.as_uri() if scheme == "file" else f"{scheme}:///{path}"
+    # Quoted like every URL: a path may have %, ? or # in it.
+    return f"{scheme}://{quote(str(_path(place, folder)))}"
+
+
+def _path(place: str, folder: Path) -> Path:
+    return (folder / Path(place).expanduser()).resolve()
 
 
 def file_path(url: str) -> Path:
@@ -93,7 +97,7 @@ def _default_ledger(vault: str) -> str:
     if vault.startswith("memory://"):
         return "memory://"
     if vault.startswith("file://"):
-        return f"sqlite:///{file_path(vault) / '.ledger' / LEDGER_FILE}"
+        return f"sqlite://{quote(str(file_path(vault) / '.ledger' / LEDGER_FILE))}"
     raise UsageError(
         f"the vault {vault} has no place for a ledger of its own",
         kind="no-ledger",

@@ -105,8 +105,7 @@ def test_every_kind_of_error_is_documented() -> None:
     for class_name, kind in named:
         classes, codes, advice = documented[kind]
         assert class_name in classes, kind
-        # An interrupt ends as shells expect, whatever its class.
-        code = 130 if kind == "interrupted" else getattr(errors, class_name).exit_code
+        code = getattr(errors, class_name).exit_code
         assert code in codes, kind
         assert advice.strip()
 

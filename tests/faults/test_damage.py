@@ -173,6 +173,7 @@ def flip(path: Path, place: float) -> int:
     return offset
 
 
+@pytest.mark.slow
 def test_a_file_too_many_is_refused(directory: Path, published: Published) -> None:
     """A journal beside a sound database would be played back into it."""
     (directory / f"{SQLITE}-journal").write_bytes(b"x")
@@ -233,7 +234,9 @@ def test_a_journal_is_not_sealed(plain: Path) -> None:
     assert sealed(plain).files
 
 
-@pytest.mark.parametrize("make", [lambda p: p.symlink_to(SQLITE), lambda p: p.symlink_to("/"), os.mkfifo])
+@pytest.mark.parametrize(
+    "make", [lambda p: p.symlink_to(SQLITE), lambda p: p.symlink_to("/"), os.mkfifo]
+)
 def test_only_plain_files_are_sealed(plain: Path, make: Callable[[Path], None]) -> None:
     """A link or a pipe is refused at once, without following or opening it."""
     make(plain / "odd")
@@ -326,7 +329,9 @@ def test_missing_and_cut_objects_are_refused(small: Vault, tmp_path: Path, part:
 
 
 @pytest.mark.parametrize("damage", ["flipped", "gone", "journal", "cut"])
-def test_a_damaged_kept_copy_is_fetched_anew(vault_at: OpenVault, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_kept_copy_is_fetched_anew(
+    vault_at: OpenVault, tmp_path: Path, damage: str
+) -> None:
     """What is kept on this machine is checked before it is used, and replaced if it is bad."""
     vault = vault_at()
     vault.write({"notes": upserts(record("a", 1))})

@@ -86,7 +86,7 @@ def test_a_lost_race_is_run_again_on_the_winner(vault_at: OpenVault) -> None:
     slow.write({"notes": upserts(record("a", 1))}, run_id="a")
     overtaken: list[Compaction] = []
 
-    def overtake(step: str, done: int, total: int) -> None:
+    def overtake(_: str, step: str, done: int, total: int) -> None:
         del done, total
         if step == "seal" and not overtaken:
             fast.write({"notes": upserts(record("b", 2))}, run_id="b")
@@ -132,7 +132,7 @@ def test_a_merge_that_is_killed_leaves_all_as_it_was(
     many = [record(f"r{number}", number) for number in range(2_500)]
     vault.write({"notes": upserts(*many)}, run_id="many")
 
-    def kill(step: str, done: int, total: int) -> None:
+    def kill(_: str, step: str, done: int, total: int) -> None:
         if step == "merge" and 0 < done < total:
             assert sandbox._process is not None
             pid = sandbox._process.pid
@@ -161,7 +161,7 @@ def test_a_collection_with_a_flushed_index_verifies(vault_at: OpenVault) -> None
     steps = [
         upserts(*[record(f"r{n}", n, number=n) for n in range(1_500)]),
         upserts(*[record(f"r{n}", n, number=n) for n in range(1_400, 2_300)], deletes=["r7"]),
-        upserts(record("r7", 7), record("r8", 80), deletes=[f"r{n}" for n in range(100, 200)]),
+        upserts(record("r7", 7), record("r8", 8_000), deletes=[f"r{n}" for n in range(100, 200)]),
     ]
     for step in steps:
         vault.write({"notes": step})
@@ -171,7 +171,7 @@ def test_a_collection_with_a_flushed_index_verifies(vault_at: OpenVault) -> None
     names = {file.path.rpartition("/")[2] for file in vault.version("notes").manifest.files}
     assert "data_level0.bin" in names
     with vault.reader("notes") as reader:
-        hits = reader.nearest(np.stack([vector_of(80), vector_of(2_299)]), limit=1)
+        hits = reader.nearest(np.stack([vector_of(8_000), vector_of(2_299)]), limit=1)
     assert [hit.id for (hit,) in hits] == ["r8", "r2299"]
 
 

@@ -14,7 +14,7 @@ from chromaseal.clock import Clock
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
 from chromaseal.errors import ChromasealError, Conflict, NotFound, RefusedInput
-from chromaseal.record import Record
+from chromaseal.record import MetadataValue, Record
 from chromaseal.run.model import RunState
 from chromaseal.testing.clock import START, ManualClock
 from chromaseal.testing.oracle import Rows, assert_same_rows, change
@@ -163,7 +163,7 @@ def test_an_upsert_replaces_all_that_a_record_had(vault: Vault) -> None:
     ],
 )
 def test_small_changes_of_a_value_are_changes(
-    vault: Vault, before: float | str | list[int], after: float | bool | list[int]
+    vault: Vault, before: MetadataValue, after: MetadataValue
 ) -> None:
     """A value that differs in its last digits, its type or its order is written."""
     write_and_compact(vault, upserts(record("a", 1, key=before)))
@@ -212,7 +212,7 @@ def test_what_chromadb_would_refuse_is_refused_at_the_door(vault: Vault, key: st
     """A key that would stop the merge of a whole batch costs only its own writer an error."""
     write_and_compact(vault, upserts(record("a", 1)))
     for changes in (
-        upserts(record("a", 1, **{key: 1})),
+        upserts(Record("a", vector_of(1), None, {key: 1})),
         Changes(updates={"a": {key: 1}}),
         Changes(updates={"a": {key: None, "other": 1}}),
     ):

@@ -43,7 +43,7 @@ class Database:
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / DATABASE
-        self._db = sqlite3.connect(f"{self.path.as_uri()}?mode=ro&immutable=1", uri=True)
+        self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
 
     def __enter__(self) -> Self:
         return self

@@ -58,8 +58,12 @@ class ObstoreObjectStore:
 
     def replace(self, key: str, body: bytes, *, etag: str) -> None:
         """Change an object that still carries ``etag``."""
-        with _answered(key):
-            obstore.put(self._writes, check_key(key), body, mode={"e_tag": etag})
+        try:
+            with _answered(key):
+                obstore.put(self._writes, check_key(key), body, mode={"e_tag": etag})
+        except NotFound:
+            # S3 answers 404, others 412, when what was seen is gone.
+            raise Conflict(f"{key} is gone", kind="lost-race") from None
 
     def get(self, key: str) -> StoredObject:
         """Read an object whole."""

@@ -64,6 +64,7 @@ def main() -> None:
     except KeyboardInterrupt:
         stopped = Interrupted(
             "interrupted; everything reported as done is stored",
+            kind="interrupted",
             hint="run the same command again to go on",
         )
         Output.of(as_json="--json" in sys.argv).error(stopped)

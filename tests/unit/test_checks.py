@@ -1,0 +1,160 @@
+"""The checks find each kind of contradiction, and are content with every healthy shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from chromaseal.record import Record
+from chromaseal.seal.anatomy import (
+    CollectionAnatomy,
+    DirectoryAnatomy,
+    HnswIndex,
+    LogEntry,
+    LogOperation,
+    Row,
+)
+from chromaseal.seal.checks import check_collection, check_database, records, vector_ids
+
+VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4)
+INDEX = HnswIndex(
+    version=1,
+    max_elements=10,
+    count=3,
+    element_size_bytes=100,
+    expected_element_size_bytes=100,
+    entry_point=0,
+    max_level=0,
+    file_sizes_bytes={"link_lists.bin": 12, "data_level0.bin": 300},
+    links_end=12,
+    labels=np.array([1, 2, 3], np.uint64),
+    deleted=np.array([False, False, True]),
+    neighbours_ok=True,
+    vectors=VECTORS,
+    id_to_label={"a": 1, "b": 2},
+)
+
+
+def entry(seq_id: int, operation: LogOperation, record_id: str, number: float = 9) -> LogEntry:
+    """Make a log entry; only deletes and updates of metadata have no vector."""
+    bare = operation in {LogOperation.DELETE, LogOperation.UPDATE}
+    return LogEntry(seq_id, operation, record_id, None if bare else np.full(4, number, np.float32))
+
+
+def row(record_id: str) -> Row:
+    """Make a row without anything."""
+    return Row(record_id, None, {})
+
+
+# Flushed up to 10: a and b in the index, c deleted there; then the log adds d and deletes a.
+FLUSHED = CollectionAnatomy(
+    name="notes",
+    dimension=4,
+    space="l2",
+    vector_segment="segment",
+    flushed_seq_id=10,
+    applied_seq_id=12,
+    rows=(row("b"), row("d")),
+    log=(
+        entry(9, LogOperation.ADD, "old"),
+        entry(11, LogOperation.ADD, "d"),
+        entry(12, LogOperation.DELETE, "a"),
+    ),
+    index=INDEX,
+)
+NEVER_FLUSHED = replace(
+    FLUSHED, flushed_seq_id=0, rows=(row("d"), row("old")), index=None, vector_segment=""
+)
+EMPTY = CollectionAnatomy("notes", None, "l2", "", 0, 0, (), (), None)
+DATABASE = DirectoryAnatomy(
+    size_bytes=8192,
+    page_size_bytes=4096,
+    page_count=2,
+    quick_check=("ok",),
+    migrations={"embeddings_queue": 2, "metadb": 6, "sysdb": 10},
+    collections=(),
+    journals=(),
+)
+
+
+def failed(collection: CollectionAnatomy) -> set[str]:
+    """Give the checks that a collection does not pass."""
+    return {finding.check for finding in check_collection(collection) if not finding.passed}
+
+
+@pytest.mark.parametrize("healthy", [FLUSHED, NEVER_FLUSHED, EMPTY])
+def test_healthy_collections_pass(healthy: CollectionAnatomy) -> None:
+    """Flushed with tombstones and a log, never flushed, and without any record."""
+    assert failed(healthy) == set()
+    assert all(finding.evidence for finding in check_collection(healthy))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "check"),
+    [
+        (replace(FLUSHED, index=None), "segment"),
+        (replace(FLUSHED, index=replace(INDEX, problem="cut")), "segment"),
+        (replace(FLUSHED, index=replace(INDEX, id_to_label=None)), "segment"),
+        (replace(FLUSHED, index=replace(INDEX, version=2)), "index-structure"),
+        (replace(FLUSHED, index=replace(INDEX, links_end=8)), "index-structure"),
+        (replace(FLUSHED, index=replace(INDEX, links_end=-1)), "index-structure"),
+        (replace(FLUSHED, index=replace(INDEX, neighbours_ok=False)), "index-structure"),
+        (
+            replace(FLUSHED, index=replace(INDEX, labels=np.array([1, 2, 2], np.uint64))),
+            "index-structure",
+        ),
+        (replace(FLUSHED, index=replace(INDEX, deleted=np.zeros(3, np.bool_))), "labels"),
+        (replace(FLUSHED, index=replace(INDEX, id_to_label={"a": 1, "b": 1})), "labels"),
+        (replace(FLUSHED, index=replace(INDEX, id_to_label={"a": 1, "b": 7})), "labels"),
+        (replace(FLUSHED, applied_seq_id=11), "log"),
+        (replace(FLUSHED, flushed_seq_id=13), "log"),
+        (replace(FLUSHED, rows=(row("b"),)), "same-ids"),
+        (replace(FLUSHED, rows=(row("b"), row("d"), row("e"))), "same-ids"),
+        (replace(FLUSHED, rows=(row("b"), row("d"), row("d"))), "same-ids"),
+        (replace(FLUSHED, log=FLUSHED.log[:1]), "same-ids"),
+        (replace(FLUSHED, dimension=5), "vectors"),
+        (replace(FLUSHED, log=(entry(11, LogOperation.ADD, "d", np.nan),)), "vectors"),
+        (replace(FLUSHED, index=replace(INDEX, vectors=np.full_like(VECTORS, np.inf))), "vectors"),
+        (replace(NEVER_FLUSHED, flushed_seq_id=5), "segment"),
+        (replace(NEVER_FLUSHED, log=()), "same-ids"),
+    ],
+)
+def test_contradictions_are_found(damaged: CollectionAnatomy, check: str) -> None:
+    """Each kind of damage fails the check that is about it."""
+    assert check in failed(damaged)
+
+
+def test_the_pending_log_counts() -> None:
+    """Vectors are those of the index with the newer log entries applied, and no older ones."""
+    assert vector_ids(FLUSHED) == {"b", "d"}
+    again = (*FLUSHED.log, entry(13, LogOperation.UPSERT, "a"), entry(14, LogOperation.UPDATE, "x"))
+    assert vector_ids(replace(FLUSHED, log=again)) == {"a", "b", "d"}
+
+
+def test_records_have_the_newest_vector() -> None:
+    """A vector of the log goes before the one in the index."""
+    found: dict[str, Record] = {each.id: each for each in records(FLUSHED)}
+    assert np.array_equal(found["b"].embedding, VECTORS[1])
+    assert np.array_equal(found["d"].embedding, np.full(4, 9))
+    newer = (*FLUSHED.log, entry(13, LogOperation.UPSERT, "b", 5))
+    (first, _) = records(replace(FLUSHED, log=newer, applied_seq_id=13))
+    assert np.array_equal(first.embedding, np.full(4, 5))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "check"),
+    [
+        (replace(DATABASE, size_bytes=8191), "sqlite-size"),
+        (replace(DATABASE, page_count=3), "sqlite-size"),
+        (replace(DATABASE, quick_check=("row 1 missing",)), "sqlite-structure"),
+        (replace(DATABASE, journals=("chroma.sqlite3-wal",)), "no-journal"),
+        (replace(DATABASE, migrations={**DATABASE.migrations, "metadb": 99}), "schema-known"),
+        (replace(DATABASE, migrations={}), "schema-known"),
+    ],
+)
+def test_the_database_as_a_whole_is_checked(damaged: DirectoryAnatomy, check: str) -> None:
+    """Size, SQLite's own check, journals and the version of the schema."""
+    assert {finding.check for finding in check_database(damaged) if not finding.passed} == {check}
+    assert all(finding.passed for finding in check_database(DATABASE))
