@@ -13,6 +13,7 @@ from blake3 import blake3
 
 PAGE_SIZE_BYTES = 4096
 DIGEST_SIZE_BYTES = 32
+_BLOCK_BYTES = 1024 * PAGE_SIZE_BYTES
 
 
 def blake3_hex(data: bytes | memoryview) -> str:
@@ -41,6 +42,16 @@ def page_digests(data: bytes | memoryview) -> bytes:
         blake3(view[start : start + PAGE_SIZE_BYTES]).digest()
         for start in range(0, len(view), PAGE_SIZE_BYTES)
     )
+
+
+def file_page_digests(path: Path) -> bytes:
+    """Digest each page of a file, without holding more than a few MiB of it.
+
+    Returns:
+        32 bytes per page, in order.
+    """
+    with path.open("rb") as file:
+        return b"".join(map(page_digests, iter(lambda: file.read(_BLOCK_BYTES), b"")))
 
 
 def file_digest_hex(digests_of_pages: bytes) -> str:

@@ -20,6 +20,7 @@ VAULT_FORMAT = "chromaseal.vault"
 COLLECTION_FORMAT = "chromaseal.collection"
 FORMAT_VERSION = 1
 DEFAULT_SPACE = "l2"
+SPACES = ("l2", "cosine", "ip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,10 @@ def pin_vault(store: ObjectStore, *, vault_id: str, create: bool) -> str:
             hint="chromaseal ingest PATH makes one; or name another with --vault",
         )
     if next(iter(store.list("")), None) is not None:
+        found = _read(store, keys.VAULT, VAULT_FORMAT)
+        if found is not None:
+            # Somebody else made it a vault since the first look.
+            return _checked_id(found)
         raise Conflict(
             f"{store.url} has objects but is no vault of chromaseal",
             kind="not-a-vault",
@@ -86,8 +91,15 @@ def pin_collection(store: ObjectStore, wanted: CollectionPin) -> CollectionPin:
     """Give a collection's pin, making it ``wanted`` if there is none, and check them.
 
     Raises:
+        UsageError: ``unknown-space``.
         Conflict: ``other-model``, ``other-dimension`` or ``other-space``.
     """
+    if wanted.space not in SPACES:
+        raise UsageError(
+            f"{wanted.space!r} is no distance that ChromaDB knows",
+            kind="unknown-space",
+            hint="one of " + ", ".join(SPACES),
+        )
     pin = read_pin(store, wanted.name)
     if pin is None:
         plain = {

@@ -6,13 +6,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from chromaseal.errors import UsageError
 
 FILE_NAME = "chromaseal.toml"
 DEFAULT_VAULT = "./vault"
 LEDGER_FILE = "ledger.sqlite"
+# A vault in a bucket has no place for a ledger of its own; reading needs none.
+NO_LEDGER = ""
 _KEYS = {"vault", "ledger", "cache"}
 
 
@@ -76,6 +78,13 @@ def _path(place: str, folder: Path) -> Path:
     return (folder / Path(place).expanduser()).resolve()
 
 
+def without_secrets(url: str) -> str:
+    """Give a URL fit for messages: no user, no password, no query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
 def file_path(url: str) -> Path:
     """Give the path of a ``file://`` or ``sqlite:///`` URL.
 
@@ -98,11 +107,7 @@ def _default_ledger(vault: str) -> str:
         return "memory://"
     if vault.startswith("file://"):
         return f"sqlite://{quote(str(file_path(vault) / '.ledger' / LEDGER_FILE))}"
-    raise UsageError(
-        f"the vault {vault} has no place for a ledger of its own",
-        kind="no-ledger",
-        hint="name one: --ledger sqlite:///var/lib/chromaseal/ledger.sqlite",
-    )
+    return NO_LEDGER
 
 
 def _read_file(path: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from chromaseal import keys
 from chromaseal.clock import to_iso
 from chromaseal.compaction.compactor import Compaction, Compactor, Parts
 from chromaseal.delta.admission import admit
-from chromaseal.delta.model import Changes, Delta, DeltaHeader, upserts_of
+from chromaseal.delta.model import Changes, Delta, DeltaHeader, same_changes, upserts_of
 from chromaseal.digests import blake3_hex
 from chromaseal.embedding import ModelPin
 from chromaseal.errors import Conflict, NotFound, RefusedInput, UsageError
@@ -29,6 +29,7 @@ from chromaseal.snapshot.history import find, head, lineage
 from chromaseal.snapshot.manifest import Version
 from chromaseal.trace import TraceStep
 
+_AT_ONCE = 2
 CollectionProgress = Callable[[str, str, int, int], None]
 OpenReader = Callable[[Version, Path, ExitStack], Reader]
 
@@ -109,6 +110,8 @@ class Vault:
         for name in changes:
             keys.check_collection(name)
         known = self.parts.ledger.get(run_id)
+        if known is not None and known.parts.keys() != changes.keys():
+            raise _other_changes(run_id, ", ".join(sorted(known.parts)))
         created_at = known.created_at if known else self._begun_at(run_id, changes)
         created_at = created_at or to_iso(self.parts.clock.now())
         deltas = [
@@ -117,7 +120,9 @@ class Vault:
         ]
         for delta in deltas:
             self._pin(delta, space)
-        parts = {delta.header.collection: self._store(delta, stored_wins) for delta in deltas}
+        with ThreadPoolExecutor(len(deltas)) as pool:
+            stored = pool.map(functools.partial(self._store, stored_wins=stored_wins), deltas)
+            parts = dict(zip(sorted(changes), stored, strict=True))
         run = Run(run_id, created_at, parts, dict(attributes or {}))
         new = self.parts.ledger.add(run)
         return Written(run if new else self.run(run_id), new=new)
@@ -140,7 +145,7 @@ class Vault:
             return compactor.compact(name, progress=functools.partial(progress, name))
 
         # Collections have nothing to do with each other, and each merge is one thread's work.
-        with ThreadPoolExecutor(max(1, len(names))) as pool:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
             try:
                 return list(pool.map(compact, names))
             except KeyboardInterrupt:
@@ -204,7 +209,7 @@ class Vault:
         """
         refuse_occupied(directory)
         version = self.version(collection, at)
-        self.parts.checkouts.copy(version, directory, progress=progress)
+        self.parts.checkouts.copy(version, directory, durable=True, progress=progress)
         return version
 
     def run(self, run_id: str) -> Run:
@@ -295,21 +300,18 @@ class Vault:
             self.parts.store, CollectionPin(name, dimension, wanted_space, delta.header.model)
         )
 
-    def _store(self, delta: Delta, stored_wins: bool) -> RunPart:  # noqa: FBT001
+    def _store(self, delta: Delta, *, stored_wins: bool) -> RunPart:
         header, codec = delta.header, self.parts.codec
         key = keys.delta(header.collection, header.run_id, codec.suffix)
         body = codec.encode(delta)
         try:
             put_once(self.parts.store, key, body)
         except Conflict as error:
-            if stored_wins:
-                body = self.parts.store.get(key).body
-                return RunPart(RunState.PENDING, key, len(body), len(codec.decode(body)))
-            raise Conflict(
-                f"run {header.run_id} already has other changes for {header.collection}",
-                kind=error.kind,
-                hint="a run id stands for the same changes for ever; take another one",
-            ) from error
+            body = self.parts.store.get(key).body
+            stored = codec.decode(body)
+            if stored_wins or same_changes(stored, delta):
+                return RunPart(RunState.PENDING, key, len(body), len(stored))
+            raise _other_changes(header.run_id, header.collection) from error
         return RunPart(RunState.PENDING, key, len(body), len(delta))
 
     def _trace(self, run: Run, collection: str, part: RunPart) -> Iterator[TraceStep]:
@@ -336,6 +338,14 @@ class Vault:
         )
         if part.version_id:
             yield from _trace_version(find(self.parts.store, collection, part.version_id))
+
+
+def _other_changes(run_id: str, collections: str) -> Conflict:
+    return Conflict(
+        f"run {run_id} already has other changes, for {collections}",
+        kind="different-content",
+        hint="a run id stands for the same changes for ever; take another one",
+    )
 
 
 def _delta(header: DeltaHeader, changes: Changes) -> Delta:

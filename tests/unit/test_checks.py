@@ -33,7 +33,9 @@ INDEX = HnswIndex(
     deleted=np.array([False, False, True]),
     neighbours_ok=True,
     vectors=VECTORS,
+    levels_ok=True,
     id_to_label={"a": 1, "b": 2},
+    names_ok=True,
 )
 
 
@@ -72,7 +74,8 @@ DATABASE = DirectoryAnatomy(
     size_bytes=8192,
     page_size_bytes=4096,
     page_count=2,
-    quick_check=("ok",),
+    integrity_check=("ok",),
+    full_text_check="",
     migrations={"embeddings_queue": 2, "metadb": 6, "sysdb": 10},
     collections=(),
     journals=(),
@@ -148,7 +151,7 @@ def test_records_have_the_newest_vector() -> None:
     [
         (replace(DATABASE, size_bytes=8191), "sqlite-size"),
         (replace(DATABASE, page_count=3), "sqlite-size"),
-        (replace(DATABASE, quick_check=("row 1 missing",)), "sqlite-structure"),
+        (replace(DATABASE, integrity_check=("row 1 missing",)), "sqlite-structure"),
         (replace(DATABASE, journals=("chroma.sqlite3-wal",)), "no-journal"),
         (replace(DATABASE, migrations={**DATABASE.migrations, "metadb": 99}), "schema-known"),
         (replace(DATABASE, migrations={}), "schema-known"),

@@ -59,7 +59,7 @@ def test_errors_survive_borders(error_class: type[ChromasealError]) -> None:
         assert str(copy) == "what happened"
 
 
-def test_an_unknown_class_becomes_the_common_one() -> None:
+def test_an_unknown_class_becomes_the_base_class() -> None:
     """A newer child may know errors that this release does not."""
     raw = {"error": "new-kind", "message": "m", "hint": ""}
     assert type(from_json(raw, error_class="Tomorrow")) is ChromasealError

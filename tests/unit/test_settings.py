@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from chromaseal.composition.engine import open_vault
+from chromaseal.composition.engine import open_ledger, open_vault
 from chromaseal.errors import UsageError
-from chromaseal.settings import Settings, as_url, file_path, resolve
+from chromaseal.settings import Settings, as_url, file_path, resolve, without_secrets
 from chromaseal.testing.records import record, upserts
 
 
 def settings(folder: Path, *, vault: str = "", ledger: str = "", **environment: str) -> Settings:
-    """Resolve with a home of ``/home/me``."""
+    """Resolve with a home of one of our own."""
     return resolve(
-        vault=vault, ledger=ledger, environment=environment, folder=folder, home=Path("/home/me")
+        vault=vault, ledger=ledger, environment=environment, folder=folder, home=Path("/users/me")
     )
 
 
@@ -24,7 +24,7 @@ def test_defaults(tmp_path: Path) -> None:
     found = settings(tmp_path)
     assert found.vault == f"file://{tmp_path}/vault"
     assert file_path(found.ledger) == tmp_path / "vault" / ".ledger" / "ledger.sqlite"
-    assert found.cache == Path("/home/me/.cache/chromaseal")
+    assert found.cache == Path("/users/me/.cache/chromaseal")
     assert settings(tmp_path, XDG_CACHE_HOME="/c").cache == Path("/c/chromaseal")
 
 
@@ -76,11 +76,21 @@ def test_memory_keeps_its_ledger_in_memory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("vault", ["s3://b/p", "gs://b/p", "az://b/p"])
 def test_a_bucket_needs_a_ledger(tmp_path: Path, vault: str) -> None:
-    """A bucket has no place for a ledger; the error says how to name one."""
+    """A bucket has no place for a ledger; whatever needs one is told how to name it."""
+    ledger = open_ledger(settings(tmp_path, vault=vault).ledger)
+    for ask in (ledger.newest, lambda: ledger.get("a"), lambda: ledger.waiting("notes")):
+        with pytest.raises(UsageError) as caught:
+            ask()
+        assert caught.value.kind == "no-ledger"
+        assert "--ledger" in caught.value.hint
+
+
+def test_messages_show_no_secrets() -> None:
+    """A URL in a message has neither user nor password nor query."""
+    assert without_secrets("s3://KEY:SECRET@bucket/p?token=x") == "s3://bucket/p"
     with pytest.raises(UsageError) as caught:
-        settings(tmp_path, vault=vault)
-    assert caught.value.kind == "no-ledger"
-    assert "--ledger" in caught.value.hint
+        open_ledger("postgresql://u:hunter2@h/db")
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["vault = 1", "volt = 'x'", "vault = ", "\xff", "[vault]\na = 1"])

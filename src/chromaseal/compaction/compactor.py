@@ -29,7 +29,7 @@ from chromaseal.seal.open_files import OpenFiles
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
 from chromaseal.snapshot.checkouts import Checkouts
-from chromaseal.snapshot.history import Head, find, head
+from chromaseal.snapshot.history import Head, head, lineage, missing_pointer
 from chromaseal.snapshot.manifest import MergedRun, Version
 from chromaseal.snapshot.publish import Draft, publish
 
@@ -94,9 +94,10 @@ class Compactor:
         """
         clock = self._parts.clock
         wait_s = _FIRST_WAIT_S
+        failed: dict[str, str] = {}
         for lost_races in range(_ATTEMPTS):
             try:
-                return _Attempt(self._parts, collection, lost_races, progress).run()
+                return _Attempt(self._parts, collection, lost_races, failed, progress).run()
             except Conflict as error:
                 if error.kind != "lost-race":
                     raise
@@ -114,20 +115,29 @@ class _Attempt:
     """One try, on top of the head as it is now."""
 
     def __init__(
-        self, parts: Parts, collection: str, lost_races: int, progress: StepProgress | None
+        self,
+        parts: Parts,
+        collection: str,
+        lost_races: int,
+        failed: dict[str, str],
+        progress: StepProgress | None,
     ) -> None:
         self._parts = parts
         self._collection = collection
         self._lost_races = lost_races
         self._progress = progress
         self._pinned: CollectionPin | None = None
-        self._failed: dict[str, str] = {}
+        self._failed = failed
         self._merged_deltas: dict[str, Delta] = {}
         self._durations_s: dict[str, float] = {}
 
     def run(self) -> Compaction:
         """Merge, verify, publish, and tell the ledger."""
         found = head(self._parts.store, self._collection)
+        if found.version is None and self._parts.ledger.newest(
+            collection=self._collection, state=RunState.COMPLETED, limit=1
+        ):
+            raise missing_pointer(self._collection)
         merged = found.version.manifest.runs if found.version else ()
         runs = sort_runs(self._parts.ledger.waiting(self._collection), merged)
         contained = tuple(run.run_id for run in runs.contained)
@@ -196,7 +206,13 @@ class _Attempt:
             sealed = seal(directory, open_files=parts.open_files, clock=parts.clock)
         with self._step("verify"):
             expected = _balance(found.version, answer)
-            return verify(sealed, self._collection, sandbox=parts.sandbox, expected=expected)
+            return verify(
+                sealed,
+                self._collection,
+                sandbox=parts.sandbox,
+                expected=expected,
+                space=pin.space,
+            )
 
     def _draft(self, found: Head, deltas: list[Delta]) -> Draft:
         merged = found.version.manifest.runs if found.version else ()
@@ -225,9 +241,15 @@ class _Attempt:
             self._shown("read deltas")(done + 1, len(runs))
         return found
 
+    def _decode_stored(self, key: str) -> Delta:
+        try:
+            return self._parts.codec.decode(self._parts.store.get(key).body)
+        except Damaged:
+            # The object may be sound and this reading of it damaged.
+            return self._parts.codec.decode(self._parts.store.get(key).body)
+
     def _read_delta(self, run: Run) -> Delta:
-        body = self._parts.store.get(run.parts[self._collection].delta_key).body
-        delta = self._parts.codec.decode(body)
+        delta = self._decode_stored(run.parts[self._collection].delta_key)
         header = delta.header
         # Whoever wrote it may not have been chromaseal: what ChromaDB cannot keep is refused
         # here, before it stops a whole batch.
@@ -248,8 +270,7 @@ class _Attempt:
         if run.run_id not in self._merged_deltas:
             key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
             try:
-                body = self._parts.store.get(key).body
-                self._merged_deltas[run.run_id] = self._parts.codec.decode(body)
+                self._merged_deltas[run.run_id] = self._decode_stored(key)
             except (Damaged, NotFound, Unsupported) as error:
                 raise NotFound(
                     f"the run came after {run.run_id}, which is later and whose delta cannot be "
@@ -282,9 +303,19 @@ class _Attempt:
         if not runs or found.version is None:
             return
         numbers = {run.run_id: run.number for run in found.version.manifest.runs}
+        wanted = {numbers[run.run_id] for run in runs}
+        ids = {found.version.manifest.number: found.version.version_id}
+        try:
+            for version in lineage(self._parts.store, self._collection):
+                ids[version.manifest.number] = version.version_id
+                if version.manifest.number <= min(wanted):
+                    break
+        except Damaged:
+            # An old link of the history is gone: the head contains the runs all the same.
+            pass
         for run in runs:
-            version = find(self._parts.store, self._collection, str(numbers[run.run_id]))
-            self._move([run.run_id], RunState.COMPLETED, version_id=version.version_id)
+            version_id = ids.get(numbers[run.run_id], found.version.version_id)
+            self._move([run.run_id], RunState.COMPLETED, version_id=version_id)
 
     def _move(
         self,

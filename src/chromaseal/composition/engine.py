@@ -23,7 +23,8 @@ from chromaseal.object_store import ObjectStore
 from chromaseal.pin import pin_vault
 from chromaseal.reader import Reader
 from chromaseal.run.ledger import Ledger
-from chromaseal.settings import Settings, file_path, resolve
+from chromaseal.run.unnamed_ledger import UnnamedLedger
+from chromaseal.settings import NO_LEDGER, Settings, file_path, resolve, without_secrets
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.snapshot.manifest import Version
 from chromaseal.vault import Vault
@@ -69,6 +70,7 @@ def open_vault(
     store = open_store(settings.vault, ids)
     vault_id = pin_vault(store, vault_id=ids.run_id(), create=create)
     ledger = open_ledger(settings.ledger)
+    ledger.bind(vault_id)
     sandbox = SandboxPool([ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)])
     parts = Parts(
         store=store,
@@ -100,7 +102,7 @@ def open_store(url: str, ids: Ids) -> ObjectStore:
     if url.startswith(_CLOUD_SCHEMES):
         return ObstoreObjectStore(url)
     raise UsageError(
-        f"{url!r} is no vault that chromaseal can open",
+        f"{without_secrets(url)!r} is no vault that chromaseal can open",
         kind="bad-url",
         hint="a path, file:///, s3://, gs://, az:// or memory://",
     )
@@ -112,12 +114,14 @@ def open_ledger(url: str) -> Ledger:
     Raises:
         UsageError: ``bad-url``.
     """
+    if url == NO_LEDGER:
+        return UnnamedLedger()
     if url.startswith("memory://"):
         return SqliteLedger(None)
     if url.startswith("sqlite:///"):
         return SqliteLedger(file_path(url))
     raise UsageError(
-        f"{url!r} is no ledger that chromaseal can open",
+        f"{without_secrets(url)!r} is no ledger that chromaseal can open",
         kind="bad-url",
         hint="a path, sqlite:/// or memory://",
     )

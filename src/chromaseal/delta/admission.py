@@ -90,7 +90,8 @@ def _value(record_id: str, key: str, value: object) -> MetadataValue:
         return value
     if isinstance(value, float) and math.isfinite(value):
         # ChromaDB keeps 15 significant digits exactly, and of more it may miss the last bit.
-        return float(f"{value:.15g}")
+        rounded = float(f"{value:.15g}")
+        return rounded if math.isfinite(rounded) else value
     raise _bad_metadata(record_id, f"{key} = {value!r}")
 
 

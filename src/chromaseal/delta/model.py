@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,19 @@ class Changes:
     upserts: Sequence[Record] = ()
     updates: Mapping[str, MetadataPatch] = field(default_factory=dict)
     deletes: Sequence[str] = ()
+
+
+def same_changes(one: Delta, other: Delta) -> bool:
+    """Whether two deltas of a run change the same, whenever each was made."""
+    return (
+        replace(one.header, created_at="") == replace(other.header, created_at="")
+        and one.upserts.ids == other.upserts.ids
+        and one.upserts.documents == other.upserts.documents
+        and one.upserts.metadatas == other.upserts.metadatas
+        and np.array_equal(one.upserts.embeddings, other.upserts.embeddings)
+        and one.updates == other.updates
+        and one.deletes == other.deletes
+    )
 
 
 def no_upserts(dimension: int = 0) -> Upserts:

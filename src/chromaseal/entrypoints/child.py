@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 import traceback
-from typing import IO, Any
+from typing import IO
 
 from chromaseal.errors import ChromasealError
 from chromaseal.sandbox import Job, Plain
@@ -59,7 +59,8 @@ def _run(request: Plain, answers: IO[str]) -> None:
     except ChromasealError as error:
         send({"failed": error.as_json(), "class": type(error).__name__})
     # The boundary of a process: whatever happened is reported to the other side.
-    except Exception:  # noqa: BLE001
+    # A panic of a Rust library is no Exception.
+    except BaseException:  # noqa: BLE001
         send({"crashed": traceback.format_exc()})
     else:
         send({"result": result})
@@ -140,11 +141,6 @@ def _pass_progress(lines: bytes, answers: IO[str]) -> bytes:
 def _input_ended() -> bool:
     # Only one job runs at a time, so readable input means that the other side is gone.
     return not os.read(sys.stdin.fileno(), 1)
-
-
-def describe() -> dict[str, Any]:
-    """Give the jobs there are, by name."""
-    return dict(_JOBS)
 
 
 if __name__ == "__main__":

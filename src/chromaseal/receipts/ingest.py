@@ -16,7 +16,8 @@ from pathlib import Path
 from chromaseal.clock import to_iso
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
-from chromaseal.errors import ChromasealError, NotFound, RefusedInput
+from chromaseal.errors import ChromasealError, Damaged, NotFound, RefusedInput
+from chromaseal.object_store import ObjectStore
 from chromaseal.receipts.anchors import find_anchors
 from chromaseal.receipts.files import find_images, read_content
 from chromaseal.receipts.image import ImageDecoder, ImageFile, image_id_of, inspect_image
@@ -160,9 +161,8 @@ class Ingest:
                 yield _outcome(page, "already-ingested") if known else page
 
     def _run_id(self, image_id: str) -> str:
-        model = self._tools.model
-        parts = (image_id, str(RECEIPT_ID), self._tools.engine, model.name, model.digest)
-        return str(uuid.uuid5(_NAMESPACE, "/".join((*parts, RECORDS_FORM))))
+        # Not of the engine: two readings of one image would leave a mixture of records.
+        return str(uuid.uuid5(_NAMESPACE, f"{image_id}/{RECEIPT_ID}/{RECORDS_FORM}"))
 
     def _work(self, page: _Page) -> PageResult:
         store = self._vault.parts.store
@@ -174,20 +174,18 @@ class Ingest:
         for future in done:
             page = waiting.pop(future)
             try:
-                result = future.result()
+                outcome = self._write(page, future.result())
             except ChromasealError as error:
                 if not _concerns_one_page(error):
                     raise
-                yield _outcome(page, "refused", error=error)
-                continue
-            yield self._write(page, result)
+                outcome = _outcome(page, "refused", error=error)
+            yield outcome
 
     def _write(self, page: _Page, result: PageResult) -> Ingested:
         clock, store = self._vault.parts.clock, self._vault.parts.store
         if not result.reading.lines:
             return _outcome(page, "refused", error=_no_text(page))
         start = clock.monotonic_s()
-        store_original(store, page.image.digest, read_content(page.image.path))
         stored = StoredReading(
             image_id=page.image_id,
             source_name=page.image.source_name,
@@ -197,10 +195,15 @@ class Ingest:
             durations_s=dict(result.durations_s),
             reading=result.reading,
         )
-        store_reading(store, self._reader_id, stored)
-        merchant_start = clock.monotonic_s()
-        changes, merchant = self._changes(page, result)
-        written_start = clock.monotonic_s()
+        with ThreadPoolExecutor(1) as pool:
+            original = pool.submit(_keep_original, store, page.image)
+            kept = store_reading(store, self._reader_id, stored)
+            if kept.reading != result.reading:
+                raise _read_by_another(page)
+            merchant_start = clock.monotonic_s()
+            changes, merchant = self._changes(page, result)
+            written_start = clock.monotonic_s()
+            original.result()
         self._vault.write(
             changes,
             model=self._tools.model,
@@ -249,7 +252,19 @@ class Ingest:
 
 def _concerns_one_page(error: ChromasealError) -> bool:
     """Whether the others can go on: the page is bad, or took its process down."""
-    return isinstance(error, RefusedInput | NotFound) or error.kind.startswith("child-")
+    return isinstance(error, RefusedInput | NotFound | Damaged) or error.kind.startswith("child-")
+
+
+def _keep_original(store: ObjectStore, image: ImageFile) -> None:
+    store_original(store, image.digest, read_content(image.path))
+
+
+def _read_by_another(page: _Page) -> RefusedInput:
+    return RefusedInput(
+        f"another process has just read page {page.number} of {page.image.path} otherwise",
+        kind="read-by-another",
+        hint="run the same command again; it takes up what was stored",
+    )
 
 
 def _no_text(page: _Page) -> RefusedInput:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chromaseal import keys
-from chromaseal.errors import Conflict, Damaged, NotFound
+from chromaseal.digests import blake3_hex
+from chromaseal.errors import Conflict, Damaged, NotFound, RefusedInput
 from chromaseal.object_store import ObjectStore
 from chromaseal.receipts.model import Reading
 from chromaseal.receipts.reading import reading_from_json, reading_to_json
@@ -41,7 +42,17 @@ class StoredReading:
 
 
 def store_original(store: ObjectStore, digest: str, content: bytes) -> None:
-    """Keep an ingested file, once, under its digest."""
+    """Keep an ingested file, once, under its digest.
+
+    Raises:
+        RefusedInput: ``changed-file``, the content is not what was ingested.
+    """
+    if blake3_hex(content) != digest:
+        raise RefusedInput(
+            "the file changed while it was being ingested",
+            kind="changed-file",
+            hint="ingest it again once nothing writes to it",
+        )
     key = keys.original(digest)
     if store.head(key) is None:
         put_once(store, key, content)
@@ -52,8 +63,12 @@ def load_original(store: ObjectStore, digest: str) -> bytes:
 
     Raises:
         NotFound: ``no-object``.
+        Damaged: ``bad-original``.
     """
-    return store.get(keys.original(digest)).body
+    content = store.get(keys.original(digest)).body
+    if blake3_hex(content) != digest:
+        raise Damaged(f"{keys.original(digest)} is not what it was", kind="bad-original")
+    return content
 
 
 def store_reading(store: ObjectStore, reader_id: str, stored: StoredReading) -> StoredReading:

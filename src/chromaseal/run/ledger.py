@@ -20,6 +20,14 @@ class Ledger(Protocol):
         """Say where this is, without credentials."""
         ...
 
+    def bind(self, vault_id: str) -> None:
+        """Tie the ledger to a vault, for ever; the first vault that comes has it.
+
+        Raises:
+            Conflict: ``other-vault``, the ledger keeps the runs of another one.
+        """
+        ...
+
     def add(self, run: Run) -> bool:
         """Keep a new run; one of that id that is there stays as it is.
 

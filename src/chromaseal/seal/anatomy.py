@@ -49,7 +49,10 @@ class HnswIndex:
         deleted: bool, shape (count,).
         neighbours_ok: whether every level-0 neighbour is an element and no list is too long.
         vectors: float32, shape (count, dimension).
+        levels_ok: whether every list above level 0 leads to elements of its level, and the
+            entry point stands on the highest.
         id_to_label: from ``index_metadata.pickle``; None where that is missing.
+        names_ok: whether the pickle's other parts fit ``id_to_label``.
         problem: why the files could not be read any further; empty if they could.
     """
 
@@ -66,7 +69,9 @@ class HnswIndex:
     deleted: NDArray[np.bool_]
     neighbours_ok: bool
     vectors: NDArray[np.float32]
+    levels_ok: bool
     id_to_label: Mapping[str, int] | None
+    names_ok: bool
     problem: str = ""
 
 
@@ -114,7 +119,8 @@ class DirectoryAnatomy:
         size_bytes: of ``chroma.sqlite3``.
         page_size_bytes: as its header says.
         page_count: as its header says.
-        quick_check: what SQLite's own check answered; ``("ok",)`` when it is content.
+        integrity_check: what SQLite's own check answered; ``("ok",)`` when it is content.
+        full_text_check: what is wrong with the full-text index; empty if nothing is.
         migrations: newest migration by part of the schema.
         collections: every collection.
         journals: names of journal and write-ahead files that are there.
@@ -123,7 +129,8 @@ class DirectoryAnatomy:
     size_bytes: int
     page_size_bytes: int
     page_count: int
-    quick_check: tuple[str, ...]
+    integrity_check: tuple[str, ...]
+    full_text_check: str
     migrations: Mapping[str, int]
     collections: tuple[CollectionAnatomy, ...]
     journals: tuple[str, ...]

@@ -3,7 +3,8 @@
 A row count and a sample query prove nothing: ChromaDB answers normally over cut link lists,
 finds a quarter of the records where the index is missing, and mixes two versions' files without
 a word. So these compare structure with structure and set with set. They do not see a changed
-value inside a vector, a document or metadata; the digests of pages and the multiset hash do.
+value inside a vector or metadata, nor links of the index that lead to a wrong but existing
+element; the digests of pages see both, and the multiset hash the former.
 """
 
 from __future__ import annotations
@@ -58,8 +59,11 @@ def check_database(anatomy: DirectoryAnatomy) -> Iterator[Finding]:
         f"{anatomy.size_bytes} bytes on disk",
     )
     yield Finding(
-        "sqlite-structure", anatomy.quick_check == ("ok",), "; ".join(anatomy.quick_check)
+        "sqlite-structure",
+        anatomy.integrity_check == ("ok",),
+        "; ".join(anatomy.integrity_check),
     )
+    yield Finding("full-text", not anatomy.full_text_check, anatomy.full_text_check or "ok")
     yield Finding("no-journal", not anatomy.journals, ", ".join(anatomy.journals) or "none")
     yield Finding(
         "schema-known",
@@ -95,6 +99,7 @@ def _check_index(collection: CollectionAnatomy) -> Finding:
             ("version", index.version == _HNSW_VERSION),
             ("link lists", index.links_end == links),
             ("neighbours", index.neighbours_ok),
+            ("levels", index.levels_ok),
             ("labels", len(np.unique(index.labels)) == index.count),
         )
         if not right
@@ -113,12 +118,15 @@ def _check_labels(collection: CollectionAnatomy) -> Finding:
         return Finding("labels", passed=not collection.flushed_seq_id, evidence="none")
     alive = set(index.labels[~index.deleted].tolist())
     named = set(index.id_to_label.values())
-    same = alive == named and len(named) == len(index.id_to_label)
+    same = alive == named and len(named) == len(index.id_to_label) and index.names_ok
     return Finding("labels", same, f"{len(named)} named, {len(alive)} in the index")
 
 
 def _check_log(collection: CollectionAnatomy) -> Finding:
-    log = collection.log
+    log = list(collection.log)
+    if not collection.applied_seq_id:
+        # Deletes before the first record leave no mark of having been applied.
+        log = [entry for entry in log if entry.operation is not LogOperation.DELETE]
     newest = log[-1].seq_id if log else collection.flushed_seq_id
     in_order = collection.flushed_seq_id <= collection.applied_seq_id
     applied = newest <= collection.applied_seq_id

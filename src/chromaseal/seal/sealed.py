@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from chromaseal.clock import Clock
-from chromaseal.digests import file_digest_hex, page_digests
+from chromaseal.digests import file_digest_hex, file_page_digests
 from chromaseal.errors import Conflict, Damaged
 from chromaseal.seal.evidence import FileEntry
 from chromaseal.seal.open_files import Holder, OpenFiles
@@ -123,7 +123,7 @@ def _plain_files(directory: Path) -> list[str]:
 
 def _sealed_file(directory: Path, path: str) -> SealedFile:
     before = (directory / path).stat()
-    digests = page_digests((directory / path).read_bytes())
+    digests = file_page_digests(directory / path)
     after = (directory / path).stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Conflict(

@@ -47,6 +47,7 @@ def verify(
     *,
     sandbox: Sandbox,
     expected: RecordSummary | None = None,
+    space: str = "",
 ) -> VerifiedSnapshot:
     """Check a sealed directory.
 
@@ -55,13 +56,14 @@ def verify(
         collection: the collection that must be in it.
         sandbox: where the checks run; damaged files can take their process down.
         expected: what the records must amount to, where that is known.
+        space: how the collection must measure distance, where that is known.
 
     Raises:
         Damaged: ``failed-verification``, with every check that failed.
     """
     answer = sandbox.run(
         "verify",
-        {"directory": str(sealed.directory), "collection": collection},
+        {"directory": str(sealed.directory), "collection": collection, "space": space},
         limits=limits_for(sealed.size_bytes),
     )
     failed = [f"{f['check']} ({f['evidence']})" for f in answer["findings"] if not f["passed"]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chromaseal import keys
-from chromaseal.digests import file_digest_hex, page_digests
+from chromaseal.digests import file_digest_hex, file_page_digests
 from chromaseal.errors import Conflict, Damaged, NotFound
 from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
@@ -29,6 +29,7 @@ def checkout(
     target: Path,
     *,
     ids: Ids,
+    durable: bool = False,
     progress: Progress | None = None,
 ) -> None:
     """Make a directory of a version.
@@ -40,6 +41,7 @@ def checkout(
         version: what to fetch.
         target: where; must not exist or be an empty directory.
         ids: for the name of the unfinished directory beside it.
+        durable: whether it is to survive a power cut.
         progress: called with fetched and all bytes.
 
     Raises:
@@ -47,18 +49,19 @@ def checkout(
         Damaged: ``bad-layer``, ``bad-file`` or ``missing-object``; nothing is left behind.
         Unavailable: the store did not answer; nothing is left behind.
     """
-    with appearing_whole(target, ids) as unfinished:
+    with appearing_whole(target, ids, durable=durable) as unfinished:
         _fill(store, version.manifest, unfinished, progress or no_progress)
         check_files(version.manifest, unfinished)
 
 
 @contextmanager
-def appearing_whole(target: Path, ids: Ids) -> Iterator[Path]:
+def appearing_whole(target: Path, ids: Ids, *, durable: bool) -> Iterator[Path]:
     """Give the name of a directory to make, which becomes ``target`` when the block ends well.
 
     Args:
         target: must not exist or be an empty directory.
         ids: for the name of the unfinished directory beside it.
+        durable: whether it is to survive a power cut.
 
     Raises:
         Conflict: ``directory-not-empty`` or ``cannot-write``; nothing is left behind.
@@ -68,7 +71,8 @@ def appearing_whole(target: Path, ids: Ids) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
-        _sync_tree(unfinished)
+        if durable:
+            _sync_tree(unfinished)
         unfinished.replace(target)
     except OSError as error:
         raise _cannot_write(target, error) from error
@@ -98,13 +102,14 @@ def check_files(manifest: Manifest, directory: Path) -> None:
     """
     entries = {entry.path for entry in manifest.files}
     for path in directory.rglob("*"):
-        if not path.is_dir() and path.relative_to(directory).as_posix() not in entries:
+        listed = path.relative_to(directory).as_posix() in entries
+        if path.is_symlink() or not (listed or path.is_dir()):
             raise Damaged(f"{path} is not of the version", kind="bad-file")
     for entry in manifest.files:
         path = directory / entry.path
-        content = path.read_bytes() if path.is_file() else b""
-        if len(content) != entry.size_bytes or (
-            file_digest_hex(page_digests(content)) != entry.digest
+        size_bytes = path.stat().st_size if path.is_file() else -1
+        if size_bytes != entry.size_bytes or (
+            file_digest_hex(file_page_digests(path)) != entry.digest
         ):
             raise Damaged(
                 f"{entry.path} in {directory} is not what version {manifest.number} of "

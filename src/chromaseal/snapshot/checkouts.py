@@ -66,30 +66,51 @@ class Checkouts:
             if lock.exists():
                 return lock
 
-    def copy(self, version: Version, target: Path, *, progress: Progress | None = None) -> None:
-        """Make a private copy of a version: from what is kept here if that is sound.
+    def copy(
+        self,
+        version: Version,
+        target: Path,
+        *,
+        durable: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Make a private copy of a version, from what is kept here if that is sound.
+
+        What is not kept yet is fetched and kept first.
+
+        Args:
+            version: which one.
+            target: where; must not exist or be an empty directory.
+            durable: whether the copy is to survive a power cut.
+            progress: called with fetched and all bytes.
 
         Raises:
             Damaged: the version itself cannot be fetched whole.
         """
         kept = self._directory(version)
-        if kept.is_dir() and self._copy_kept(version, kept, target):
+        if not kept.is_dir():
+            with self.workspace() as workspace:
+                fetched = workspace / "fetched"
+                checkout(self._store, version, fetched, ids=self._ids, progress=progress)
+                self.keep(version, fetched)
+        if kept.is_dir() and self._copy_kept(version, kept, target, durable=durable):
             return
-        checkout(self._store, version, target, ids=self._ids, progress=progress)
+        checkout(self._store, version, target, ids=self._ids, durable=durable, progress=progress)
 
     def keep(self, version: Version, directory: Path) -> None:
-        """Take over a directory that has just been published; older ones go."""
+        """Take over a directory that is exactly a version; older ones go."""
         kept = self._directory(version)
-        # The version is published: whatever goes wrong with the copy is not worth an error.
+        # The version is in the vault: whatever goes wrong with the copy is not worth an error.
         with contextlib.suppress(OSError):
             kept.parent.mkdir(parents=True, exist_ok=True)
             directory.rename(kept)
             for old in sorted(kept.parent.iterdir())[:-_KEPT_VERSIONS]:
-                self._discard(old)
+                if old != kept:
+                    self._discard(old)
 
-    def _copy_kept(self, version: Version, kept: Path, target: Path) -> bool:
+    def _copy_kept(self, version: Version, kept: Path, target: Path, *, durable: bool) -> bool:
         try:
-            with appearing_whole(target, self._ids) as unfinished:
+            with appearing_whole(target, self._ids, durable=durable) as unfinished:
                 _copy_tree(kept, unfinished)
                 check_files(version.manifest, unfinished)
         except Damaged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from chromaseal import keys
@@ -9,6 +10,8 @@ from chromaseal.errors import Damaged, NotFound
 from chromaseal.object_store import ObjectStore
 from chromaseal.snapshot.manifest import Version, decode
 from chromaseal.snapshot.version_id import parse
+
+_PLAIN_ID = re.compile(r"\d{8}_\d{6}_\d{6}_.+")
 
 
 class Head:
@@ -28,14 +31,33 @@ def head(store: ObjectStore, collection: str) -> Head:
     """Read a collection's pointer and the manifest that it names.
 
     Raises:
-        Damaged: ``bad-version-id``, ``bad-manifest`` or ``missing-object``.
+        Damaged: ``bad-version-id``, ``bad-manifest``, ``missing-object`` or
+            ``missing-pointer``.
     """
     try:
         pointer = store.get(keys.pointer(collection))
     except NotFound:
+        _refuse_lost_pointer(store, collection)
         return Head(None, None)
     version_id = pointer.body.decode("utf-8", "replace").strip()
     return Head(load(store, collection, version_id), pointer.etag)
+
+
+def missing_pointer(collection: str) -> Damaged:
+    """Make the error for a collection that has had versions and has no pointer."""
+    return Damaged(
+        f"{keys.pointer(collection)} is missing, though {collection} has had versions",
+        kind="missing-pointer",
+        hint="bring the object back: its body is the newest good version's id, nothing else",
+    )
+
+
+def _refuse_lost_pointer(store: ObjectStore, collection: str) -> None:
+    # A first version whose writer died before the commit leaves a manifest with number 1.
+    for found in store.list(keys.manifests(collection)):
+        named = keys.parse_manifest(found.key)
+        if named is not None and parse(named[1]).number > 1:
+            raise missing_pointer(collection)
 
 
 def load(store: ObjectStore, collection: str, version_id: str) -> Version:
@@ -100,6 +122,8 @@ def find(store: ObjectStore, collection: str, at: str = "") -> Version:
         )
     if not at:
         return newest
+    if _PLAIN_ID.fullmatch(at):
+        return load(store, collection, at)
     for version in lineage(store, collection):
         if at in (version.version_id, str(version.manifest.number)):
             return version

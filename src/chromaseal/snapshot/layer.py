@@ -119,6 +119,13 @@ def read_index(entry: LayerEntry, frame: bytes) -> list[Chunk]:
     if blake3_hex(frame) != entry.index_digest:
         raise _damaged(entry, "its index does not match the manifest")
     raw = _unpack(entry, frame, _INDEX_LIMIT_BYTES)
+    try:
+        return _chunks(raw)
+    except (ValueError, TypeError, struct.error) as error:
+        raise _damaged(entry, f"its index cannot be read: {error}") from error
+
+
+def _chunks(raw: bytes) -> list[Chunk]:
     (size,) = _LENGTH.unpack_from(raw)
     start = _LENGTH.size
     digests = memoryview(raw)[start + size :]

@@ -143,14 +143,15 @@ def decode(version_id: str, body: bytes) -> Version:
             kind="bad-manifest",
             hint="read the version before it, or bring the object back from a backup",
         )
-    raw = json.loads(body)
-    _check_format(version_id, raw)
     try:
+        raw = json.loads(body)
+        _check_format(version_id, raw)
         manifest = _manifest(raw)
-    except (KeyError, TypeError, ValueError) as error:
+        _check(manifest)
+        own_id = VersionId(from_iso(manifest.created_at), manifest.number, digest[:32])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Damaged(f"the manifest of {version_id} lacks {error}", kind="bad-manifest") from error
-    _check(manifest)
-    if str(VersionId(from_iso(manifest.created_at), manifest.number, digest[:32])) != version_id:
+    if str(own_id) != version_id:
         raise Damaged(f"{version_id} says other than its manifest", kind="bad-manifest")
     return Version(version_id, digest, manifest)
 

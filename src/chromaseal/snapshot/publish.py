@@ -27,7 +27,8 @@ from chromaseal.snapshot.layer import CHUNK_PAGES, LayerWriter
 from chromaseal.snapshot.manifest import LayerEntry, Manifest, MergedRun, Version, encode
 from chromaseal.snapshot.version_id import stamp_after
 
-LAYER_LIMIT_BYTES = 128 << 20
+# What one request can carry over a slow line before it times out.
+LAYER_LIMIT_BYTES = 32 << 20
 _UPLOADS_AT_ONCE = 4
 _CHUNK_BYTES = CHUNK_PAGES * PAGE_SIZE_BYTES
 
@@ -157,3 +158,7 @@ def _file_chunks(directory: Path, file: SealedFile) -> Iterator[tuple[str, int, 
             expected = file.digests[start : start + CHUNK_PAGES * DIGEST_SIZE_BYTES]
             yield file.path, first_page, pages, expected
             first_page += CHUNK_PAGES
+        if content.tell() != file.size_bytes:
+            raise Conflict(
+                f"{directory / file.path} is not what was sealed", kind="changed-while-reading"
+            )

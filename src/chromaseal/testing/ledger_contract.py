@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chromaseal import keys
+from chromaseal.errors import Conflict
 from chromaseal.run.ledger import Ledger
 from chromaseal.run.model import Run, RunPart, RunState
 
@@ -98,6 +99,13 @@ class LedgerContract:
         assert [run.run_id for run in ledger.find("image_id", "b")] == ["b"]
         assert ledger.find("image_id", "c") == []
         assert ledger.find("other", "b") == []
+
+    def test_belongs_to_one_vault(self, ledger: Ledger) -> None:
+        """Runs of one vault are never taken for those of another."""
+        ledger.bind("vault-a")
+        ledger.bind("vault-a")
+        with pytest.raises(Conflict):
+            ledger.bind("vault-b")
 
     def test_finds_by_prefix(self, ledger: Ledger) -> None:
         """A shortened id gives the runs that it can stand for, at most as many as asked."""

@@ -7,7 +7,9 @@ where ChromaDB has it open drops ChromaDB's locks. ``immutable=1`` neither locks
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,6 +24,20 @@ from chromaseal.seal.anatomy import LogEntry, LogOperation, Row
 DATABASE = "chroma.sqlite3"
 DOCUMENT_KEY = "chroma:document"
 _HEADER_BYTES = 100
+_DIFFERENT_TEXTS = """
+    SELECT count(*) FROM (
+        SELECT m.id FROM embedding_metadata AS m
+        LEFT JOIN embedding_fulltext_search_content AS t ON t.id = m.id
+        WHERE m.key = 'chroma:document' AND t.c0 IS NOT m.string_value
+        UNION ALL
+        SELECT t.id FROM embedding_fulltext_search_content AS t
+        LEFT JOIN embedding_metadata AS m ON m.id = t.id AND m.key = 'chroma:document'
+        WHERE m.id IS NULL
+    )
+"""
+_FULL_TEXT_CHECK = """
+    INSERT INTO embedding_fulltext_search (embedding_fulltext_search) VALUES ('integrity-check')
+"""
 _VALUES = """
     SELECT m.id, m.key, m.string_value, m.int_value, m.float_value, m.bool_value
     FROM {table} AS m JOIN embeddings AS e ON e.id = m.id
@@ -58,9 +74,24 @@ class Database:
         size = int.from_bytes(header[16:18], "big")
         return (65536 if size == 1 else size), int.from_bytes(header[28:32], "big")
 
-    def quick_check(self) -> tuple[str, ...]:
-        """Let SQLite check its own structure."""
-        return tuple(row[0] for row in self._db.execute("PRAGMA quick_check(10)"))
+    def integrity_check(self) -> tuple[str, ...]:
+        """Let SQLite check its own structure, indexes against their tables included."""
+        return tuple(row[0] for row in self._db.execute("PRAGMA integrity_check(10)"))
+
+    def full_text_check(self) -> str:
+        """Compare documents with the full-text index; say what is wrong, or nothing."""
+        [different] = self._db.execute(_DIFFERENT_TEXTS).fetchone()
+        if different:
+            return f"{different} documents are not in the full-text index as they are"
+        # FTS5 checks itself by an INSERT, so it gets a copy of the file to write to.
+        with tempfile.TemporaryDirectory() as folder:
+            copy = shutil.copyfile(self.path, Path(folder) / DATABASE)
+            with closing(sqlite3.connect(copy)) as db:
+                try:
+                    db.execute(_FULL_TEXT_CHECK)
+                except sqlite3.DatabaseError as error:
+                    return str(error)
+        return ""
 
     def migrations(self) -> dict[str, int]:
         """Give the newest migration of each part of the schema."""

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import chromadb
 import numpy as np
 from chromadb.utils.embedding_functions import known_embedding_functions
 
@@ -58,7 +57,7 @@ class ChromaEmbedder:
         canonical = json.dumps(self._config, sort_keys=True, separators=(",", ":"))
         return ModelPin(
             name=f"chromadb:{self._name}",
-            version=f"chromadb {chromadb.__version__}",
+            version="as ChromaDB builds it",
             digest=blake3_hex(canonical.encode()),
             dimension=self._vectors([_PROBE_TEXT]).shape[1],
         )

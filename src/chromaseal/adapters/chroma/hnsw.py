@@ -10,7 +10,7 @@ import pickle
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,9 @@ def _readable(folder: Path, header: _Header, sizes: Mapping[str, int], dimension
     lengths = _column(rows, 0, np.uint16, 1)[:, 0]
     neighbours = _column(rows, _ID_BYTES, np.uint32, header.max_m0)
     used = np.arange(header.max_m0) < lengths[:, None]
+    links_end, levels_ok = _walk_links(folder, header)
+    names = _read_pickle(folder / PICKLE) if PICKLE in sizes else {}
+    id_to_label = names.get("id_to_label")
     return HnswIndex(
         version=header.version,
         max_elements=header.max_elements,
@@ -130,14 +133,16 @@ def _readable(folder: Path, header: _Header, sizes: Mapping[str, int], dimension
         entry_point=header.entry_point,
         max_level=header.max_level,
         file_sizes_bytes=sizes,
-        links_end=_links_end(folder, header),
+        links_end=links_end,
         labels=labels,
         deleted=(rows[:, 2] & _DELETED).astype(np.bool_),
         neighbours_ok=bool(
             (lengths <= header.max_m0).all() and (neighbours[used] < header.elements).all()
         ),
         vectors=vectors,
-        id_to_label=_read_pickle(folder / PICKLE) if PICKLE in sizes else None,
+        levels_ok=levels_ok,
+        id_to_label=id_to_label if isinstance(id_to_label, dict) else None,
+        names_ok=_names_ok(names),
     )
 
 
@@ -157,19 +162,49 @@ def _column(
     return np.ascontiguousarray(rows[:, offset : offset + size]).view(dtype).reshape(-1, width)
 
 
-def _links_end(folder: Path, header: _Header) -> int:
-    """Walk the chain {u32 n; n bytes} of ``link_lists.bin``; -1 if it breaks."""
+def _walk_links(folder: Path, header: _Header) -> tuple[int, bool]:
+    """Walk the chain {u32 n; n bytes} of ``link_lists.bin``, one entry per element.
+
+    Returns:
+        Where it ends, -1 if it breaks; and whether every list leads to elements that exist on
+        its level, and the entry point stands on the highest level.
+    """
     step = header.max_m * _ID_BYTES + _ID_BYTES
     content = (folder / "link_lists.bin").read_bytes()
+    levels = np.zeros(header.elements, dtype=np.int64)
+    lists: list[tuple[int, int]] = []
     position = 0
-    for _ in range(header.elements):
+    for element in range(header.elements):
         if position + _COUNT.size > len(content):
-            return -1
+            return -1, False
         (length,) = _COUNT.unpack_from(content, position)
-        if length % step:
-            return -1
-        position += _COUNT.size + length
-    return position
+        position += _COUNT.size
+        if length % step or position + length > len(content):
+            return -1, False
+        if length:
+            levels[element] = length // step
+            lists.append((position, length))
+        position += length
+    links = np.frombuffer(content, dtype=np.uint8)
+    ok = all(_list_ok(links[at : at + length], step, levels) for at, length in lists)
+    return position, ok and _top_ok(header, levels)
+
+
+def _list_ok(raw: NDArray[np.uint8], step: int, levels: NDArray[np.int64]) -> bool:
+    """Check one element's lists: a row per level from 1, its count (u16) and its neighbours."""
+    rows = np.ascontiguousarray(raw).reshape(-1, step).view(np.uint32)
+    counts, neighbours = rows[:, 0] & 0xFFFF, rows[:, 1:]
+    if (counts > neighbours.shape[1]).any():
+        return False
+    level, column = np.nonzero(np.arange(neighbours.shape[1]) < counts[:, None])
+    found = neighbours[level, column]
+    return bool((found < len(levels)).all() and (levels[found] > level).all())
+
+
+def _top_ok(header: _Header, levels: NDArray[np.int64]) -> bool:
+    if not header.elements:
+        return True
+    return bool(levels.max() == header.max_level == levels[header.entry_point])
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -182,17 +217,27 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {pid!r}")
 
 
-def _read_pickle(path: Path) -> Mapping[str, int] | None:
+def _read_pickle(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = _PlainUnpickler(file).load()
     # What a damaged pickle raises is anybody's guess; the documentation names these.
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError):
-        return None
+        return {}
     except (TypeError, KeyError, MemoryError, OverflowError):
-        return None
-    labels = content.get("id_to_label") if isinstance(content, dict) else None
-    return labels if isinstance(labels, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _names_ok(names: dict[str, Any]) -> bool:
+    """Whether labels lead back to their ids, and the next label is a new one."""
+    id_to_label, label_to_id = names.get("id_to_label"), names.get("label_to_id")
+    added = names.get("total_elements_added")
+    if not isinstance(id_to_label, dict) or not isinstance(label_to_id, dict):
+        return False
+    inverse = {label: record_id for record_id, label in id_to_label.items()}
+    newest = max(id_to_label.values(), default=0)
+    return inverse == label_to_id and isinstance(added, int) and added >= newest
 
 
 def _unreadable(sizes: Mapping[str, int], problem: str, header: _Header | None = None) -> HnswIndex:
@@ -210,6 +255,8 @@ def _unreadable(sizes: Mapping[str, int], problem: str, header: _Header | None =
         deleted=np.zeros(0, dtype=np.bool_),
         neighbours_ok=False,
         vectors=np.zeros((0, 0), dtype=np.float32),
+        levels_ok=False,
         id_to_label=None,
+        names_ok=False,
         problem=problem,
     )

@@ -43,7 +43,8 @@ def _anatomy(directory: Path, database: Database) -> DirectoryAnatomy:
         size_bytes=database.path.stat().st_size,
         page_size_bytes=page_size,
         page_count=page_count,
-        quick_check=database.quick_check(),
+        integrity_check=database.integrity_check(),
+        full_text_check=database.full_text_check(),
         migrations=database.migrations(),
         collections=tuple(_collection(directory, database, c) for c in database.collections()),
         journals=tuple(

@@ -18,7 +18,8 @@ def run(request: Plain, progress: Progress) -> Plain:
     """Check a directory.
 
     Args:
-        request: ``directory`` and ``collection``.
+        request: ``directory``; ``collection``, which must be in it; ``space``, how that must
+            measure distance, if it is not empty.
         progress: not used; a check of 160 MB takes about a second.
 
     Returns:
@@ -37,6 +38,10 @@ def run(request: Plain, progress: Progress) -> Plain:
     if wanted is None:
         evidence = f"no {request['collection']}, only {', '.join(collections) or 'nothing'}"
         findings.append(_plain(Finding("collection", passed=False, evidence=evidence), start))
+    elif request["space"]:
+        right = wanted.space == request["space"]
+        evidence = f"{wanted.space}, pinned to {request['space']}"
+        findings.append(_plain(Finding("space", passed=right, evidence=evidence), start))
     if wanted is None or not all(f["passed"] for f in findings):
         return {"findings": findings, "count": 0, "multiset": ""}
     return {"findings": findings, "count": len(wanted.rows), "multiset": _multiset(wanted)}

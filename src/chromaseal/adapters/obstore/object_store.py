@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,14 @@ from obstore.store import MemoryStore, from_url
 
 from chromaseal.errors import Conflict, NotFound, Unavailable
 from chromaseal.object_store import ObjectInfo, StoredObject, check_key
+from chromaseal.settings import without_secrets
 
 if TYPE_CHECKING:
     # obstore has these for type checkers only.
+    from obstore import ObjectMeta, UpdateVersion
     from obstore.store import ClientConfig, RetryConfig
 
-_TIMEOUT_S = 60
+_TIMEOUT_S = 300
 
 
 class ObstoreObjectStore:
@@ -33,7 +36,7 @@ class ObstoreObjectStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self._url = without_secrets(url)
         if url.startswith("memory://"):
             memory: obstore.store.ObjectStore = MemoryStore()
             self._reads = self._writes = memory
@@ -60,7 +63,7 @@ class ObstoreObjectStore:
         """Change an object that still carries ``etag``."""
         try:
             with _answered(key):
-                obstore.put(self._writes, check_key(key), body, mode={"e_tag": etag})
+                obstore.put(self._writes, check_key(key), body, mode=_update_version(etag))
         except NotFound:
             # S3 answers 404, others 412, when what was seen is gone.
             raise Conflict(f"{key} is gone", kind="lost-race") from None
@@ -69,7 +72,7 @@ class ObstoreObjectStore:
         """Read an object whole."""
         with _answered(key):
             found = obstore.get(self._reads, check_key(key))
-            return StoredObject(bytes(found.bytes()), found.meta["e_tag"] or "")
+            return StoredObject(bytes(found.bytes()), _tag(found.meta))
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Read a part of an object."""
@@ -97,6 +100,23 @@ class ObstoreObjectStore:
         """Remove an object."""
         with _answered(key), contextlib.suppress(NotFound, FileNotFoundError, NotFoundError):
             obstore.delete(self._reads, check_key(key))
+
+
+def _tag(meta: ObjectMeta) -> str:
+    # Google's store compares by version, the others by entity tag.
+    return json.dumps([meta.get("e_tag"), meta.get("version")])
+
+
+def _update_version(tag: str) -> UpdateVersion:
+    try:
+        e_tag, version = json.loads(tag)
+    except ValueError:
+        # No tag of ours, so no object can carry it.
+        e_tag, version = tag, None
+    named: UpdateVersion = {"e_tag": e_tag}
+    if version is not None:
+        named["version"] = version
+    return named
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ class ProcessSandbox:
         self._fork = fork
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
+        self._closed = False
         self._stderr: IO[str] | None = None
 
     def start(self) -> None:
@@ -61,11 +62,16 @@ class ProcessSandbox:
             watch.start()
             try:
                 return self._answer(process, job, line, progress or no_progress)
+            except Unavailable as error:
+                if watch.finished.is_set():
+                    raise _timed_out(job, limits.timeout_s) from error
+                raise
             finally:
                 watch.cancel()
 
     def close(self) -> None:
         """End the warm process and whatever it runs."""
+        self._closed = True
         process = self._process
         if process is not None:
             # Without waiting for the lock: whoever runs a job has it.
@@ -74,9 +80,11 @@ class ProcessSandbox:
             self._stop()
 
     def _started(self) -> subprocess.Popen[str]:
+        if self._closed:
+            raise Unavailable("the vault was closed", kind="child-died", hint="open it again")
         if self._process is None or self._process.poll() is not None:
             self._stop()
-            self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the process
+            self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - lives as long as the process
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", _CHILD, *self._preload],
                 stdin=subprocess.PIPE,
@@ -122,7 +130,11 @@ class ProcessSandbox:
             process.stdin.flush()
         except BrokenPipeError:
             raise self._died(job, "before it began") from None
-        for answer in map(json.loads, process.stdout):
+        for said in process.stdout:
+            try:
+                answer = json.loads(said)
+            except ValueError:
+                raise self._died(job, "in the middle of a word") from None
             if "progress" not in answer:
                 return dict(answer)
             progress(*answer["progress"])
@@ -138,6 +150,14 @@ class ProcessSandbox:
             kind="child-timeout" if how.startswith("timeout") else "child-died",
             hint="its copy was thrown away; run the same command again",
         )
+
+
+def _timed_out(job: str, timeout_s: float) -> Unavailable:
+    return Unavailable(
+        f"the process that was to {job} took longer than {timeout_s:.0f} s",
+        kind="child-timeout",
+        hint="its work was thrown away; run the same command again",
+    )
 
 
 class SandboxPool:

@@ -9,12 +9,16 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from chromaseal.errors import Unavailable, Unsupported
+from chromaseal.errors import Conflict, Unavailable, Unsupported
 from chromaseal.run.model import Run, RunPart, RunState
 
 _SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_S = 30
 _SCHEMA = """
+CREATE TABLE vault (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    vault_id TEXT NOT NULL
+) STRICT;
 CREATE TABLE run (
     run_id TEXT PRIMARY KEY,
     created_at TEXT NOT NULL,
@@ -82,6 +86,18 @@ class SqliteLedger:
     def url(self) -> str:
         """Say where this is."""
         return "memory://" if self._path is None else f"sqlite:///{self._path}"
+
+    def bind(self, vault_id: str) -> None:
+        """Tie the ledger to a vault, for ever; the first vault that comes has it."""
+        with self._transaction() as db:
+            db.execute("INSERT INTO vault VALUES (1, ?) ON CONFLICT DO NOTHING", (vault_id,))
+            found = db.execute("SELECT vault_id FROM vault").fetchone()[0]
+        if found != vault_id:
+            raise Conflict(
+                f"the ledger {self.url} keeps the runs of vault {found}, this is {vault_id}",
+                kind="other-vault",
+                hint="name a ledger of this vault's own with --ledger",
+            )
 
     def add(self, run: Run) -> bool:
         """Keep a new run; one of that id that is there stays as it is."""
@@ -196,10 +212,12 @@ class SqliteLedger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                # Some errors, a full disk among them, have rolled back already.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
 
 def _values(part: RunPart) -> tuple[str | int, ...]:
