@@ -129,7 +129,8 @@ def test_a_merge_that_is_killed_leaves_all_as_it_was(
     vault.compact()
     before = vault.version("notes")
     stored = [each.key for each in vault.parts.store.list("")]
-    many = [record(f"r{number}", number) for number in range(2_500)]
+    # More than ChromaDB takes in one call, so that there is a middle.
+    many = [record(f"r{number}", number) for number in range(5_500)]
     vault.write({"notes": upserts(*many)}, run_id="many")
 
     def kill(_: str, step: str, done: int, total: int) -> None:

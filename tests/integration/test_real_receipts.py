@@ -20,7 +20,7 @@ from chromaseal.settings import Settings
 from chromaseal.testing.command_line import command_line, environment
 
 RECEIPTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "receipts" / "images"
-PART = 8
+PART = 6
 
 
 @dataclass(frozen=True, slots=True)

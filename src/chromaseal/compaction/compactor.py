@@ -16,7 +16,7 @@ from chromaseal.clock import Clock, to_iso
 from chromaseal.compaction.plan import add_runs, runs_to_repeat, sort_runs
 from chromaseal.delta.admission import admit
 from chromaseal.delta.codec import DeltaCodec
-from chromaseal.delta.model import Delta
+from chromaseal.delta.model import Delta, same_changes
 from chromaseal.errors import Conflict, Damaged, NotFound, RefusedInput, Unsupported
 from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
@@ -129,6 +129,7 @@ class _Attempt:
         self._pinned: CollectionPin | None = None
         self._failed = failed
         self._merged_deltas: dict[str, Delta] = {}
+        self._bodies: dict[str, bytes] = {}
         self._durations_s: dict[str, float] = {}
 
     def run(self) -> Compaction:
@@ -241,19 +242,23 @@ class _Attempt:
             self._shown("read deltas")(done + 1, len(runs))
         return found
 
-    def _decode_stored(self, key: str) -> Delta:
+    def _decode_stored(self, key: str) -> tuple[Delta, bytes]:
         try:
-            return self._parts.codec.decode(self._parts.store.get(key).body)
+            body = self._parts.store.get(key).body
+            return self._parts.codec.decode(body), body
         except Damaged:
             # The object may be sound and this reading of it damaged.
-            return self._parts.codec.decode(self._parts.store.get(key).body)
+            body = self._parts.store.get(key).body
+            return self._parts.codec.decode(body), body
 
     def _read_delta(self, run: Run) -> Delta:
-        delta = self._decode_stored(run.parts[self._collection].delta_key)
-        header = delta.header
+        stored, body = self._decode_stored(run.parts[self._collection].delta_key)
+        header = stored.header
         # Whoever wrote it may not have been chromaseal: what ChromaDB cannot keep is refused
         # here, before it stops a whole batch.
-        delta = admit(header, delta.upserts, delta.updates, delta.deletes)
+        delta = admit(header, stored.upserts, stored.updates, stored.deletes)
+        if same_changes(delta, stored):
+            self._bodies[run.run_id] = body
         if (header.run_id, header.collection) != (run.run_id, self._collection):
             raise Damaged(
                 f"the delta says that it is run {header.run_id} of {header.collection}",
@@ -270,7 +275,8 @@ class _Attempt:
         if run.run_id not in self._merged_deltas:
             key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
             try:
-                self._merged_deltas[run.run_id] = self._decode_stored(key)
+                delta, self._bodies[run.run_id] = self._decode_stored(key)
+                self._merged_deltas[run.run_id] = delta
             except (Damaged, NotFound, Unsupported) as error:
                 raise NotFound(
                     f"the run came after {run.run_id}, which is later and whose delta cannot be "
@@ -283,7 +289,8 @@ class _Attempt:
         paths = []
         for number, delta in enumerate(deltas):
             path = folder / f"delta-{number}{self._parts.codec.suffix}"
-            path.write_bytes(self._parts.codec.encode(delta))
+            body = self._bodies.get(delta.header.run_id) or self._parts.codec.encode(delta)
+            path.write_bytes(body)
             paths.append(str(path))
         return paths
 
