@@ -25,6 +25,12 @@ from bench.receipts_accuracy import (
     page_error_rate,
     word_recall,
 )
+from chromaseal.adapters.chroma.client import opened as opened_client
+from chromaseal.adapters.chroma.collection import (
+    BATCH_RECORDS,
+    create_collection,
+    upsert_records,
+)
 from chromaseal.composition.engine import open_vault
 from chromaseal.composition.receipts import open_ingest
 from chromaseal.receipts.ingest import Ingested, reader_id
@@ -87,8 +93,25 @@ def _measure(folder: Path) -> tuple[list[Scored], dict[str, float]]:
         vault.compact()
         end = time.perf_counter()
         scores = [_score(vault, o, truths[Path(o.source).name]) for o in outcomes]
+        peer_s = _chromadb_alone_s(vault, folder / "peer")
     extra = {"start": opened - start, "compact and publish": end - compaction_start}
-    return scores, _seconds(outcomes, extra, end - start)
+    times = _seconds(outcomes, extra, end - start)
+    return scores, {**times, "ChromaDB alone, upserting the same": peer_s / len(outcomes)}
+
+
+def _chromadb_alone_s(vault: Vault, folder: Path) -> float:
+    """Time ChromaDB itself upserting the same records, one collection after the other."""
+    total_s = 0.0
+    for name in ("lines", "words"):
+        with vault.reader(name) as reader:
+            records = list(reader.records())
+        with opened_client(folder) as client:
+            collection = create_collection(client, name, space="l2", with_default_model=True)
+            start = time.perf_counter()
+            for first in range(0, len(records), BATCH_RECORDS):
+                upsert_records(collection, records[first : first + BATCH_RECORDS], {})
+            total_s += time.perf_counter() - start
+    return total_s
 
 
 def _load(path: Path) -> dict[str, Any]:

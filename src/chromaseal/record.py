@@ -43,6 +43,8 @@ def clean_text(text: str) -> str:
     One NUL in one document breaks ChromaDB's full-text index for its whole collection, and a
     lone surrogate cannot be written as UTF-8 at all. NULs go; surrogates become U+FFFD.
     """
+    if text.isascii() and "\x00" not in text:
+        return text
     return _UNSTORABLE.sub(lambda found: "" if found.group() == "\x00" else "\ufffd", text)
 
 
