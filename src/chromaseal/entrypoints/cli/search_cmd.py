@@ -105,6 +105,7 @@ def _show(results: list[Found], saved: list[str], output: Output) -> None:
             "distance",
             "text",
             "merchant",
+            "receipt",
             "run",
             "box (x y w h)",
             *(["crop"] if any(saved) else []),
@@ -122,6 +123,7 @@ def _row(found: Found) -> list[object]:
         "" if found.distance is None else f"{found.distance:.3f}",
         found.text,
         found.merchant,
+        "" if place is None else f"{place.image_id[:SHORT_ID]}#{place.receipt_id}",
         found.run_id[:SHORT_ID],
         ""
         if place is None
