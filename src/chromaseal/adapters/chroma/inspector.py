@@ -72,8 +72,3 @@ def _collection(
         log=tuple(database.log(collection.collection_id)),
         index=read_index(folder, collection.dimension or 0) if folder else None,
     )
-
-
-def is_chroma_directory(directory: Path) -> bool:
-    """Whether a directory has the file that every ChromaDB directory has."""
-    return (directory / DATABASE).is_file()
