@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A test server whose pins do not go with ours has an environment of its own.
+MINISTACK := .venv-ministack
+MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock test-receipts bench-receipts clean
+.PHONY: help setup demo test check format lock test-receipts bench-receipts test-replicate bench-layers bench-crowd clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -17,12 +20,18 @@ $(STAMP): locks/requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup: $(STAMP) ## make .venv with everything pinned in locks/requirements.lock
+$(MINISTACK_STAMP): locks/ministack.lock
+	@test -x $(MINISTACK)/bin/python || $(PYTHON) -m venv $(MINISTACK)
+	@echo "installing the pinned packages into $(MINISTACK) ..."
+	@$(MINISTACK)/bin/python -m pip install --disable-pip-version-check --quiet --require-hashes -r locks/ministack.lock
+	@touch $@
+
+setup: $(STAMP) $(MINISTACK_STAMP) ## make .venv and .venv-ministack with everything pinned in locks/
 
 demo: $(STAMP) ## render sample receipts, ingest them, search them
 	@$(BIN)/python -m bench.demo
 
-test: $(STAMP) check ## every check: format, lint, types, import contracts, tests
+test: setup check ## every check: format, lint, types, import contracts, tests
 	@$(BIN)/python -m pytest -m "not slow"
 	@$(BIN)/python -m pytest -m slow --durations=5
 
@@ -45,5 +54,15 @@ test-receipts: $(STAMP) ## the tests over real receipts with all of them, not a 
 bench-receipts: $(STAMP) ## accuracy and seconds per step over ../shared/receipts
 	@$(BIN)/python -m bench.receipts
 
-clean: ## remove what was built, and .venv
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+test-replicate: $(STAMP) ## 500 publishes of a directory that an application keeps writing
+	@CHROMASEAL_PUBLISHES=500 $(BIN)/python -m pytest -s -m slow tests/integration/test_replicate.py
+	@CHROMASEAL_LIVE_COPIES=500 $(BIN)/python -m pytest -s -m slow tests/integration/test_live_copies.py
+
+bench-layers: $(STAMP) ## publishing and fetching versions, beside restic, rclone and boto3
+	@$(BIN)/python -m bench.layers
+
+bench-crowd: $(STAMP) ## 32 processes that publish to one collection at once
+	@$(BIN)/python -m bench.crowd
+
+clean: ## remove what was built, and both environments
+	rm -rf $(VENV) $(MINISTACK) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,9 @@
-"""Pin the newest allowed versions in ``requirements.lock``, and note which inputs it answers.
+"""Pin the newest allowed versions in the two locks, and note which inputs they answer.
 
-``python locks/lock.py`` resolves and writes the lock. The lock's first line carries a digest of
-what it was made from, so that a changed ``pyproject.toml`` and an old lock are noticed.
+``python locks/lock.py`` resolves and writes ``requirements.lock``, for all that is developed here,
+and ``ministack.lock``, for a test server whose pins do not go with ours. A lock's first line
+carries a digest of what it was made from, so that a changed ``pyproject.toml`` and an old lock are
+noticed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,11 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCK = ROOT / "locks" / "requirements.lock"
+# What is pinned where, as `uv pip compile` is asked for it.
+LOCKS = {
+    "requirements.lock": ("pyproject.toml", "--all-extras", "--group", "dev"),
+    "ministack.lock": ("--group", "pyproject.toml:ministack"),
+}
 PREFIX = "# inputs: "
 
 
@@ -41,20 +47,25 @@ def stamp(lock: str, digest: str) -> str:
     return f"{PREFIX}{digest}\n{body}"
 
 
-def main() -> None:
-    """Resolve, and stamp the lock."""
+def pin(lock: Path, asked: tuple[str, ...]) -> None:
+    """Resolve what is asked for, and stamp the lock."""
     uv = Path(sys.executable).with_name("uv")
     subprocess.run(  # noqa: S603 - our own tool, constant arguments
         [
-            uv,
-            *("pip", "compile", "pyproject.toml", "--all-extras", "--group", "dev"),
+            *(str(uv), "pip", "compile", *asked),
             *("--generate-hashes", "--universal", "--python-version", "3.11", "--upgrade"),
-            *("--no-emit-index-url", "--no-header", "--quiet", "-o", LOCK.relative_to(ROOT)),
+            *("--no-emit-index-url", "--no-header", "--quiet", "-o", str(lock.relative_to(ROOT))),
         ],
         cwd=ROOT,
         check=True,
     )
-    LOCK.write_text(stamp(LOCK.read_text(), inputs_digest(ROOT / "pyproject.toml")))
+    lock.write_text(stamp(lock.read_text(), inputs_digest(ROOT / "pyproject.toml")))
+
+
+def main() -> None:
+    """Resolve and stamp every lock."""
+    for name, asked in LOCKS.items():
+        pin(ROOT / "locks" / name, asked)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import hypothesis
 import pytest
 
 from chromaseal.adapters.process.sandbox import ProcessSandbox
@@ -16,7 +17,16 @@ from chromaseal.composition.engine import open_vault
 from chromaseal.object_store import ObjectStore
 from chromaseal.settings import Settings
 from chromaseal.snapshot.checkouts import Checkouts
+from chromaseal.testing.servers import S3Server, ministack, seaweedfs
 from chromaseal.vault import Vault
+
+# How long an example takes depends on what else the machine does; whole tests have time limits.
+hypothesis.settings.register_profile(
+    "chromaseal",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("chromaseal")
 
 _CHILD_MODULES = ("chromaseal.adapters.chroma.merge", "chromaseal.adapters.chroma.verification")
 
@@ -50,6 +60,20 @@ def sandbox() -> Iterator[ProcessSandbox]:
     shared.close()
 
 
+@pytest.fixture(scope="session")
+def seaweedfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Give a running SeaweedFS with one bucket; tests take a prefix each."""
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ministack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """Give a running ministack with one bucket; tests take a prefix each."""
+    with ministack(tmp_path_factory.mktemp("ministack")) as server:
+        yield server
+
+
 @pytest.fixture
 def vault_at(tmp_path: Path, sandbox: ProcessSandbox) -> Iterator[OpenVault]:
     """Give a function that opens vaults; they are closed when the test ends."""
@@ -81,5 +105,5 @@ def vault(vault_at: OpenVault) -> Vault:
 
 
 def _put_between(vault: Vault, store: ObjectStore, cache: Path) -> None:
-    checkouts = Checkouts(store, cache, "between", ids=vault.parts.ids)
+    checkouts = Checkouts(store, cache, "between", clock=vault.parts.clock, ids=vault.parts.ids)
     vault.parts = replace(vault.parts, store=store, checkouts=checkouts)

@@ -17,36 +17,44 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chromaseal.async_vault import AsyncVault
     from chromaseal.delta.model import Changes
     from chromaseal.embedding import Embedder, ModelPin
     from chromaseal.errors import ChromasealError
     from chromaseal.reader import Hit, Reader
     from chromaseal.record import Record
-    from chromaseal.vault import Vault, Written
+    from chromaseal.snapshot.retention import Policy
+    from chromaseal.vault import Vault
+    from chromaseal.writing import Written
 
 __all__ = [
+    "AsyncVault",
     "Changes",
     "ChromasealError",
     "Embedder",
     "Hit",
     "ModelPin",
+    "Policy",
     "Reader",
     "Record",
     "Vault",
     "Written",
     "open",
+    "open_async",
 ]
 
 _HOMES = {
+    "AsyncVault": "chromaseal.async_vault",
     "Changes": "chromaseal.delta.model",
     "ChromasealError": "chromaseal.errors",
     "Embedder": "chromaseal.embedding",
     "Hit": "chromaseal.reader",
     "ModelPin": "chromaseal.embedding",
+    "Policy": "chromaseal.snapshot.retention",
     "Reader": "chromaseal.reader",
     "Record": "chromaseal.record",
     "Vault": "chromaseal.vault",
-    "Written": "chromaseal.vault",
+    "Written": "chromaseal.writing",
 }
 
 
@@ -66,6 +74,15 @@ def open(url: str = "", *, ledger: str = "", create: bool = True) -> Vault:  # n
     from chromaseal.composition.engine import open_vault, settings_here  # noqa: PLC0415
 
     return open_vault(settings_here(vault=url, ledger=ledger), create=create)
+
+
+async def open_async(url: str = "", *, ledger: str = "", create: bool = True) -> AsyncVault:
+    """Open a vault whose verbs are awaited; see ``open``."""
+    from asyncio import to_thread  # noqa: PLC0415
+
+    from chromaseal.async_vault import AsyncVault  # noqa: PLC0415
+
+    return AsyncVault(await to_thread(open, url, ledger=ledger, create=create))
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for

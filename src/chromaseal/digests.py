@@ -12,7 +12,8 @@ from pathlib import Path
 from blake3 import blake3
 
 PAGE_SIZE_BYTES = 4096
-DIGEST_SIZE_BYTES = 32
+# Of a page: 128 bits are beyond accident, and half of them would be half of what small diffs weigh.
+DIGEST_SIZE_BYTES = 16
 _BLOCK_BYTES = 1024 * PAGE_SIZE_BYTES
 
 
@@ -35,23 +36,40 @@ def page_digests(data: bytes | memoryview) -> bytes:
         data: the content; the last page may be shorter than ``PAGE_SIZE_BYTES``.
 
     Returns:
-        32 bytes per page, in order.
+        16 bytes per page, in order.
     """
-    view = memoryview(data)
-    return b"".join(
-        blake3(view[start : start + PAGE_SIZE_BYTES]).digest()
-        for start in range(0, len(view), PAGE_SIZE_BYTES)
-    )
+    return digests_at(data, range(0, len(data), PAGE_SIZE_BYTES))
+
+
+def digests_at(data: bytes | memoryview, starts: Iterable[int]) -> bytes:
+    """Digest the pages that start at some places of a file's content.
+
+    Returns:
+        16 bytes per page, in order.
+    """
+    # One hasher for all pages, on one thread: a new one per page takes a fifth longer, and two
+    # threads hand the interpreter's lock back and forth at every page, at half the speed.
+    view, hasher, found = memoryview(data), blake3(), []
+    for start in starts:
+        hasher.update(view[start : start + PAGE_SIZE_BYTES])
+        found.append(hasher.digest(DIGEST_SIZE_BYTES))
+        hasher.reset()
+    return b"".join(found)
 
 
 def file_page_digests(path: Path) -> bytes:
     """Digest each page of a file, without holding more than a few MiB of it.
 
     Returns:
-        32 bytes per page, in order.
+        16 bytes per page, in order.
     """
     with path.open("rb") as file:
         return b"".join(map(page_digests, iter(lambda: file.read(_BLOCK_BYTES), b"")))
+
+
+def pages_in(size_bytes: int) -> int:
+    """Give how many pages that many bytes take."""
+    return -(-size_bytes // PAGE_SIZE_BYTES)
 
 
 def file_digest_hex(digests_of_pages: bytes) -> str:

@@ -3,11 +3,15 @@
 ::
 
     _chromaseal/vault.json                                       this prefix is a vault
+    _chromaseal/probe/<unique>                                   a trial of the store; goes again
     _chromaseal/collection/<collection>.json                     what the collection is pinned to
     <collection>/delta/<run id>/delta.parquet                    one run's changes
     <collection>/snapshot/latest-pointer.txt                     the newest version's id; mutable
     <collection>/snapshot/timestamped/<version id>/manifest.json one version
-    <collection>/layer/<layer id>.layer                          pages
+    <collection>/layer/<layer id>-<part>.layer                   pages
+    <collection>/history/<page id>.json                          older versions and their runs
+    <collection>/tag/<name>.txt                                  a name for a version
+    <collection>/gc/<gc id>.json                                 what one collection of garbage took
     _receipts/original/<digest>                                  an ingested file
     _receipts/reading/<image id>/<reader id>.json                what OCR found on one image
 
@@ -22,10 +26,16 @@ from chromaseal.errors import UsageError
 
 VAULT = "_chromaseal/vault.json"
 COLLECTIONS = "_chromaseal/collection/"
+PROBES = "_chromaseal/probe/"
 _DELTA = re.compile(r"(?P<collection>[^/]+)/delta/(?P<run_id>[^/]+)/delta(?P<suffix>\.[a-z.]+)")
 _MANIFEST = re.compile(
     r"(?P<collection>[^/]+)/snapshot/timestamped/(?P<version_id>[^/]+)/manifest\.json"
 )
+# Layers and history pages begin with the number of the version that they were written for.
+_ATTEMPT = re.compile(
+    r"[^/]+/(?:layer|history)/(?P<number>\d{6,})-[0-9a-f]+(?:-[a-z0-9]+)*\.(?:layer|json)"
+)
+_TAG = re.compile(r"[^/]+/tag/(?P<name>[^/]+)\.txt")
 # ChromaDB's own rule for collection names (no IPv4 address among them), less what a key could
 # trip over: a part of a key has 255 characters at most, ".json" included.
 _COLLECTION = re.compile(
@@ -75,6 +85,16 @@ def parse_collection(key: str) -> str:
     return check_collection(key.removeprefix(COLLECTIONS).removesuffix(".json"))
 
 
+def probe(unique: str) -> str:
+    """Key of an object that a store's conditional writes are tried on."""
+    return f"{PROBES}{check_name(unique)}"
+
+
+def everything(name: str) -> str:
+    """Prefix of all that a collection has, but for what it is pinned to."""
+    return f"{check_collection(name)}/"
+
+
 def delta(name: str, run_id: str, suffix: str) -> str:
     """Key of a run's delta for one collection."""
     return f"{check_collection(name)}/delta/{check_name(run_id)}/delta{suffix}"
@@ -112,9 +132,60 @@ def parse_manifest(key: str) -> tuple[str, str] | None:
     return (found["collection"], found["version_id"]) if found else None
 
 
-def layer(name: str, layer_id: str) -> str:
-    """Key of a layer."""
-    return f"{check_collection(name)}/layer/{check_name(layer_id)}.layer"
+def layer_part(name: str, layer_id: str, part: int) -> str:
+    """Key of one of the objects that a layer consists of."""
+    return f"{check_collection(name)}/layer/{check_name(layer_id)}-{part:04d}.layer"
+
+
+def layers(name: str) -> str:
+    """Prefix of a collection's layers."""
+    return f"{check_collection(name)}/layer/"
+
+
+def history_page(name: str, page_id: str) -> str:
+    """Key of a list of older versions."""
+    return f"{check_collection(name)}/history/{check_name(page_id)}.json"
+
+
+def history_pages(name: str) -> str:
+    """Prefix of a collection's lists of older versions."""
+    return f"{check_collection(name)}/history/"
+
+
+def attempt_number(key: str) -> int | None:
+    """Give the number of the version that a layer or history page was written for.
+
+    Returns:
+        None for any other key.
+    """
+    found = _ATTEMPT.fullmatch(key)
+    return int(found["number"]) if found else None
+
+
+def tag(name: str, tag_name: str) -> str:
+    """Key of a tag."""
+    return f"{check_collection(name)}/tag/{check_name(tag_name)}.txt"
+
+
+def tags(name: str) -> str:
+    """Prefix of a collection's tags."""
+    return f"{check_collection(name)}/tag/"
+
+
+def parse_tag(key: str) -> str | None:
+    """Give the name in a tag's key; None for any other key."""
+    found = _TAG.fullmatch(key)
+    return found["name"] if found else None
+
+
+def gc(name: str, gc_id: str) -> str:
+    """Key of what one collection of garbage took."""
+    return f"{check_collection(name)}/gc/{check_name(gc_id)}.json"
+
+
+def gcs(name: str) -> str:
+    """Prefix of what collections of garbage took."""
+    return f"{check_collection(name)}/gc/"
 
 
 def original(digest: str) -> str:

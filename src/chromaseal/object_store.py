@@ -71,7 +71,7 @@ class ObjectStore(Protocol):
         ...
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
-        """Read ``length`` bytes from ``start``; fewer where the object ends before.
+        """Read ``length`` bytes from ``start``; fewer, or none, where the object ends before.
 
         Raises:
             NotFound: ``no-object``.

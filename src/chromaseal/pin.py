@@ -13,7 +13,9 @@ from typing import Any
 from chromaseal import keys
 from chromaseal.embedding import ModelPin
 from chromaseal.errors import Conflict, Damaged, NotFound, Unsupported, UsageError
+from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
+from chromaseal.probe import refuse_unconditional
 from chromaseal.settle import put_once
 
 VAULT_FORMAT = "chromaseal.vault"
@@ -40,13 +42,14 @@ class CollectionPin:
     model: ModelPin | None
 
 
-def pin_vault(store: ObjectStore, *, vault_id: str, create: bool) -> str:
+def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
     """Give the vault's id; make the prefix a vault if it is empty and ``create`` says so.
 
     Raises:
         NotFound: ``no-vault``.
         Conflict: ``not-a-vault``, something else is kept there.
-        Unsupported: ``newer-vault``.
+        Unsupported: ``newer-vault``; ``no-conditional-writes``, a new vault's store cannot hold
+            one.
     """
     found = _read(store, keys.VAULT, VAULT_FORMAT)
     if found is not None:
@@ -57,7 +60,8 @@ def pin_vault(store: ObjectStore, *, vault_id: str, create: bool) -> str:
             kind="no-vault",
             hint="chromaseal ingest PATH makes one; or name another with --vault",
         )
-    if next(iter(store.list("")), None) is not None:
+    # Others may be trying the store at this moment, or have died while they did.
+    if any(not found.key.startswith(keys.PROBES) for found in store.list("")):
         found = _read(store, keys.VAULT, VAULT_FORMAT)
         if found is not None:
             # Somebody else made it a vault since the first look.
@@ -67,11 +71,13 @@ def pin_vault(store: ObjectStore, *, vault_id: str, create: bool) -> str:
             kind="not-a-vault",
             hint="name an empty prefix, for example one level deeper",
         )
+    refuse_unconditional(store, ids)
+    vault_id = ids.run_id()
     plain = {"format": VAULT_FORMAT, "format_version": FORMAT_VERSION, "vault_id": vault_id}
     try:
         put_once(store, keys.VAULT, _encode(plain))
     except Conflict:
-        return pin_vault(store, vault_id=vault_id, create=False)
+        return pin_vault(store, ids=ids, create=False)
     return vault_id
 
 

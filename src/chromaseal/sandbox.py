@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 
 Plain: TypeAlias = dict[str, Any]
 Progress: TypeAlias = Callable[[int, int], None]
+StepProgress: TypeAlias = Callable[[str, int, int], None]
 Job: TypeAlias = Callable[[Plain, Progress], Plain]
 
 _GIB = 1 << 30
@@ -86,4 +87,8 @@ class Sandbox(Protocol):
 
 
 def no_progress(done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def no_step_progress(step: str, done: int, total: int) -> None:
     """Tell nobody."""

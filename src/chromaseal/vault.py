@@ -6,45 +6,42 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from chromaseal import keys
 from chromaseal.clock import to_iso
-from chromaseal.compaction.compactor import Compaction, Compactor, Parts
-from chromaseal.delta.admission import admit
-from chromaseal.delta.model import Changes, Delta, DeltaHeader, same_changes, upserts_of
-from chromaseal.digests import blake3_hex
+from chromaseal.compaction.compactor import Compaction, Compactor
+from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
-from chromaseal.errors import Conflict, NotFound, RefusedInput, UsageError
-from chromaseal.pin import DEFAULT_SPACE, CollectionPin, pin_collection, read_pin
+from chromaseal.errors import NotFound, UsageError
+from chromaseal.parts import Parts
+from chromaseal.pin import CollectionPin, read_pin
 from chromaseal.reader import Reader
-from chromaseal.run.model import Run, RunPart, RunState
-from chromaseal.sandbox import Progress
-from chromaseal.settle import put_once
+from chromaseal.replication.difference import Difference, difference
+from chromaseal.replication.follow import Moved, follow
+from chromaseal.replication.pull import Pulled, pull
+from chromaseal.replication.push import Pushed, push
+from chromaseal.replication.replicate import Replicated, replicate
+from chromaseal.replication.rollback import rollback
+from chromaseal.run.model import Run, RunState
+from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
 from chromaseal.snapshot.checkout import refuse_occupied
-from chromaseal.snapshot.history import find, head, lineage
+from chromaseal.snapshot.find import find
+from chromaseal.snapshot.garbage import Garbage, collect
+from chromaseal.snapshot.history import head, line
+from chromaseal.snapshot.log import LogEntry, log_entries
 from chromaseal.snapshot.manifest import Version
-from chromaseal.trace import TraceStep
+from chromaseal.snapshot.retention import Policy
+from chromaseal.snapshot.stats import Stats, stats
+from chromaseal.snapshot.tags import delete_tag, read_tags, write_tag
+from chromaseal.trace import TraceStep, trace_run
+from chromaseal.writing import Writing, Written
 
 _AT_ONCE = 2
 CollectionProgress = Callable[[str, str, int, int], None]
 OpenReader = Callable[[Version, Path, ExitStack], Reader]
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A run that is durable.
-
-    Attributes:
-        run: as the ledger has it.
-        new: False if a run of that id was there before; then nothing was changed.
-    """
-
-    run: Run
-    new: bool
 
 
 class Vault:
@@ -104,28 +101,14 @@ class Vault:
                 ``different-content``: the run id is taken by other changes.
             Unavailable: the store or the ledger did not answer; repeat with the same id.
         """
-        if not changes:
-            raise RefusedInput("the run names no collection", kind="empty-delta")
-        run_id = keys.check_name(run_id or self.parts.ids.run_id())
-        for name in changes:
-            keys.check_collection(name)
-        known = self.parts.ledger.get(run_id)
-        if known is not None and known.parts.keys() != changes.keys():
-            raise _other_changes(run_id, ", ".join(sorted(known.parts)))
-        created_at = known.created_at if known else self._begun_at(run_id, changes)
-        created_at = created_at or to_iso(self.parts.clock.now())
-        deltas = [
-            _delta(DeltaHeader(run_id, name, created_at, model, attributes or {}), change)
-            for name, change in sorted(changes.items())
-        ]
-        for delta in deltas:
-            self._pin(delta, space)
-        with ThreadPoolExecutor(len(deltas)) as pool:
-            stored = pool.map(functools.partial(self._store, stored_wins=stored_wins), deltas)
-            parts = dict(zip(sorted(changes), stored, strict=True))
-        run = Run(run_id, created_at, parts, dict(attributes or {}))
-        new = self.parts.ledger.add(run)
-        return Written(run if new else self.run(run_id), new=new)
+        return Writing(self.parts).write(
+            changes,
+            model=model,
+            run_id=run_id,
+            attributes=attributes or {},
+            space=space,
+            stored_wins=stored_wins,
+        )
 
     def compact(
         self, collections: Sequence[str] = (), *, progress: CollectionProgress | None = None
@@ -162,28 +145,23 @@ class Vault:
         return read_pin(self.parts.store, collection)
 
     def version(self, collection: str, at: str = "") -> Version:
-        """Give one version: a number or an id, the newest by default.
+        """Give one version: by number, id, tag or time; the newest by default.
 
         Raises:
-            NotFound: ``no-version``.
+            NotFound: ``no-version`` or ``removed-version``.
         """
-        return find(self.parts.store, collection, at)
+        return find(self.parts.store, collection, at, clock=self.parts.clock)
 
     def has_version(self, collection: str) -> bool:
-        """Whether a collection has been compacted at all."""
+        """Whether a collection has a version at all."""
         return head(self.parts.store, collection).version is not None
 
-    def log(self, collection: str) -> Iterator[Version]:
-        """Give a collection's versions, the newest first."""
-        if self.pin(collection) is None:
-            raise NotFound(
-                f"there is no collection {collection} in {self.url}",
-                kind="no-collection",
-                hint="there are: " + (", ".join(self.collections()) or "none yet"),
-            )
-        return lineage(self.parts.store, collection)
+    def log(self, collection: str) -> Iterator[LogEntry]:
+        """Give a collection's versions, the newest first; those that were removed too."""
+        self._known(collection)
+        return log_entries(self.parts.store, collection)
 
-    def reader(self, collection: str, *, at: str = "", progress: Progress | None = None) -> Reader:
+    def reader(self, collection: str, *, at: str = "", progress: Progress = no_progress) -> Reader:
         """Open a private, verified copy of a version; close it when done.
 
         Raises:
@@ -198,7 +176,7 @@ class Vault:
             return self._open_reader(version, directory, held.pop_all())
 
     def open_copy(
-        self, collection: str, directory: Path, *, at: str = "", progress: Progress | None = None
+        self, collection: str, directory: Path, *, at: str = "", progress: Progress = no_progress
     ) -> Version:
         """Make a verified copy of a version that any ChromaDB client may open and change.
 
@@ -211,6 +189,137 @@ class Vault:
         version = self.version(collection, at)
         self.parts.checkouts.copy(version, directory, durable=True, progress=progress)
         return version
+
+    def push(
+        self,
+        directory: Path | str,
+        collection: str,
+        *,
+        replace: bool = False,
+        progress: StepProgress = no_step_progress,
+    ) -> Pushed:
+        """Publish a closed ChromaDB directory as the next version; see ``replication.push``.
+
+        Args:
+            directory: no process may have it open.
+            collection: the name in the vault.
+            replace: publish it also where it was not made from the newest version.
+            progress: called with the step, and how much of it is done, of how much.
+        """
+        return push(self.parts, Path(directory), collection, replace=replace, progress=progress)
+
+    def pull(
+        self,
+        collection: str,
+        directory: Path | str,
+        *,
+        at: str = "",
+        overwrite: bool = False,
+        progress: Progress = no_progress,
+    ) -> Pulled:
+        """Bring a directory to a version, in one step; see ``replication.pull``.
+
+        Args:
+            collection: whose version.
+            directory: where to; what an earlier pull left there is replaced.
+            at: a number, an id, a tag or a time; the newest by default.
+            overwrite: replace whatever is there.
+            progress: called with fetched and all bytes.
+        """
+        return pull(
+            self.parts, collection, Path(directory), at=at, overwrite=overwrite, progress=progress
+        )
+
+    def replicate(
+        self,
+        directory: Path | str,
+        collection: str,
+        *,
+        interval_s: float = 1.0,
+        replace: bool = False,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Replicated]:
+        """Publish a directory as an application changes it; see ``replication.replicate``."""
+        return replicate(
+            self.parts,
+            Path(directory),
+            collection,
+            interval_s=interval_s,
+            replace=replace,
+            stop=stop,
+        )
+
+    def follow(
+        self,
+        collection: str,
+        folder: Path | str,
+        *,
+        interval_s: float = 1.0,
+        stop: Callable[[], bool] = lambda: False,
+        progress: Progress = no_progress,
+    ) -> Iterator[Moved]:
+        """Keep a copy of the newest version in a folder; see ``replication.follow``."""
+        return follow(
+            self.parts,
+            collection,
+            Path(folder),
+            interval_s=interval_s,
+            stop=stop,
+            progress=progress,
+        )
+
+    def diff(self, collection: str, before: str, after: str = "") -> Difference:
+        """Tell what changed between two versions: records, pages, bytes."""
+        one, other = self.version(collection, before), self.version(collection, after)
+        return difference(self.parts, one, other)
+
+    def tag(self, collection: str, name: str, *, at: str = "") -> Version:
+        """Give a version a name; it stays until that is taken away."""
+        version = self.version(collection, at)
+        write_tag(self.parts.store, name, version)
+        return version
+
+    def untag(self, collection: str, name: str) -> None:
+        """Take a name away; the version stays until garbage is collected."""
+        delete_tag(self.parts.store, collection, name)
+
+    def tags(self, collection: str) -> dict[str, str]:
+        """Give the ids of the versions that have names, by name."""
+        return read_tags(self.parts.store, collection)
+
+    def rollback(
+        self, collection: str, at: str, *, progress: StepProgress = no_step_progress
+    ) -> Pushed:
+        """Publish an older version's content as the next version."""
+        return rollback(self.parts, collection, at, progress=progress)
+
+    def gc(
+        self,
+        collection: str,
+        policy: Policy | None = None,
+        *,
+        dry_run: bool = False,
+        progress: Progress = no_progress,
+    ) -> Garbage:
+        """Remove what no version needs, and versions that the policy does not keep."""
+        self._known(collection)
+        return collect(
+            self.parts.store,
+            collection,
+            policy or Policy(),
+            clock=self.parts.clock,
+            ids=self.parts.ids,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def stats(self, collection: str) -> Stats:
+        """Tell what a collection takes and costs."""
+        newest = self.version(collection)
+        store = self.parts.store
+        objects = {i.key: i.size_bytes for i in store.list(keys.everything(collection))}
+        deltas = (size for key, size in objects.items() if keys.parse_delta(key))
+        return stats(newest.manifest, line(store, newest), objects, sum(deltas))
 
     def run(self, run_id: str) -> Run:
         """Give one run, by its id or by the beginning of it.
@@ -251,8 +360,15 @@ class Vault:
 
     def trace(self, run_id: str) -> list[TraceStep]:
         """Tell every step of a run, from its deltas to the versions that contain it."""
-        run = self.run(run_id)
-        return [step for name, part in run.parts.items() for step in self._trace(run, name, part)]
+        return trace_run(self.parts.store, self.run(run_id))
+
+    def _known(self, collection: str) -> None:
+        if self.pin(collection) is None:
+            raise NotFound(
+                f"there is no collection {collection} in {self.url}",
+                kind="no-collection",
+                hint="there are: " + (", ".join(self.collections()) or "none yet"),
+            )
 
     def close(self) -> None:
         """Give back the ledger and the child process."""
@@ -268,113 +384,3 @@ class Vault:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _begun_at(self, run_id: str, changes: Mapping[str, Changes]) -> str:
-        """Give when an earlier attempt at the run began; a part of it may be stored."""
-        for name in changes:
-            stored = self._stored_delta(name, run_id)
-            if stored is not None:
-                return stored.header.created_at
-        return ""
-
-    def _stored_delta(self, collection: str, run_id: str) -> Delta | None:
-        key = keys.delta(collection, run_id, self.parts.codec.suffix)
-        try:
-            return self.parts.codec.decode(self.parts.store.get(key).body)
-        except NotFound:
-            return None
-
-    def _pin(self, delta: Delta, space: str) -> None:
-        name = delta.header.collection
-        if not len(delta.upserts):
-            # Updates and deletes bring no vectors, so there is nothing to compare.
-            if self.pin(name) is None:
-                raise NotFound(
-                    f"there is no collection {name} to change records of", kind="no-collection"
-                )
-            return
-        dimension = delta.upserts.embeddings.shape[1]
-        pin = self.pin(name)
-        wanted_space = space or (pin.space if pin else DEFAULT_SPACE)
-        pin_collection(
-            self.parts.store, CollectionPin(name, dimension, wanted_space, delta.header.model)
-        )
-
-    def _store(self, delta: Delta, *, stored_wins: bool) -> RunPart:
-        header, codec = delta.header, self.parts.codec
-        key = keys.delta(header.collection, header.run_id, codec.suffix)
-        body = codec.encode(delta)
-        try:
-            put_once(self.parts.store, key, body)
-        except Conflict as error:
-            body = self.parts.store.get(key).body
-            stored = codec.decode(body)
-            if stored_wins or same_changes(stored, delta):
-                return RunPart(RunState.PENDING, key, len(body), len(stored))
-            raise _other_changes(header.run_id, header.collection) from error
-        return RunPart(RunState.PENDING, key, len(body), len(delta))
-
-    def _trace(self, run: Run, collection: str, part: RunPart) -> Iterator[TraceStep]:
-        try:
-            digest = blake3_hex(self.parts.store.get(part.delta_key).body)
-            stored = "stored once as"
-        except NotFound:
-            digest, stored = "", "no longer in the vault:"
-        yield TraceStep(
-            step=f"{collection}: delta",
-            at=run.created_at,
-            duration_s=None,
-            size_bytes=part.size_bytes,
-            digest=digest,
-            detail=f"{part.changes} changes, {stored} {part.delta_key}",
-        )
-        yield TraceStep(
-            step=f"{collection}: run",
-            at=part.finished_at or part.started_at or run.created_at,
-            duration_s=None,
-            size_bytes=None,
-            digest="",
-            detail=f"{part.state}, {part.attempts} attempts" + (part.error and f": {part.error}"),
-        )
-        if part.version_id:
-            yield from _trace_version(find(self.parts.store, collection, part.version_id))
-
-
-def _other_changes(run_id: str, collections: str) -> Conflict:
-    return Conflict(
-        f"run {run_id} already has other changes, for {collections}",
-        kind="different-content",
-        hint="a run id stands for the same changes for ever; take another one",
-    )
-
-
-def _delta(header: DeltaHeader, changes: Changes) -> Delta:
-    try:
-        upserts = upserts_of(changes.upserts)
-    except ValueError as error:
-        raise RefusedInput(
-            f"the vectors of one run differ in length: {error}", kind="bad-vector"
-        ) from error
-    return admit(header, upserts, changes.updates, changes.deletes)
-
-
-def _trace_version(version: Version) -> Iterator[TraceStep]:
-    manifest = version.manifest
-    yield TraceStep(
-        step=f"{manifest.collection}: version {manifest.number}",
-        at=manifest.created_at,
-        duration_s=None,
-        size_bytes=manifest.size_bytes,
-        digest=version.digest,
-        detail=f"{version.version_id}, {manifest.records.count} records, "
-        f"{len(manifest.merged_here)} runs merged",
-    )
-    for check in manifest.checks:
-        yield TraceStep(
-            step=f"{manifest.collection}: checked {check.name}",
-            at=manifest.created_at,
-            duration_s=check.duration_s,
-            size_bytes=None,
-            digest="",
-            detail=check.evidence,
-        )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.ids import SystemIds
+from chromaseal.metering import CountingStore
 from chromaseal.object_store import ObjectStore
 from chromaseal.testing.faults import FaultyStore
+from chromaseal.testing.killing import KillingStore
 from chromaseal.testing.object_store_contract import ObjectStoreContract
+from chromaseal.testing.servers import S3Server
 
 
 class TestMemory(ObjectStoreContract):
@@ -31,6 +36,29 @@ class TestLocal(ObjectStoreContract):
         return LocalObjectStore(tmp_path / "store")
 
 
+class TestMinistack(ObjectStoreContract):
+    """S3's protocol and conditions over HTTP, by an emulator of AWS."""
+
+    @pytest.fixture
+    def store(self, ministack_server: S3Server) -> ObjectStore:
+        """Give an empty prefix of the one bucket."""
+        return ministack_server.store(SystemIds().unique())
+
+
+@pytest.mark.slow
+class TestSeaweedFS(ObjectStoreContract):
+    """S3's protocol and conditions over HTTP, by a real store with its data on disk."""
+
+    # Its losers wait one to three seconds, longer with every contender.
+    CONTENDERS: ClassVar[int] = 4
+    TURNS: ClassVar[int] = 2
+
+    @pytest.fixture
+    def store(self, seaweedfs_server: S3Server) -> ObjectStore:
+        """Give an empty prefix of the one bucket."""
+        return seaweedfs_server.store(SystemIds().unique())
+
+
 class TestFaultyWithoutFaults(ObjectStoreContract):
     """The wrapper that fails where it is told to, told nothing."""
 
@@ -38,3 +66,21 @@ class TestFaultyWithoutFaults(ObjectStoreContract):
     def store(self) -> ObjectStore:
         """Give an empty one."""
         return FaultyStore(ObstoreObjectStore("memory://"))
+
+
+class TestKillingNobody(ObjectStoreContract):
+    """The wrapper that kills its process at an operation that never comes."""
+
+    @pytest.fixture
+    def store(self) -> ObjectStore:
+        """Give an empty one."""
+        return KillingStore(ObstoreObjectStore("memory://"), at=1 << 60)
+
+
+class TestCounting(ObjectStoreContract):
+    """The wrapper that counts."""
+
+    @pytest.fixture
+    def store(self) -> ObjectStore:
+        """Give an empty one."""
+        return CountingStore(ObstoreObjectStore("memory://"))

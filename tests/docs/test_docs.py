@@ -182,16 +182,91 @@ def symbols(path: Path) -> set[str]:
 
 
 def test_the_pointer_alone_is_replaced() -> None:
-    """Outside of stores, contracts and faults one function replaces and none deletes objects."""
-    calls: set[tuple[str, str]] = set()
+    """Outside of stores, contracts and faults one module creates and replaces objects.
+
+    But for the probe, which knows one key only: that of an object of its own. Three others
+    delete; see below.
+    """
+    uses: set[tuple[str, str]] = set()
     for path in SOURCE.rglob("*.py"):
         if {"testing", "obstore", "local"} & set(path.parts):
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                owner = ast.unparse(node.func.value)
-                if owner == "store" or owner.endswith(("._store", ".store")):
-                    calls.add((path.name, node.func.attr))
-    assert ("settle.py", "replace") in calls
-    writes = {call for call in calls if call[1] in {"create", "replace", "delete"}}
-    assert writes == {("settle.py", "create"), ("settle.py", "replace")}
+        place = path.relative_to(SOURCE).as_posix()
+        uses |= {(place, node.attr) for node in store_uses(ast.parse(path.read_text()))}
+    assert ("settle.py", "replace") in uses
+    writes = {use for use in uses if use[1] in {"create", "replace", "delete"}}
+    probing = {("probe.py", verb) for verb in ("create", "replace", "delete")}
+    deleting = {(f"snapshot/{name}.py", "delete") for name in ("tags", "removal", "garbage")}
+    assert writes == {("settle.py", "create"), ("settle.py", "replace"), *probing, *deleting}
+    assert keys_in(SOURCE / "probe.py") == {"keys.probe(unique)"}
+
+
+def store_uses(module: ast.AST) -> Iterator[ast.Attribute]:
+    """Give every method of a store that a module names, called or handed on."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            if owner == "store" or owner.endswith(("._store", ".store")):
+                yield node
+
+
+def test_only_what_may_go_is_deleted() -> None:
+    """Tags go by their own keys, announcements by theirs, all else by what retention decided."""
+    assert deleted_by("tags") == {"keys.tag(collection, check_tag(name))"}
+    assert deleted_by("removal") == {"keys.gc(collection, gc_id)"}
+    garbage = ast.parse((SOURCE / "snapshot/garbage.py").read_text())
+    removing = {
+        function.name: ast.unparse(function)
+        for function in ast.walk(garbage)
+        if isinstance(function, ast.FunctionDef)
+        and any(node.attr == "delete" for node in store_uses(function))
+    }
+    assert list(removing) == ["_remove"]
+    assert "pool.map(store.delete, group)" in removing["_remove"]
+    assert "for group in (manifests, others)" in removing["_remove"]
+    assert removing["_remove"].count("[d.key for d in doomed if") == 2
+    assert calls_of(garbage, "_remove") == ["_remove(store, garbage.doomed, progress)"]
+    assert calls_of(garbage, "Doomed") == []
+    retention = ast.parse((SOURCE / "snapshot/retention.py").read_text())
+    makers = [
+        node.name
+        for node in retention.body
+        if isinstance(node, ast.FunctionDef) and calls_of(node, "Doomed")
+    ]
+    assert makers == ["doomed_objects", "doomed_deltas"]
+
+
+def calls_of(module: ast.AST, name: str) -> list[str]:
+    """Give every call of a function."""
+    calls = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    return [ast.unparse(call) for call in calls if ast.unparse(call.func) == name]
+
+
+def deleted_by(name: str) -> set[str]:
+    """Give what the functions of a module of ``snapshot`` hand to a store to delete."""
+    found: set[str] = set()
+    for function in ast.parse((SOURCE / f"snapshot/{name}.py").read_text()).body:
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        named = {
+            ast.unparse(target): ast.unparse(node.value)
+            for node in ast.walk(function)
+            if isinstance(node, ast.Assign)
+            for target in node.targets
+        }
+        for text in calls_of(function, "store.delete"):
+            argument = text.removeprefix("store.delete(").removesuffix(")")
+            found.add(named.get(argument, argument))
+    return found
+
+
+def keys_in(path: Path) -> set[str]:
+    """Give every expression that a module makes object keys with, all kept in ``key``."""
+    module = ast.parse(path.read_text())
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("store."):
+            assert ast.unparse(node.args[0]) == "key", ast.unparse(node)
+        if isinstance(node, ast.Assign) and "key" in map(ast.unparse, node.targets):
+            assert ast.unparse(node.value).startswith("keys."), ast.unparse(node)
+    named = [node for node in ast.walk(module) if isinstance(node, ast.Call)]
+    return {ast.unparse(call) for call in named if ast.unparse(call.func).startswith("keys.")}

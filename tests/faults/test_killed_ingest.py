@@ -129,13 +129,13 @@ def _check_versions(place: Place, sandbox: ProcessSandbox) -> None:
     """Every version that is there verifies, from its objects alone."""
     with _opened(place) as vault:
         for name in vault.collections():
-            for version in vault.log(name):
+            for entry in vault.log(name):
                 with vault.parts.checkouts.workspace() as workspace:
                     copy = workspace / "copy"
-                    vault.open_copy(name, copy, at=version.version_id)
+                    version = vault.open_copy(name, copy, at=entry.version.version_id)
                     sealed = seal(copy, open_files=ProcOpenFiles(), clock=SystemClock())
                     records = version.manifest.records
-                    verify(sealed, name, sandbox=sandbox, expected=records)
+                    verify(sealed, sandbox=sandbox, collection=name, expected=records)
 
 
 def _content(place: Place) -> Iterator[tuple[tuple[str, str], tuple[object, ...]]]:
@@ -146,7 +146,7 @@ def _content(place: Place) -> Iterator[tuple[tuple[str, str], tuple[object, ...]
                 for record in reader.records():
                     parts = (record.document, canonical_metadata(record.metadata))
                     yield (name, record.id), (*parts, record.embedding.tobytes())
-            runs = sorted(run.run_id for run in vault.version(name).manifest.runs)
+            runs = sorted(run_id for entry in vault.log(name) for run_id, _ in entry.version.runs)
             yield (name, "runs"), tuple(runs)
         for run in vault.parts.ledger.newest(limit=1000):
             assert {part.state for part in run.parts.values()} == {RunState.COMPLETED}

@@ -66,9 +66,9 @@ class Setting:
     def check_finished(self) -> None:
         """Both runs are in, each exactly once, and the ledger knows."""
         assert self.sees() == 2
-        newest, oldest = self.vault.log("notes")
-        assert [run.run_id for run in newest.manifest.merged_here] == ["second"]
-        assert [run.run_id for run in oldest.manifest.merged_here] == ["first"]
+        newest, oldest = (entry.version for entry in self.vault.log("notes"))
+        assert [run_id for run_id, _ in newest.runs] == ["second"]
+        assert [run_id for run_id, _ in oldest.runs] == ["first"]
         part = self.vault.run("second").parts["notes"]
         assert (part.state, part.version_id) == (RunState.COMPLETED, newest.version_id)
 

@@ -1,6 +1,7 @@
 """A second reader of vaults, written from ``docs/formats`` alone; shares no code with the package.
 
-``python stranger.py VAULT COLLECTION TARGET`` rebuilds the newest version's directory.
+``python stranger.py VAULT COLLECTION TARGET`` rebuilds the newest version's directory. Beside the
+standard library it takes zstd and BLAKE3, which the standard library does not have.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
 from blake3 import blake3
 
 PAGE = 4096
 DIGEST = 32
-MAGIC = b"CSLAYER1"
-FOOTER = struct.Struct("<QQ32s8s")
+PAGE_DIGEST = 16
+FRAME_PAGES = 256
+FOOTER = struct.Struct("<QQ8s")
+PAST = ("version_id", "records", "size_bytes", "stored_bytes", "restores", "runs")
 VERSION_ID = re.compile(
     r"([0-9]{4})([0-9]{2})([0-9]{2})_([0-9]{2})([0-9]{2})([0-9]{2})_([0-9]{6})_([0-9]{6,})_([0-9a-f]{32})"
 )
@@ -50,7 +53,7 @@ def pages(content: bytes) -> Iterator[bytes]:
 
 def file_digest(content: bytes) -> str:
     """Digest of the digests of a file's pages."""
-    return digest(b"".join(blake3(page).digest() for page in pages(content)))
+    return digest(b"".join(blake3(page).digest(length=PAGE_DIGEST) for page in pages(content)))
 
 
 def newest(vault: Path, collection: str) -> str:
@@ -69,12 +72,29 @@ def read_manifest(vault: Path, collection: str, version_id: str) -> tuple[dict[s
     require(found[:32] == parts[9], "the manifest's digest is not the id's")
     manifest: dict[str, Any] = json.loads(body)
     require(manifest["format"] == "chromaseal.version", "another format")
-    require(manifest["format_version"] == 1, "a newer format")
+    require(manifest["format_version"] == 2, "a newer format")
     require(manifest["collection"] == collection, "another collection's manifest")
     require(manifest["number"] == int(parts[8]), "the id has another number")
     stamp = "{}-{}-{}T{}:{}:{}.{}Z".format(*parts.groups()[:7])
     require(manifest["created_at"] == stamp, "the id has another time")
+    check_chain(manifest)
     return manifest, found
+
+
+def check_chain(manifest: dict[str, Any]) -> None:
+    """Check that the layers are a base and diffs that lead to the version without a gap."""
+    base, *diffs = manifest["layers"]
+    require(base["kind"] == "base" and base["first"] == base["last"], "no base")
+    end = base["last"]
+    for diff in diffs:
+        require(diff["kind"] == "diff" and diff["first"] == end + 1 <= diff["last"], "a gap")
+        end = diff["last"]
+    require(end == manifest["number"], "the layers lead to another version")
+    step = manifest["step"]
+    if step is not None:
+        ends = (step["kind"], step["first"], step["last"])
+        require(ends == ("diff", manifest["number"], manifest["number"]), "the step")
+    require((manifest["number"] == 1) == (step is None), "a step from nothing")
 
 
 def history(vault: Path, collection: str) -> list[dict[str, Any]]:
@@ -93,6 +113,52 @@ def history(vault: Path, collection: str) -> list[dict[str, Any]]:
         version_id, expected = parent["version_id"], parent["digest"]
 
 
+def line(vault: Path, collection: str, version_id: str = "") -> list[dict[str, Any]]:
+    """Give what a version remembers of those before it, the oldest first."""
+    manifest, _ = read_manifest(vault, collection, version_id or newest(vault, collection))
+    rows: list[list[Any]] = []
+    for page in manifest["pages"]:
+        body = (vault / collection / "history" / f"{page['page_id']}.json").read_bytes()
+        require(len(body) == page["size_bytes"], "a history page's size")
+        require(digest(body) == page["digest"], "a history page's digest")
+        own = json.loads(body)["past"]
+        require((len(rows) + 1, len(rows) + len(own)) == (page["first"], page["last"]), "a gap")
+        rows += own
+    rows += manifest["past"]
+    past = [dict(zip(PAST, row, strict=True)) for row in rows]
+    for number, each in enumerate(past, 1):
+        parts = VERSION_ID.fullmatch(each["version_id"])
+        require(parts is not None and int(parts[8]) == number, "a number")
+        require(each["restores"] is None or 0 < each["restores"] < number, "a rollback")
+    require(len(past) == manifest["number"] - 1, "a gap before the version itself")
+    require(not past or past[-1]["version_id"] == manifest["parent"]["version_id"], "the parent")
+    return past
+
+
+def effective_runs(past: list[dict[str, Any]]) -> set[str]:
+    """Give the runs along a line that no rollback has undone."""
+    found: set[str] = set()
+    number = len(past)
+    while number:
+        restores = past[number - 1]["restores"]
+        if restores is None:
+            found |= {run_id for run_id, _ in past[number - 1]["runs"]}
+        number = number - 1 if restores is None else restores
+    return found
+
+
+def tags(vault: Path, collection: str) -> dict[str, str]:
+    """Give the version ids that have names."""
+    folder = vault / collection / "tag"
+    return {path.stem: path.read_text("ascii").strip() for path in folder.glob("*.txt")}
+
+
+def removed(vault: Path, collection: str) -> set[str]:
+    """Give the ids of the versions that were removed or are about to be."""
+    records = (vault / collection / "gc").glob("*.json")
+    return {each for path in records for each in json.loads(path.read_bytes())["versions"]}
+
+
 def unpack(frame: bytes, size: int | None = None) -> bytes:
     """Unpack a frame that says its size."""
     says = zstandard.frame_content_size(frame)
@@ -100,50 +166,107 @@ def unpack(frame: bytes, size: int | None = None) -> bytes:
     return zstandard.ZstdDecompressor().decompress(frame)
 
 
-def chunks(layer: bytes, entry: dict[str, Any]) -> Iterator[tuple[str, int, bytes]]:
-    """Give path, offset in the file and content of every chunk of a layer."""
-    require(digest(layer) == entry["digest"], "the layer's digest")
-    require(len(layer) == entry["size_bytes"], "the layer's size")
-    require(layer.startswith(MAGIC), "the layer's magic")
-    offset, size, index_digest, magic = FOOTER.unpack(layer[-FOOTER.size :])
-    require(magic == MAGIC, "the footer's magic")
-    require((offset, size) == (entry["index_offset"], entry["index_size_bytes"]), "the index")
-    frame = layer[offset : offset + size]
-    require(digest(frame) == index_digest.hex() == entry["index_digest"], "the index's digest")
-    index = unpack(frame)
+class Frame(NamedTuple):
+    """Pages of one file, and what their digests are once they are in place."""
+
+    path: str
+    mode: str
+    pages: list[int]
+    content: bytes
+    digests: list[bytes]
+
+
+def frames(vault: Path, collection: str, layer: dict[str, Any]) -> Iterator[Frame]:
+    """Give every frame of a layer, object after object."""
+    for number, part in enumerate(layer["parts"]):
+        name = f"{layer['layer_id']}-{number:04}.layer"
+        yield from frames_of((vault / collection / "layer" / name).read_bytes(), part)
+
+
+def frames_of(body: bytes, part: dict[str, Any]) -> Iterator[Frame]:
+    """Give the frames of one object."""
+    start = part["tail_offset"]
+    require(len(body) == part["size_bytes"], "an object's size")
+    require(digest(body[start:]) == part["digest"], "the digest of an object's tail")
+    offset, size, magic = FOOTER.unpack(body[-FOOTER.size :])
+    require(magic == b"CSLAYER2", "the magic")
+    require((offset, size) == (start, len(body) - start - FOOTER.size), "the footer")
+    index = unpack(body[offset : offset + size])
     length = int.from_bytes(index[:4], "little")
-    digests = index[4 + length :]
-    for path, first_page, size_bytes, start, frame_size in json.loads(index[4 : 4 + length]):
-        content = unpack(layer[start : start + frame_size], size_bytes)
-        for page in pages(content):
-            require(blake3(page).digest() == digests[:DIGEST], f"a page of {path}")
-            digests = digests[DIGEST:]
-        yield path, first_page * PAGE, content
-    require(not digests, "digests of pages that are not there")
+    rows = json.loads(index[4 : 4 + length])
+    middle = 4 + length + len(rows) * DIGEST
+    frame_digests = [index[at : at + DIGEST] for at in range(4 + length, middle, DIGEST)]
+    page_digests = [index[at : at + PAGE_DIGEST] for at in range(middle, len(index), PAGE_DIGEST)]
+    end = 0
+    for (path, mode, runs, content_size, at, frame_size), expected in zip(
+        rows, frame_digests, strict=True
+    ):
+        numbers = [page for first, count in runs for page in range(first, first + count)]
+        require(0 < len(numbers) <= FRAME_PAGES, "pages per frame")
+        require(numbers == sorted(set(numbers)), "pages out of order")
+        require(at == end, "bytes between frames")
+        end = at + frame_size
+        frame = body[at:end]
+        require(blake3(frame).digest() == expected, f"the digest of a frame of {path}")
+        own, page_digests = page_digests[: len(numbers)], page_digests[len(numbers) :]
+        yield Frame(path, mode, numbers, unpack(frame, content_size), own)
+    require(end == offset and not page_digests, "bytes or digests of nothing")
 
 
-def rebuild(vault: Path, collection: str, target: Path, version_id: str = "") -> dict[str, Any]:
-    """Rebuild a version's directory; give its manifest."""
+Pages = dict[tuple[str, int], bytes]
+
+
+def apply(found: Pages, frame: Frame) -> None:
+    """Put the pages of a frame in place, and check what they have become."""
+    require(frame.mode in ("raw", "xor"), "another mode")
+    content = list(pages(frame.content))
+    require(len(content) == len(frame.pages), "pages that are not there")
+    for number, page, expected in zip(frame.pages, content, frame.digests, strict=True):
+        if frame.mode == "xor":
+            before = found[frame.path, number]
+            require(len(before) == len(page) == PAGE, "a difference of a short page")
+            mixed = int.from_bytes(before, "little") ^ int.from_bytes(page, "little")
+            page = mixed.to_bytes(PAGE, "little")  # noqa: PLW2901
+        require(
+            blake3(page).digest(length=PAGE_DIGEST) == expected, f"page {number} of {frame.path}"
+        )
+        found[frame.path, number] = page
+
+
+def rebuild(
+    vault: Path, collection: str, target: Path, version_id: str = "", *, before: Path | None = None
+) -> dict[str, Any]:
+    """Rebuild a version's directory from its chain; give its manifest.
+
+    With ``before``, the directory of its parent, from that and the step alone.
+    """
     manifest, _ = read_manifest(vault, collection, version_id or newest(vault, collection))
-    sizes = {file["path"]: file["size_bytes"] for file in manifest["files"]}
-    require(len(sizes) == len(manifest["files"]), "a path occurs twice")
-    for path, size in sizes.items():
-        plain = PurePosixPath(path)
-        require(str(plain) == path and not plain.is_absolute(), "a path is not plain")
-        require(".." not in plain.parts and "\\" not in path, "a path leaves the directory")
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        (target / path).write_bytes(bytes(size))
-    for entry in manifest["layers"]:
-        layer = (vault / collection / "layer" / f"{entry['layer_id']}.layer").read_bytes()
-        for path, offset, content in chunks(layer, entry):
-            require(offset + len(content) <= sizes.get(path, 0), "pages beyond a file's end")
-            with (target / path).open("r+b") as file:
-                file.seek(offset)
-                file.write(content)
+    found: Pages = {}
+    if before is not None:
+        for path in filter(Path.is_file, before.rglob("*")):
+            name = path.relative_to(before).as_posix()
+            found |= {(name, n): page for n, page in enumerate(pages(path.read_bytes()))}
+    for layer in manifest["layers"] if before is None else [manifest["step"]]:
+        for frame in frames(vault, collection, layer):
+            apply(found, frame)
+    names = [file["path"] for file in manifest["files"]]
+    require(len(set(names)) == len(names), "a path occurs twice")
     for file in manifest["files"]:
-        content = (target / file["path"]).read_bytes()
+        check_path(file["path"])
+        count = -(-file["size_bytes"] // PAGE)
+        content = b"".join(found[file["path"], number] for number in range(count))
+        require(len(content) == file["size_bytes"], f"the size of {file['path']}")
         require(file_digest(content) == file["digest"], f"the digest of {file['path']}")
+        (target / file["path"]).parent.mkdir(parents=True, exist_ok=True)
+        (target / file["path"]).write_bytes(content)
     return manifest
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that is not plain or leaves the directory."""
+    plain = PurePosixPath(path)
+    require(str(plain) == path != "." and not plain.is_absolute(), "a path is not plain")
+    require(".." not in plain.parts and not {"\\", "\0"} & set(path), "a path leaves the directory")
 
 
 def check_delta(body: bytes) -> dict[str, Any]:

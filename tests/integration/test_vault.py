@@ -85,7 +85,7 @@ def test_a_repeated_run_is_applied_once(either: Vault) -> None:
     assert not either.write(changes, run_id="run-1").new
     (idle,) = either.compact()
     assert idle.version is None
-    assert [version.manifest.number for version in either.log("notes")] == [1]
+    assert [entry.version.number for entry in either.log("notes")] == [1]
 
 
 def test_a_lost_ledger_repeats_nothing(either: Vault) -> None:
@@ -313,12 +313,15 @@ def test_log_and_trace_tell_the_whole_way(vault: Vault) -> None:
     """Every version names its runs and checks; every run names delta, state and version."""
     first = write_and_compact(vault, upserts(record("a", 1)))
     second = write_and_compact(vault, upserts(record("b", 2), deletes=["a"]))
-    newest, oldest = vault.log("notes")
+    log = list(vault.log("notes"))
+    newest, oldest = (vault.version("notes", entry.version.version_id) for entry in log)
+    assert [entry.version for entry in log] == [newest.as_past, oldest.as_past]
     assert (newest.manifest.number, oldest.manifest.number) == (2, 1)
     assert newest.manifest.parent == oldest.as_parent
-    assert [run.run_id for run in newest.manifest.merged_here] == [second]
-    assert newest.manifest.run_ids == {first, second}
+    assert [run.run_id for run in newest.manifest.runs] == [second]
+    assert [run for entry in log for run, _ in entry.version.runs] == [second, first]
     assert newest.version_id > oldest.version_id
+    assert not any(entry.removed or entry.tags for entry in log)
     assert {"same-ids", "records"} <= {check.name for check in newest.manifest.checks}
     steps = {step.step: step for step in vault.trace(second)}
     assert "2 changes" in steps["notes: delta"].detail

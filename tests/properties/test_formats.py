@@ -16,15 +16,9 @@ from chromaseal import keys, multiset
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.clock import from_iso, to_iso
 from chromaseal.delta.model import Delta
-from chromaseal.digests import PAGE_SIZE_BYTES
-from chromaseal.embedding import ModelPin
 from chromaseal.errors import ChromasealError, Damaged, Unsupported, UsageError
 from chromaseal.object_store import check_key
 from chromaseal.record import Record, record_digest
-from chromaseal.seal.evidence import CheckEntry, FileEntry, RecordSummary
-from chromaseal.snapshot import manifest as manifests
-from chromaseal.snapshot.layer import LayerWriter, read_chunk, read_index
-from chromaseal.snapshot.manifest import LayerEntry, Manifest, MergedRun, Parent
 from chromaseal.snapshot.version_id import VersionId, parse, stamp_after
 from chromaseal.testing.oracle import assert_same_rows
 from chromaseal.testing.records import record
@@ -51,22 +45,46 @@ def test_keys_round_trip(collection: str, name: str) -> None:
     assert keys.parse_collection(keys.collection(collection)) == collection
     assert keys.parse_delta(keys.manifest(collection, name)) is None
     assert keys.parse_manifest(keys.delta(collection, name, ".parquet")) is None
+    assert keys.parse_tag(keys.tag(collection, name)) == name
+    assert keys.parse_tag(keys.manifest(collection, name)) is None
     for key in (
         keys.delta(collection, name, ".parquet"),
         keys.manifest(collection, name),
         keys.collection(collection),
         keys.pointer(collection),
-        keys.layer(collection, name),
+        keys.layer_part(collection, name, 17),
+        keys.history_page(collection, name),
+        keys.tag(collection, name),
+        keys.gc(collection, name),
+        keys.probe(name),
         keys.original(name),
         keys.reading(name, name),
     ):
         assert check_key(key) == key
 
 
+@given(collections, st.integers(1, 10**8), hexes, st.sampled_from(["-base", "-step", "-fold"]))
+def test_keys_tell_what_they_were_written_for(
+    collection: str, number: int, attempt: str, what: str
+) -> None:
+    """A layer's and a history page's key has the number of its version; no other key has one."""
+    prefix = f"{number:06d}-{attempt}"
+    assert keys.attempt_number(keys.layer_part(collection, prefix + what, 3)) == number
+    assert keys.attempt_number(keys.history_page(collection, prefix)) == number
+    assert keys.attempt_number(keys.manifest(collection, prefix)) is None
+    assert keys.attempt_number(keys.tag(collection, attempt)) is None
+    assert keys.attempt_number(f"{collection}/layer/somebody-else.layer") is None
+
+
 @given(st.text(max_size=300))
 def test_no_name_builds_a_bad_key(text: str) -> None:
     """Any text at all is either refused or gives a key that every store takes."""
-    for build in (keys.collection, keys.pointer, keys.original, lambda t: keys.layer("abc", t)):
+    for build in (
+        keys.collection,
+        keys.pointer,
+        keys.original,
+        lambda t: keys.layer_part("abc", t, 0),
+    ):
         try:
             key = build(text)
         except UsageError:
@@ -101,126 +119,6 @@ def test_no_other_text_is_a_version_id(text: str) -> None:
     """Whatever is no version id is refused as damage."""
     with contextlib.suppress(Damaged):
         assert str(parse(text)) == text
-
-
-# --- manifests ---------------------------------------------------------------------------------
-
-run_lists = st.lists(
-    st.builds(MergedRun, names, moments.map(to_iso), st.integers(1, 9)),
-    max_size=4,
-    unique_by=lambda run: run.run_id,
-)
-paths = st.lists(st.sampled_from(["chroma.sqlite3", "a/data_level0.bin", "ü/x"]), unique=True)
-checks = st.builds(CheckEntry, names, st.text(max_size=9), st.floats(0, 9))
-layers = st.builds(
-    LayerEntry, names, st.just("base"), st.integers(0), hexes, st.integers(0), st.integers(0), hexes
-)
-
-
-@st.composite
-def manifest_cases(draw: st.DrawFn) -> Manifest:
-    """Give manifests of first and later versions."""
-    number = draw(st.integers(1, 9))
-    return Manifest(
-        collection=draw(collections),
-        number=number,
-        created_at=to_iso(draw(moments)),
-        attempt=draw(hexes),
-        parent=None if number == 1 else Parent(draw(names), draw(hexes)),
-        writer=draw(st.dictionaries(names, st.text(max_size=9), max_size=3)),
-        model=draw(st.none() | st.builds(ModelPin, names, names, hexes, st.integers(1, 999))),
-        records=RecordSummary(draw(st.integers(0)), multiset.EMPTY.to_text()),
-        runs=tuple(draw(run_lists)),
-        files=tuple(FileEntry(p, draw(st.integers(0)), draw(hexes)) for p in draw(paths)),
-        layers=tuple(draw(st.lists(layers, max_size=2))),
-        checks=tuple(draw(st.lists(checks, max_size=2))),
-    )
-
-
-@settings(max_examples=50)
-@given(manifest_cases())
-def test_manifests_round_trip(manifest: Manifest) -> None:
-    """A manifest reads back as it was written, under the id that its bytes give it."""
-    version, body = manifests.encode(manifest)
-    assert manifests.decode(version.version_id, body) == version
-    assert version.manifest == manifest
-
-
-@settings(max_examples=25)
-@given(manifest_cases(), st.data())
-def test_a_damaged_manifest_is_refused(manifest: Manifest, data: st.DataObject) -> None:
-    """One flipped bit or a missing end, anywhere."""
-    version, body = manifests.encode(manifest)
-    refuses_damage(body, data, lambda damaged: manifests.decode(version.version_id, damaged))
-
-
-def test_manifests_that_contradict_themselves_are_refused() -> None:
-    """What decode would refuse, encode does not write."""
-    good = Manifest(
-        "abc", 1, to_iso(dt.datetime(2026, 1, 1, tzinfo=dt.UTC)), "0" * 32, None, {}, None,
-        RecordSummary(0, ""), (), (FileEntry("a", 1, "x"),), (), (),
-    )  # fmt: skip
-    run = MergedRun("r", good.created_at, 1)
-    for bad in (
-        replace(good, number=2),
-        replace(good, parent=Parent("v", "d")),
-        replace(good, runs=(run, run)),
-        replace(good, files=(*good.files, *good.files)),
-        *(replace(good, files=(FileEntry(p, 1, "x"),)) for p in ("../a", "/a", "", "a//b", ".")),
-    ):
-        with pytest.raises(Damaged):
-            manifests.encode(bad)
-
-
-# --- layers ------------------------------------------------------------------------------------
-
-sizes = st.sampled_from([0, 1, 4095, 4096, 4097, 3 * 4096, 5 * 4096 + 7]) | st.integers(0, 20_000)
-
-
-@settings(max_examples=30)
-@given(st.lists(sizes, min_size=1, max_size=4), st.integers(0, 1 << 30), st.integers(1, 4))
-def test_layers_round_trip(file_sizes: list[int], seed: int, pages_at_once: int) -> None:
-    """Files of any size come back page by page from the index and the chunks alone."""
-    random = np.random.default_rng(seed)
-    files = {f"f{n}": random.bytes(size) for n, size in enumerate(file_sizes)}
-    step = pages_at_once * PAGE_SIZE_BYTES
-    writer = LayerWriter()
-    for path, content in files.items():
-        for start in range(0, len(content), step):
-            writer.add(path, start // PAGE_SIZE_BYTES, content[start : start + step])
-    entry, body = writer.finish("layer", "base")
-    found = {path: bytearray(len(content)) for path, content in files.items()}
-    for chunk in read_index(entry, index_of(entry, body)):
-        frame = body[chunk.offset : chunk.offset + chunk.frame_size_bytes]
-        pages = read_chunk(entry, chunk, frame)
-        found[chunk.path][chunk.file_offset : chunk.file_offset + len(pages)] = pages
-    assert found == files
-    assert entry.size_bytes == len(body)
-
-
-def index_of(entry: LayerEntry, body: bytes) -> bytes:
-    """Give the index's bytes."""
-    return body[entry.index_offset : entry.index_offset + entry.index_size_bytes]
-
-
-@settings(max_examples=25)
-@given(st.data())
-def test_a_damaged_layer_is_refused(data: st.DataObject) -> None:
-    """One flipped bit or a missing end, in the index or in a chunk."""
-    content = np.random.default_rng(1).bytes(6_000) + bytes(6_000)
-    writer = LayerWriter()
-    writer.add("file", 0, content)
-    entry, body = writer.finish("layer", "base")
-    refuses_damage(index_of(entry, body), data, lambda damaged: read_index(entry, damaged))
-    (chunk,) = read_index(entry, index_of(entry, body))
-    frame = body[chunk.offset : chunk.offset + chunk.frame_size_bytes]
-
-    def read(damaged: bytes) -> None:
-        if read_chunk(entry, chunk, damaged) == content:
-            # zstd has a bit in its header that means nothing: what came out is right.
-            raise Damaged("nothing was lost")
-
-    refuses_damage(frame, data, read)
 
 
 # --- deltas ------------------------------------------------------------------------------------

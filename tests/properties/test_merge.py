@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chromaseal.clock import Clock, from_iso
 from chromaseal.compaction.fold import fold, outcome_on
-from chromaseal.compaction.plan import add_runs, runs_to_repeat
+from chromaseal.compaction.plan import new_runs, runs_to_repeat
 from chromaseal.delta.model import Changes, Delta
 from chromaseal.snapshot.manifest import MergedRun
 from chromaseal.testing.clock import ManualClock
@@ -49,7 +49,7 @@ def compacted(batches: Sequence[Sequence[Delta]]) -> Rows:
     for number, batch in enumerate(batches, 1):
         repeat = [kept[run.run_id] for run in runs_to_repeat(batch, merged)]
         rows = applied(rows, [*batch, *repeat])
-        merged = add_runs(merged, batch, number)
+        merged = sorted([*merged, *new_runs(batch, number)], key=lambda run: run.order)
         kept |= {delta.header.run_id: delta for delta in batch}
     return rows
 
@@ -130,5 +130,5 @@ def test_a_vault_equals_the_dictionary(vault_at: OpenVault, batches: list[list[D
     with vault.reader("notes") as reader:
         assert_same_rows(reader.records(), expected_rows(everything))
     versions = list(vault.log("notes"))
-    assert versions[0].manifest.records.count == len(expected_rows(everything))
+    assert versions[0].version.records == len(expected_rows(everything))
     assert len(versions) == len(batches)

@@ -30,7 +30,7 @@ def test_only_seal_makes_a_sealed(tmp_path: Path) -> None:
 def test_only_verify_makes_a_verified_snapshot(tmp_path: Path) -> None:
     """A VerifiedSnapshot cannot be made up, and publishing takes nothing else."""
     with pytest.raises(TypeError):
-        VerifiedSnapshot(sealed_directory(tmp_path), RecordSummary(0, ""), (), key=object())
+        VerifiedSnapshot(sealed_directory(tmp_path), RecordSummary(0, ""), (), (), key=object())
     assert verify.__annotations__["return"] == "VerifiedSnapshot"
 
 

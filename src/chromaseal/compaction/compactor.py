@@ -6,34 +6,30 @@ line leaves objects that nothing refers to and a private copy that the next one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from chromaseal import keys, multiset
-from chromaseal.clock import Clock, to_iso
-from chromaseal.compaction.plan import add_runs, runs_to_repeat, sort_runs
+from chromaseal.clock import to_iso
+from chromaseal.compaction.plan import new_runs, runs_to_repeat, sort_runs
 from chromaseal.delta.admission import admit
-from chromaseal.delta.codec import DeltaCodec
 from chromaseal.delta.model import Delta, same_changes
 from chromaseal.errors import Conflict, Damaged, NotFound, RefusedInput, Unsupported
-from chromaseal.ids import Ids
-from chromaseal.object_store import ObjectStore
+from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, check_pin, read_pin
-from chromaseal.run.ledger import Ledger
 from chromaseal.run.model import Run, RunState
-from chromaseal.sandbox import Plain, Progress, Sandbox, limits_for, no_progress
+from chromaseal.sandbox import Plain, Progress, StepProgress, limits_for, no_progress
 from chromaseal.seal.evidence import RecordSummary
-from chromaseal.seal.open_files import OpenFiles
+from chromaseal.seal.page_table import Known
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
-from chromaseal.snapshot.checkouts import Checkouts
-from chromaseal.snapshot.history import Head, head, lineage, missing_pointer
-from chromaseal.snapshot.manifest import MergedRun, Version
+from chromaseal.snapshot.history import Head, head, line, merged_runs, missing_pointer
+from chromaseal.snapshot.kept import Kept
+from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
 from chromaseal.snapshot.publish import Draft, publish
 
-StepProgress = Callable[[str, int, int], None]
 _ATTEMPTS = 20
 _FIRST_WAIT_S = 0.05
 _LONGEST_WAIT_S = 5.0
@@ -61,21 +57,6 @@ class Compaction:
     failed: Mapping[str, str] = field(default_factory=dict)
     lost_races: int = 0
     durations_s: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a compactor works with."""
-
-    store: ObjectStore
-    ledger: Ledger
-    codec: DeltaCodec
-    sandbox: Sandbox
-    open_files: OpenFiles
-    checkouts: Checkouts
-    clock: Clock
-    ids: Ids
-    writer: dict[str, str]
 
 
 class Compactor:
@@ -139,15 +120,17 @@ class _Attempt:
             collection=self._collection, state=RunState.COMPLETED, limit=1
         ):
             raise missing_pointer(self._collection)
-        merged = found.version.manifest.runs if found.version else ()
-        runs = sort_runs(self._parts.ledger.waiting(self._collection), merged)
+        past = line(self._parts.store, found.version) if found.version else []
+        merged = merged_runs(past)
+        runs = sort_runs(self._parts.ledger.waiting(self._collection), merged.contained)
         contained = tuple(run.run_id for run in runs.contained)
-        self._complete(runs.contained, found)
+        self._complete(runs.contained, past)
         with self._step("read deltas"):
-            deltas = self._read_deltas(runs.waiting, merged)
+            deltas = self._read_deltas(runs.waiting, merged.effective)
         if not deltas:
             return self._outcome(contained=contained)
-        version = self._publish_merge(found, deltas, runs_to_repeat(deltas, merged))
+        repeat = runs_to_repeat(deltas, merged.effective)
+        version = self._publish_merge(found, deltas, repeat)
         ids = tuple(delta.header.run_id for delta in deltas)
         self._move(ids, RunState.COMPLETED, version_id=version.version_id)
         return self._outcome(version=version, merged=ids, contained=contained)
@@ -159,30 +142,48 @@ class _Attempt:
         try:
             with parts.checkouts.workspace() as workspace:
                 directory = workspace / "directory"
-                if found.version:
-                    with self._step("check out"):
-                        parts.checkouts.copy(
-                            found.version, directory, progress=self._shown("check out")
-                        )
-                snapshot = self._merge(found, deltas, repeat, directory)
+                kept, known = self._check_out(found, directory)
+                snapshot = self._merge(found, deltas, repeat, directory, known)
                 draft = self._draft(found, deltas)
                 with self._step("publish"):
                     version = publish(
                         parts.store,
                         snapshot,
                         draft,
+                        kept=kept,
                         clock=parts.clock,
                         ids=parts.ids,
                         progress=self._shown("publish"),
                     )
-                parts.checkouts.keep(version, directory)
+                parts.checkouts.keep(version, snapshot.sealed)
                 return version
         except BaseException as error:
+            if found.version is not None and _may_be_rot(error):
+                # A copy that has gone bad on this machine must not fail the next attempt too.
+                parts.checkouts.forget(found.version)
             self._move(ids, RunState.PENDING, error=str(error))
             raise
 
+    def _check_out(self, found: Head, directory: Path) -> tuple[Kept | None, Known | None]:
+        if found.version is None:
+            return None, None
+        checkouts = self._parts.checkouts
+        with self._step("check out"):
+            kept = checkouts.bring(found.version, progress=self._shown("check out"))
+            try:
+                return kept, checkouts.working_copy(kept, directory)
+            except Damaged:
+                # Another process has kept newer versions meanwhile, and this one went.
+                kept = checkouts.bring(found.version, progress=self._shown("check out"))
+                return kept, checkouts.working_copy(kept, directory)
+
     def _merge(
-        self, found: Head, deltas: list[Delta], repeat: list[MergedRun], directory: Path
+        self,
+        found: Head,
+        deltas: list[Delta],
+        repeat: list[MergedRun],
+        directory: Path,
+        known: Known | None,
     ) -> VerifiedSnapshot:
         parts = self._parts
         everything = [*deltas, *map(self._fetch_merged, repeat)]
@@ -204,25 +205,24 @@ class _Attempt:
                 progress=self._shown("merge"),
             )
         with self._step("seal"):
-            sealed = seal(directory, open_files=parts.open_files, clock=parts.clock)
+            sealed = seal(directory, open_files=parts.open_files, clock=parts.clock, known=known)
         with self._step("verify"):
             expected = _balance(found.version, answer)
             return verify(
                 sealed,
-                self._collection,
                 sandbox=parts.sandbox,
+                collection=self._collection,
                 expected=expected,
                 space=pin.space,
             )
 
     def _draft(self, found: Head, deltas: list[Delta]) -> Draft:
-        merged = found.version.manifest.runs if found.version else ()
         number = found.version.manifest.number + 1 if found.version else 1
         return Draft(
             collection=self._collection,
             head=found,
             model=self._pin().model,
-            runs=tuple(add_runs(merged, deltas, number)),
+            runs=new_runs(deltas, number),
             writer=self._parts.writer,
         )
 
@@ -305,24 +305,11 @@ class _Attempt:
             )
         return self._pinned
 
-    def _complete(self, runs: tuple[Run, ...], found: Head) -> None:
+    def _complete(self, runs: tuple[Run, ...], past: list[PastVersion]) -> None:
         """Tell the ledger of runs that a version contains, whatever it said of them."""
-        if not runs or found.version is None:
-            return
-        numbers = {run.run_id: run.number for run in found.version.manifest.runs}
-        wanted = {numbers[run.run_id] for run in runs}
-        ids = {found.version.manifest.number: found.version.version_id}
-        try:
-            for version in lineage(self._parts.store, self._collection):
-                ids[version.manifest.number] = version.version_id
-                if version.manifest.number <= min(wanted):
-                    break
-        except Damaged:
-            # An old link of the history is gone: the head contains the runs all the same.
-            pass
+        ids = {run_id: version.version_id for version in past for run_id, _ in version.runs}
         for run in runs:
-            version_id = ids.get(numbers[run.run_id], found.version.version_id)
-            self._move([run.run_id], RunState.COMPLETED, version_id=version_id)
+            self._move([run.run_id], RunState.COMPLETED, version_id=ids[run.run_id])
 
     def _move(
         self,
@@ -381,6 +368,11 @@ def _balance(before: Version | None, answer: Plain) -> RecordSummary:
     records = before.manifest.records
     total = multiset.from_text(records.multiset) + added - removed
     return RecordSummary(records.count + answer["difference"], total.to_text())
+
+
+def _may_be_rot(error: BaseException) -> bool:
+    changed = isinstance(error, Conflict) and error.kind == "changed-while-reading"
+    return changed or isinstance(error, Damaged)
 
 
 def _is_chroma_default(pin: CollectionPin) -> bool:

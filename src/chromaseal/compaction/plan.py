@@ -47,7 +47,6 @@ def runs_to_repeat(deltas: Sequence[Delta], merged: Iterable[MergedRun]) -> list
     return [run for run in merged if run.order > oldest]
 
 
-def add_runs(merged: Iterable[MergedRun], deltas: Iterable[Delta], number: int) -> list[MergedRun]:
-    """Give what the next version contains."""
-    new = [MergedRun(d.header.run_id, d.header.created_at, number) for d in deltas]
-    return sorted([*merged, *new], key=lambda run: run.order)
+def new_runs(deltas: Iterable[Delta], number: int) -> tuple[MergedRun, ...]:
+    """Give the runs of deltas as the version of that number merges them."""
+    return tuple(MergedRun(d.header.run_id, d.header.created_at, number) for d in deltas)

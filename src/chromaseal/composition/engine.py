@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from importlib.metadata import version as release_of
 from pathlib import Path
 
+from chromaseal.adapters.linux.boot import boot_id
+from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
@@ -16,14 +18,15 @@ from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.adapters.sqlite.ledger import SqliteLedger
 from chromaseal.clock import Clock, SystemClock
-from chromaseal.compaction.compactor import Parts
 from chromaseal.errors import UsageError
 from chromaseal.ids import Ids, SystemIds
 from chromaseal.object_store import ObjectStore
+from chromaseal.parts import Parts
 from chromaseal.pin import pin_vault
 from chromaseal.reader import Reader
 from chromaseal.run.ledger import Ledger
 from chromaseal.run.unnamed_ledger import UnnamedLedger
+from chromaseal.sandbox import Sandbox
 from chromaseal.settings import NO_LEDGER, Settings, file_path, resolve, without_secrets
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.snapshot.manifest import Version
@@ -32,7 +35,11 @@ from chromaseal.vault import Vault
 _CLOUD_SCHEMES = ("s3://", "gs://", "az://", "memory://")
 # A receipt changes two collections, and their merges have nothing to do with each other.
 _MERGES_AT_ONCE = 2
-_CHILD_MODULES = ("chromaseal.adapters.chroma.merge", "chromaseal.adapters.chroma.verification")
+_CHILD_MODULES = (
+    "chromaseal.adapters.chroma.live_copy",
+    "chromaseal.adapters.chroma.merge",
+    "chromaseal.adapters.chroma.verification",
+)
 
 
 def settings_here(*, vault: str = "", ledger: str = "") -> Settings:
@@ -50,6 +57,8 @@ def open_vault(
     settings: Settings,
     *,
     create: bool = True,
+    store: ObjectStore | None = None,
+    sandbox: Sandbox | None = None,
     clock: Clock | None = None,
     ids: Ids | None = None,
 ) -> Vault:
@@ -58,6 +67,8 @@ def open_vault(
     Args:
         settings: where everything is.
         create: whether an empty prefix becomes a vault.
+        store: the one that the settings name by default.
+        sandbox: child processes by default.
         clock: the system's by default.
         ids: the system's by default.
 
@@ -65,20 +76,26 @@ def open_vault(
         UsageError: ``bad-url``.
         NotFound: ``no-vault``, and ``create`` is False.
         Conflict: ``not-a-vault``.
+        Unsupported: ``no-conditional-writes``, by the store of a new vault.
     """
     clock, ids = clock or SystemClock(), ids or SystemIds()
-    store = open_store(settings.vault, ids)
-    vault_id = pin_vault(store, vault_id=ids.run_id(), create=create)
+    store = store or open_store(settings.vault, ids)
+    vault_id = pin_vault(store, ids=ids, create=create)
     ledger = open_ledger(settings.ledger)
     ledger.bind(vault_id)
-    sandbox = SandboxPool([ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)])
+    sandbox = sandbox or SandboxPool(
+        [ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)]
+    )
     parts = Parts(
         store=store,
         ledger=ledger,
         codec=ParquetDeltaCodec(),
         sandbox=sandbox,
         open_files=ProcOpenFiles(),
-        checkouts=Checkouts(store, settings.cache, vault_id, ids=ids),
+        checkouts=Checkouts(
+            store, settings.cache, vault_id, clock=clock, ids=ids, boot_id=boot_id()
+        ),
+        exchange=exchange,
         clock=clock,
         ids=ids,
         writer=_writer(),

@@ -24,6 +24,8 @@ from chromaseal.errors import ChromasealError
 from chromaseal.sandbox import Job, Plain
 
 _JOBS = {
+    "compare": "chromaseal.adapters.chroma.comparison",
+    "copy-live": "chromaseal.adapters.chroma.live_copy",
     "merge": "chromaseal.adapters.chroma.merge",
     "verify": "chromaseal.adapters.chroma.verification",
     "read-receipt": "chromaseal.entrypoints.receipt_job",

@@ -29,3 +29,20 @@ class RecordSummary:
 
     count: int
     multiset: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSummary:
+    """One ChromaDB collection of the directory.
+
+    Attributes:
+        name: of the collection.
+        records: count and multiset hash of its records.
+        dimension: numbers per vector; None before its first record.
+        space: ``l2``, ``cosine`` or ``ip``.
+    """
+
+    name: str
+    records: RecordSummary
+    dimension: int | None
+    space: str

@@ -6,6 +6,7 @@ directory of somebody else, every process that had it open.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from dataclasses import dataclass
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from chromaseal.clock import Clock
-from chromaseal.digests import file_digest_hex, file_page_digests
+from chromaseal.digests import DIGEST_SIZE_BYTES, file_page_digests, pages_in
 from chromaseal.errors import Conflict, Damaged
-from chromaseal.seal.evidence import FileEntry
+from chromaseal.seal.compare import compared_digests
 from chromaseal.seal.open_files import Holder, OpenFiles
+from chromaseal.seal.page_table import FileStamp, Known, PageTable, stamp_of
 
-_JOURNAL_SUFFIXES = ("-journal", "-wal", "-shm")
+# What reading a file raises that somebody has removed or replaced since it was looked at.
+FILE_CHANGED = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+JOURNAL_SUFFIXES = ("-journal", "-wal", "-shm")
 _FIRST_WAIT_S = 0.005
 _KEY: Final = object()
 
@@ -29,20 +33,13 @@ class SealedFile:
 
     Attributes:
         path: relative to the directory, with slashes.
-        size_bytes: of the file.
-        modified_ns: its modification time.
-        digests: 32 bytes per page.
+        stamp: what the file system said of it.
+        table: its pages.
     """
 
     path: str
-    size_bytes: int
-    modified_ns: int
-    digests: bytes
-
-    @property
-    def entry(self) -> FileEntry:
-        """Give what a manifest says of the file."""
-        return FileEntry(self.path, self.size_bytes, file_digest_hex(self.digests))
+    stamp: FileStamp
+    table: PageTable
 
 
 class Sealed:
@@ -59,14 +56,39 @@ class Sealed:
     @property
     def size_bytes(self) -> int:
         """Give the bytes of all its files."""
-        return sum(file.size_bytes for file in self.files)
+        return sum(file.table.size_bytes for file in self.files)
+
+    @property
+    def tables(self) -> dict[str, PageTable]:
+        """Give the pages of every file, by path."""
+        return {file.path: file.table for file in self.files}
+
+    @property
+    def stamps(self) -> dict[str, FileStamp]:
+        """Give what the file system said of every file, by path."""
+        return {file.path: file.stamp for file in self.files}
 
 
-def seal(directory: Path, *, open_files: OpenFiles, clock: Clock, timeout_s: float = 5.0) -> Sealed:
+def seal(
+    directory: Path,
+    *,
+    open_files: OpenFiles,
+    clock: Clock,
+    known: Known | None = None,
+    timeout_s: float = 5.0,
+) -> Sealed:
     """Prove that a directory is closed and quiet, and digest its pages.
 
     Waits for processes that are just closing: SQLite's descriptors were seen up to 4 ms after
     the last ``close()``.
+
+    Args:
+        directory: what to seal.
+        open_files: who has files open.
+        clock: for the waiting.
+        known: an earlier state of the directory: files whose stamps are still the same are not
+            read, others are compared with its copy.
+        timeout_s: how long to wait for others to close.
 
     Raises:
         Conflict: ``still-open``, a process has files open.
@@ -74,15 +96,15 @@ def seal(directory: Path, *, open_files: OpenFiles, clock: Clock, timeout_s: flo
         Damaged: ``hot-journal`` or ``not-a-plain-file``.
     """
     _wait_until_closed(directory, open_files, clock, timeout_s)
-    files = tuple(_sealed_file(directory, path) for path in _plain_files(directory))
-    for file in files:
-        if file.path.endswith(_JOURNAL_SUFFIXES):
+    paths = plain_files(directory)
+    for path in paths:
+        if path.endswith(JOURNAL_SUFFIXES):
             raise Damaged(
-                f"{directory / file.path} is there: a writer died in the middle of a change",
+                f"{directory / path} is there: a writer died in the middle of a change",
                 kind="hot-journal",
                 hint="open and close the directory once with ChromaDB, which rolls it back",
             )
-    return Sealed(directory, files, key=_KEY)
+    return Sealed(directory, tuple(_sealed_file(directory, p, known) for p in paths), key=_KEY)
 
 
 def _wait_until_closed(
@@ -97,6 +119,17 @@ def _wait_until_closed(
         wait_s *= 2
 
 
+def refuse_open(directory: Path, open_files: OpenFiles) -> None:
+    """Refuse a directory that some process has open.
+
+    Raises:
+        Conflict: ``still-open``.
+    """
+    holders = open_files.holders(directory)
+    if holders:
+        raise _still_open(directory, holders)
+
+
 def _still_open(directory: Path, holders: list[Holder]) -> Conflict:
     shown = "; ".join(str(holder) for holder in holders[:5])
     return Conflict(
@@ -106,7 +139,12 @@ def _still_open(directory: Path, holders: list[Holder]) -> Conflict:
     )
 
 
-def _plain_files(directory: Path) -> list[str]:
+def plain_files(directory: Path) -> list[str]:
+    """Give the paths of a directory's files, sorted, relative to it.
+
+    Raises:
+        Damaged: ``not-a-plain-file``, something else than files and directories is in it.
+    """
     found: list[str] = []
     for folder, folders, names in os.walk(directory):
         for name in (*folders, *names):
@@ -121,12 +159,28 @@ def _plain_files(directory: Path) -> list[str]:
     return sorted(found)
 
 
-def _sealed_file(directory: Path, path: str) -> SealedFile:
-    before = (directory / path).stat()
-    digests = file_page_digests(directory / path)
-    after = (directory / path).stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise Conflict(
-            f"{directory / path} changed while it was read", kind="changed-while-reading"
-        )
-    return SealedFile(path, after.st_size, after.st_mtime_ns, digests)
+def _sealed_file(directory: Path, path: str, known: Known | None) -> SealedFile:
+    try:
+        before = stamp_of((directory / path).stat())
+        if known is not None and known.unchanged(path, before):
+            return SealedFile(path, before, known.tables[path])
+        digests = _digests(directory / path, path, known)
+        after = stamp_of((directory / path).stat())
+    except FILE_CHANGED as error:
+        raise changed_while_reading(directory / path) from error
+    if before != after or pages_in(after.size_bytes) * DIGEST_SIZE_BYTES != len(digests):
+        raise changed_while_reading(directory / path)
+    return SealedFile(path, after, PageTable(after.size_bytes, digests))
+
+
+def changed_while_reading(path: Path) -> Conflict:
+    """Make the error for a file that is not what it was when it was looked at first."""
+    return Conflict(f"{path} changed while it was read", kind="changed-while-reading")
+
+
+def _digests(file: Path, path: str, known: Known | None) -> bytes:
+    if known is not None and path in known.tables:
+        # Another process may take the kept copy away at any time.
+        with contextlib.suppress(*FILE_CHANGED):
+            return compared_digests(file, known.directory / path, known.tables[path])
+    return file_page_digests(file)

@@ -5,11 +5,13 @@ Publishing takes a ``VerifiedSnapshot`` and nothing else, and only ``verify`` ma
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
+from chromaseal import multiset
 from chromaseal.errors import Damaged
-from chromaseal.sandbox import Sandbox, limits_for
-from chromaseal.seal.evidence import CheckEntry, RecordSummary
+from chromaseal.sandbox import Plain, Sandbox, limits_for
+from chromaseal.seal.evidence import CheckEntry, CollectionSummary, RecordSummary
 from chromaseal.seal.sealed import Sealed
 
 _KEY: Final = object()
@@ -20,16 +22,18 @@ class VerifiedSnapshot:
 
     Attributes:
         sealed: the directory.
-        records: count and multiset hash of the collection's records.
+        records: count and multiset hash of all records.
+        collections: the same for each ChromaDB collection.
         checks: what was checked, with evidence.
     """
 
-    __slots__ = ("checks", "records", "sealed")
+    __slots__ = ("checks", "collections", "records", "sealed")
 
     def __init__(
         self,
         sealed: Sealed,
         records: RecordSummary,
+        collections: tuple[CollectionSummary, ...],
         checks: tuple[CheckEntry, ...],
         *,
         key: object,
@@ -38,14 +42,15 @@ class VerifiedSnapshot:
             raise TypeError("only verify() makes a VerifiedSnapshot")
         self.sealed = sealed
         self.records = records
+        self.collections = collections
         self.checks = checks
 
 
 def verify(
     sealed: Sealed,
-    collection: str,
     *,
     sandbox: Sandbox,
+    collection: str = "",
     expected: RecordSummary | None = None,
     space: str = "",
 ) -> VerifiedSnapshot:
@@ -53,10 +58,10 @@ def verify(
 
     Args:
         sealed: the directory.
-        collection: the collection that must be in it.
         sandbox: where the checks run; damaged files can take their process down.
+        collection: a ChromaDB collection that must be in it, if any must.
         expected: what the records must amount to, where that is known.
-        space: how the collection must measure distance, where that is known.
+        space: how that collection must measure distance, where that is known.
 
     Raises:
         Damaged: ``failed-verification``, with every check that failed.
@@ -69,7 +74,8 @@ def verify(
     failed = [f"{f['check']} ({f['evidence']})" for f in answer["findings"] if not f["passed"]]
     if failed:
         raise _failed(sealed, failed)
-    records = RecordSummary(answer["count"], answer["multiset"])
+    collections = tuple(_collection(each) for each in answer["collections"])
+    records = total(collections)
     if expected is not None and records != expected:
         raise _failed(
             sealed,
@@ -82,7 +88,23 @@ def verify(
     checks = [CheckEntry(f["check"], f["evidence"], f["duration_s"]) for f in answer["findings"]]
     if expected is not None:
         checks.append(CheckEntry("records", f"{records.count}, multiset hash as expected", 0.0))
-    return VerifiedSnapshot(sealed, records, tuple(checks), key=_KEY)
+    return VerifiedSnapshot(sealed, records, collections, tuple(checks), key=_KEY)
+
+
+def total(collections: Iterable[CollectionSummary]) -> RecordSummary:
+    """Add up the records of all collections."""
+    each = [collection.records for collection in collections]
+    together = sum((multiset.from_text(records.multiset) for records in each), multiset.EMPTY)
+    return RecordSummary(sum(records.count for records in each), together.to_text())
+
+
+def _collection(answer: Plain) -> CollectionSummary:
+    return CollectionSummary(
+        name=answer["name"],
+        records=RecordSummary(answer["count"], answer["multiset"]),
+        dimension=answer["dimension"],
+        space=answer["space"],
+    )
 
 
 def _failed(sealed: Sealed, failed: list[str]) -> Damaged:

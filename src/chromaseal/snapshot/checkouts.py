@@ -2,26 +2,38 @@
 
 ::
 
-    <root>/<vault id>/<collection>/<version id>/   a version as published; never opened
+    <root>/<vault id>/<collection>/<version id>/   a version as published; see ``kept``
     <root>/work/<unique>/                          a private copy; <unique>.lock says it is used
 
 Opening ChromaDB is a write, so nobody opens what is kept: merging and reading happen in copies.
+Versions that are kept share the files in which they do not differ.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from chromaseal.errors import Damaged
+from chromaseal.clock import Clock
+from chromaseal.errors import ChromasealError, Conflict, Damaged
 from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
-from chromaseal.sandbox import Progress
-from chromaseal.snapshot.checkout import appearing_whole, check_files, checkout
-from chromaseal.snapshot.manifest import Version
+from chromaseal.sandbox import Progress, no_progress
+from chromaseal.seal.page_table import Known, PageTable, Tables
+from chromaseal.seal.sealed import Sealed
+from chromaseal.snapshot.checkout import appearing_whole, cannot_write, check_files
+from chromaseal.snapshot.history import line, load_all
+from chromaseal.snapshot.kept import Kept, directory_in, read_kept, stamps_of, write_kept
+from chromaseal.snapshot.layer_objects import LayerReader
+from chromaseal.snapshot.manifest import LayerEntry, Version
+from chromaseal.snapshot.patch import copy_patched
+from chromaseal.snapshot.removal import removed_if_announced
+from chromaseal.snapshot.restore import restore
+from chromaseal.snapshot.version_id import VersionId, parse
 
 _KEPT_VERSIONS = 2
 
@@ -33,13 +45,26 @@ class Checkouts:
         store: the vault's objects.
         root: where they are kept; any number of processes may share it.
         vault_id: which vault.
+        clock: when stamps are taken.
         ids: for the names of private copies.
+        boot_id: which boot of the machine this is.
     """
 
-    def __init__(self, store: ObjectStore, root: Path, vault_id: str, *, ids: Ids) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        root: Path,
+        vault_id: str,
+        *,
+        clock: Clock,
+        ids: Ids,
+        boot_id: str = "",
+    ) -> None:
+        self.boot_id = boot_id
         self._store = store
         self._kept = root / vault_id
         self._work = root / "work"
+        self._clock = clock
         self._ids = ids
 
     @contextlib.contextmanager
@@ -66,17 +91,51 @@ class Checkouts:
             if lock.exists():
                 return lock
 
+    def bring(self, version: Version, *, progress: Progress = no_progress) -> Kept:
+        """Have a version's directory on this machine.
+
+        What is kept of an older version is taken along where the steps from there weigh less
+        than the whole.
+
+        Args:
+            version: which one.
+            progress: called with fetched and all bytes.
+
+        Raises:
+            Damaged: the version cannot be fetched whole.
+            NotFound: ``removed-version``, garbage collection has just taken it.
+            Unavailable: the store did not answer.
+        """
+        kept = self.kept(version)
+        if kept is not None:
+            return kept
+        with removed_if_announced(self._store, version.manifest.collection, version.version_id):
+            if not self._bring_by_steps(version, progress):
+                with self._building(version) as folder:
+                    write_kept(folder, self._fetch(version, folder, progress), self.boot_id)
+        return self._built(version)
+
+    def forget(self, version: Version) -> None:
+        """Throw away what is kept of a version; it is fetched again when it is needed."""
+        self._discard(self._folder(version))
+
+    def kept(self, version: Version) -> Kept | None:
+        """Give what is kept of a version; a copy that was touched is thrown away."""
+        folder = self._folder(version)
+        kept = read_kept(folder, version, self.boot_id)
+        if kept is None and folder.exists():
+            self._discard(folder)
+        return kept
+
     def copy(
         self,
         version: Version,
         target: Path,
         *,
         durable: bool = False,
-        progress: Progress | None = None,
-    ) -> None:
-        """Make a private copy of a version, from what is kept here if that is sound.
-
-        What is not kept yet is fetched and kept first.
+        progress: Progress = no_progress,
+    ) -> Kept:
+        """Make a private copy of a version, with every page checked once more.
 
         Args:
             version: which one.
@@ -84,46 +143,165 @@ class Checkouts:
             durable: whether the copy is to survive a power cut.
             progress: called with fetched and all bytes.
 
+        Returns:
+            What it was copied from.
+
         Raises:
             Damaged: the version itself cannot be fetched whole.
         """
-        kept = self._directory(version)
-        if not kept.is_dir():
-            with self.workspace() as workspace:
-                fetched = workspace / "fetched"
-                checkout(self._store, version, fetched, ids=self._ids, progress=progress)
-                self.keep(version, fetched)
-        if kept.is_dir() and self._copy_kept(version, kept, target, durable=durable):
-            return
-        checkout(self._store, version, target, ids=self._ids, durable=durable, progress=progress)
-
-    def keep(self, version: Version, directory: Path) -> None:
-        """Take over a directory that is exactly a version; older ones go."""
-        kept = self._directory(version)
-        # The version is in the vault: whatever goes wrong with the copy is not worth an error.
-        with contextlib.suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            directory.rename(kept)
-            for old in sorted(kept.parent.iterdir())[:-_KEPT_VERSIONS]:
-                if old != kept:
-                    self._discard(old)
-
-    def _copy_kept(self, version: Version, kept: Path, target: Path, *, durable: bool) -> bool:
+        kept = self.bring(version, progress=progress)
         try:
-            with appearing_whole(target, self._ids, durable=durable) as unfinished:
-                _copy_tree(kept, unfinished)
-                check_files(version.manifest, unfinished)
+            self._copy_checked(kept, target, durable=durable)
         except Damaged:
             # Kept copies are a convenience: a bad or vanishing one is fetched anew.
-            self._discard(kept)
+            self._discard(self._folder(version))
+            kept = self.bring(version, progress=progress)
+            self._copy_checked(kept, target, durable=durable)
+        return kept
+
+    def working_copy(self, kept: Kept, target: Path) -> Known:
+        """Copy a kept version to merge into, and tell what is known of the copy.
+
+        Pages are not checked here: what is published is checked against the tables.
+        """
+        _copy_tree(kept.directory, target)
+        now_ns = int(self._clock.now().timestamp() * 1e9)
+        return kept.known(stamps_of(target, kept.tables), now_ns)
+
+    def keep(self, version: Version, sealed: Sealed) -> None:
+        """Take over a directory that is exactly a version; older ones go."""
+        # The version is in the vault: whatever goes wrong with the copy is not worth an error.
+        with contextlib.suppress(OSError, ChromasealError), self._building(version) as folder:
+            sealed.directory.rename(directory_in(folder))
+            write_kept(folder, sealed.tables, self.boot_id)
+
+    def keep_copy(self, version: Version, sealed: Sealed, older: Kept | None) -> None:
+        """Keep a copy of somebody's directory, which is exactly a version; older ones go."""
+        with contextlib.suppress(OSError, ChromasealError), self._building(version) as folder:
+            for file in sealed.files:
+                copy_patched(file, sealed.directory, directory_in(folder), older)
+            write_kept(folder, sealed.tables, self.boot_id)
+
+    def folder(self, collection: str) -> Path:
+        """Give where what this machine knows of a collection is kept."""
+        return self._kept / collection
+
+    def _copy_checked(self, kept: Kept, target: Path, *, durable: bool) -> None:
+        with appearing_whole(target, self._ids, durable=durable) as unfinished:
+            _copy_tree(kept.directory, unfinished)
+            check_files(kept.version.manifest, unfinished)
+
+    def _bring_by_steps(self, version: Version, progress: Progress) -> bool:
+        try:
+            older, steps = self._way_to(version)
+            if older is None:
+                return False
+            with self._building(version) as folder:
+                tables = self._step(older, version, steps, folder, progress)
+                write_kept(folder, tables, self.boot_id)
+        except (Damaged, Conflict):
+            # Steps are a convenience too, and another process may have taken the older copy.
             return False
         return True
 
-    def _directory(self, version: Version) -> Path:
+    def _fetch(self, version: Version, folder: Path, progress: Progress) -> dict[str, PageTable]:
+        manifest = version.manifest
+        with LayerReader(self._store, manifest.collection) as reader:
+            return restore(
+                reader,
+                manifest.files,
+                manifest.layers,
+                directory_in(folder),
+                before={},
+                progress=progress,
+            )
+
+    def _step(
+        self,
+        older: Kept,
+        version: Version,
+        steps: Sequence[LayerEntry],
+        folder: Path,
+        progress: Progress,
+    ) -> dict[str, PageTable]:
+        manifest, directory = version.manifest, directory_in(folder)
+        same = {e.path for e in manifest.files if e in older.version.manifest.files}
+        changed = [entry for entry in manifest.files if entry.path not in same]
+        before: Tables = {e.path: older.tables[e.path] for e in changed if e.path in older.tables}
+        for entry in manifest.files:
+            (directory / entry.path).parent.mkdir(parents=True, exist_ok=True)
+            if entry.path in same:
+                os.link(older.directory / entry.path, directory / entry.path)
+            elif entry.path in older.tables:
+                shutil.copyfile(older.directory / entry.path, directory / entry.path)
+        with LayerReader(self._store, manifest.collection) as reader:
+            tables = restore(reader, changed, steps, directory, before=before, progress=progress)
+        return tables | {path: older.tables[path] for path in same}
+
+    def _way_to(self, version: Version) -> tuple[Kept | None, list[LayerEntry]]:
+        """Find a kept version from which the steps to another one weigh less than the whole."""
+        collection, number = version.manifest.collection, version.manifest.number
+        older_ids = [found for found in self._kept_ids(collection) if found.number < number]
+        if not older_ids:
+            return None, []
+        past = [each.version_id for each in line(self._store, version)]
+        for found in reversed(older_ids):
+            if past[found.number - 1] == str(found):
+                with contextlib.suppress(Damaged):
+                    way = load_all(self._store, collection, past[found.number - 1 : -1])
+                    return self._checked_way(way[0], [*way[1:], version])
+        return None, []
+
+    def _checked_way(
+        self, older: Version, newer: Sequence[Version]
+    ) -> tuple[Kept | None, list[LayerEntry]]:
+        steps = [version.manifest.step for version in newer]
+        known = [step for step in steps if step is not None]
+        whole_bytes = newer[-1].manifest.chain_bytes
+        if len(known) < len(steps) or sum(step.size_bytes for step in known) > whole_bytes:
+            return None, []
+        return self.kept(older), known
+
+    def _kept_ids(self, collection: str) -> list[VersionId]:
+        found: list[VersionId] = []
+        with contextlib.suppress(FileNotFoundError):
+            for folder in (self._kept / collection).iterdir():
+                with contextlib.suppress(Damaged):
+                    found.append(parse(folder.name))
+        return sorted(found, key=str)
+
+    @contextlib.contextmanager
+    def _building(self, version: Version) -> Iterator[Path]:
+        """Give a folder to fill, which becomes what is kept of a version; older ones go."""
+        place = self._folder(version)
+        with self.workspace() as workspace:
+            folder = workspace / "kept"
+            directory_in(folder).parent.mkdir()
+            directory_in(folder).mkdir(exist_ok=True)
+            try:
+                yield folder
+                place.parent.mkdir(parents=True, exist_ok=True)
+                # Another process may have been first; what it put there is as good.
+                with contextlib.suppress(OSError):
+                    folder.rename(place)
+            except OSError as error:
+                raise cannot_write(place, error) from error
+        for old in self._kept_ids(version.manifest.collection)[:-_KEPT_VERSIONS]:
+            if str(old) != version.version_id:
+                self._discard(place.parent / str(old))
+
+    def _built(self, version: Version) -> Kept:
+        kept = self.kept(version)
+        if kept is None:
+            raise cannot_write(self._folder(version), OSError("it changes while it is made"))
+        return kept
+
+    def _folder(self, version: Version) -> Path:
         return self._kept / version.manifest.collection / version.version_id
 
     def _discard(self, directory: Path) -> None:
         # Under another name first, so that nobody finds half a directory under the old one.
+        self._work.mkdir(parents=True, exist_ok=True)
         doomed = self._work / f"{self._ids.unique()}.discarded"
         with contextlib.suppress(OSError):
             directory.rename(doomed)

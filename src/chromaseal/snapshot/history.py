@@ -1,17 +1,39 @@
-"""The versions of a collection: its head, any one of them, and the line that leads there."""
+"""The versions of a collection: its head, any one of them, and the line that leads there.
+
+A manifest lists the versions before it, the latest ones itself and older ones in pages, objects
+of ``PAGE_VERSIONS`` versions each. So the whole line is read in a few requests, and what a
+manifest grows by does not grow with the number of versions.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from chromaseal import keys
-from chromaseal.errors import Damaged, NotFound
+from chromaseal.digests import blake3_hex
+from chromaseal.errors import Conflict, Damaged, NotFound
 from chromaseal.object_store import ObjectStore
-from chromaseal.snapshot.manifest import Version, decode
+from chromaseal.settle import put_once
+from chromaseal.snapshot.manifest import (
+    MergedRun,
+    PageEntry,
+    PastVersion,
+    Version,
+    decode,
+    past_of,
+    past_row,
+    to_json,
+)
+from chromaseal.snapshot.plain_types import check_list_format
 from chromaseal.snapshot.version_id import parse
 
-_PLAIN_ID = re.compile(r"\d{8}_\d{6}_\d{6}_.+")
+PAGE_VERSIONS = 64
+_PAGE_FORMAT = "chromaseal.history"
+_READS_AT_ONCE = 8
 
 
 class Head:
@@ -34,13 +56,60 @@ def head(store: ObjectStore, collection: str) -> Head:
         Damaged: ``bad-version-id``, ``bad-manifest``, ``missing-object`` or
             ``missing-pointer``.
     """
+    version_id, etag = pointer(store, collection)
+    while version_id is not None:
+        try:
+            return Head(load(store, collection, version_id), etag)
+        except Damaged as error:
+            seen = (version_id, etag)
+            version_id, etag = pointer(store, collection)
+            # Another version may have come meanwhile, and garbage collection after it.
+            if error.kind != "missing-object" or (version_id, etag) == seen:
+                named = f"{keys.pointer(collection)} names {seen[0]}: {error.message}"
+                raise Damaged(named, kind=error.kind, hint=error.hint) from error
+    return Head(None, None)
+
+
+@contextmanager
+def lost_race_if_moved(store: ObjectStore, collection: str, found: Head) -> Iterator[None]:
+    """Tell a head that garbage collection took, after another one came, from one that is lost.
+
+    Raises:
+        Conflict: ``lost-race``, something of the head is missing and there is another head.
+    """
     try:
-        pointer = store.get(keys.pointer(collection))
+        yield
+    except (Damaged, NotFound) as error:
+        if error.kind not in {"missing-object", "removed-version"}:
+            raise
+        if pointer(store, collection)[1] == found.etag:
+            raise
+        raise Conflict(
+            f"somebody else moved {keys.pointer(collection)} first", kind="lost-race"
+        ) from error
+
+
+def pointer(store: ObjectStore, collection: str) -> tuple[str | None, str | None]:
+    """Read a collection's pointer: the newest version's id and the pointer's tag.
+
+    Raises:
+        Damaged: ``bad-version-id`` or ``missing-pointer``.
+    """
+    try:
+        found = store.get(keys.pointer(collection))
     except NotFound:
         _refuse_lost_pointer(store, collection)
-        return Head(None, None)
-    version_id = pointer.body.decode("utf-8", "replace").strip()
-    return Head(load(store, collection, version_id), pointer.etag)
+        return None, None
+    version_id = found.body.decode("utf-8", "replace").strip()
+    try:
+        parse(version_id)
+    except Damaged as error:
+        raise Damaged(
+            f"{keys.pointer(collection)}: {error.message}",
+            kind=error.kind,
+            hint="bring the object back: its body is the newest good version's id, nothing else",
+        ) from error
+    return version_id, found.etag
 
 
 def missing_pointer(collection: str) -> Damaged:
@@ -73,7 +142,7 @@ def load(store: ObjectStore, collection: str, version_id: str) -> Version:
         raise Damaged(
             f"the manifest of {version_id} of {collection} is missing",
             kind="missing-object",
-            hint="bring the object back from a backup of the vault",
+            hint="if `chromaseal gc` did not take it: bring it back from a backup of the vault",
         ) from None
     version = decode(version_id, body)
     if version.manifest.collection != collection:
@@ -81,54 +150,119 @@ def load(store: ObjectStore, collection: str, version_id: str) -> Version:
     return version
 
 
-def lineage(store: ObjectStore, collection: str) -> Iterator[Version]:
-    """Give a collection's versions from the newest to the first.
+def load_all(store: ObjectStore, collection: str, version_ids: Sequence[str]) -> list[Version]:
+    """Read several versions at once."""
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        return list(pool.map(lambda each: load(store, collection, each), version_ids))
+
+
+def line(store: ObjectStore, newest: Version) -> list[PastVersion]:
+    """Give the versions of a collection up to one of them, oldest first.
+
+    Versions that were removed since are in it too.
 
     Raises:
-        Damaged: a link of the chain is missing or is not what its child says.
+        Damaged: ``bad-manifest`` or ``missing-object``.
     """
-    version = head(store, collection).version
-    while version is not None:
-        yield version
-        parent = version.manifest.parent
-        if parent is None:
-            return
-        older = load(store, collection, parent.version_id)
-        if older.digest != parent.digest or older.manifest.number != version.manifest.number - 1:
-            raise Damaged(
-                f"{older.version_id} is not the parent of {version.version_id}",
-                kind="bad-manifest",
-            )
-        version = older
+    manifest = newest.manifest
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        pages = pool.map(lambda page: _read_page(store, manifest.collection, page), manifest.pages)
+        listed = [past for page in pages for past in page]
+    past = [*listed, *manifest.past]
+    if manifest.parent and (not past or past[-1].version_id != manifest.parent.version_id):
+        raise Damaged(
+            f"the history of {newest.version_id} does not end at its parent", kind="bad-manifest"
+        )
+    return [*past, newest.as_past]
 
 
-def find(store: ObjectStore, collection: str, at: str = "") -> Version:
-    """Give the version that a person names.
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What a new version says of those before it."""
+
+    pages: tuple[PageEntry, ...]
+    past: tuple[PastVersion, ...]
+
+
+def extend(store: ObjectStore, parent: Version | None, page_id: str) -> Extension:
+    """Put a version behind those that it lists, for the manifest of its child.
 
     Args:
-        store: the vault's objects.
-        collection: whose version.
-        at: a version's number or id; empty for the newest.
-
-    Raises:
-        NotFound: ``no-version``.
+        store: where a page goes when enough versions have come together.
+        parent: the version.
+        page_id: a name for that page that nobody else uses.
     """
-    newest = head(store, collection).version
-    if newest is None:
-        raise NotFound(
-            f"{collection} has no version yet",
-            kind="no-version",
-            hint=f"chromaseal compact {collection}",
-        )
-    if not at:
-        return newest
-    if _PLAIN_ID.fullmatch(at):
-        return load(store, collection, at)
-    for version in lineage(store, collection):
-        if at in (version.version_id, str(version.manifest.number)):
-            return version
-    raise NotFound(
-        f"{collection} has no version {at!r}",
-        kind="no-version",
-        hint=f"chromaseal log {collection}",
-    )
+    if parent is None:
+        return Extension((), ())
+    manifest = parent.manifest
+    past = (*manifest.past, parent.as_past)
+    if len(past) < PAGE_VERSIONS:
+        return Extension(manifest.pages, past)
+    body = to_json({"format": _PAGE_FORMAT, "format_version": 1, "past": [*map(past_row, past)]})
+    put_once(store, keys.history_page(manifest.collection, page_id), body)
+    page = PageEntry(page_id, past[0].number, past[-1].number, len(body), blake3_hex(body))
+    return Extension((*manifest.pages, page), ())
+
+
+def _read_page(store: ObjectStore, collection: str, page: PageEntry) -> list[PastVersion]:
+    key = keys.history_page(collection, page.page_id)
+    try:
+        body = store.get(key).body
+    except NotFound:
+        raise Damaged(
+            f"{key} is missing",
+            kind="missing-object",
+            hint="bring the object back from a backup of the vault",
+        ) from None
+    if blake3_hex(body) != page.digest:
+        raise Damaged(f"{key} is not what the manifest says", kind="bad-manifest")
+    try:
+        raw = json.loads(body)
+        check_list_format(key, raw, _PAGE_FORMAT)
+        past = [past_of(row) for row in raw["past"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(f"{key} cannot be read: {error}", kind="bad-manifest") from error
+    if [each.number for each in past] != list(range(page.first, page.last + 1)):
+        raise Damaged(f"{key} has gaps", kind="bad-manifest")
+    return past
+
+
+@dataclass(frozen=True, slots=True)
+class MergedRuns:
+    """The runs along a line of versions.
+
+    Attributes:
+        contained: every run that was ever merged; none of them is merged again.
+        effective: those among them that no rollback has undone.
+    """
+
+    contained: tuple[MergedRun, ...]
+    effective: tuple[MergedRun, ...]
+
+
+def merged_runs(past: Sequence[PastVersion]) -> MergedRuns:
+    """Give the runs of a line of versions, in the order of their age.
+
+    Args:
+        past: a line from number 1 on, without gaps.
+    """
+    contained = [run for version in past for run in _runs(version)]
+    effective: list[MergedRun] = []
+    number = len(past)
+    while number:
+        version = past[number - 1]
+        if version.restores is None:
+            effective += _runs(version)
+            number -= 1
+        else:
+            # What was merged since then is undone, and stays so when a run is to be repeated.
+            number = version.restores
+    return MergedRuns(_by_age(contained), _by_age(effective))
+
+
+def _runs(version: PastVersion) -> list[MergedRun]:
+    return [MergedRun(run_id, at, version.number) for run_id, at in version.runs]
+
+
+def _by_age(runs: list[MergedRun]) -> tuple[MergedRun, ...]:
+    return tuple(sorted(runs, key=lambda run: run.order))

@@ -1,181 +1,263 @@
-"""A layer's bytes: compressed chunks of pages, and an index that says where each is.
+"""A layer's bytes: compressed frames of pages, and a tail that says where each is.
 
-The format is described in ``docs/formats/layer.md``::
+A layer consists of one or more objects, its parts, each of the same form. The format is
+described in ``docs/formats/layer.md``::
 
-    magic "CSLAYER1"
-    chunk, chunk, ...       zstd frames, each up to 1,024 pages of one file
-    index                   a zstd frame: u32 length, JSON of that length, page digests
-    u64 index offset, u64 index size, 32 bytes BLAKE3 of the index frame, magic "CSLAYER1"
+    frame, frame, ...   zstd frames, each up to 1,024 pages of one file
+    index               a zstd frame: u32 length, JSON of that length, digests
+    footer              u64 offset of the index, u64 its size, magic "CSLAYER2"
 """
 
 from __future__ import annotations
 
 import json
+import operator
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import zstandard
+from numpy.typing import NDArray
 
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, blake3_hex, page_digests
 from chromaseal.errors import Damaged
-from chromaseal.snapshot.manifest import LayerEntry, check_path
+from chromaseal.snapshot.manifest import PartEntry, check_path
 
-MAGIC = b"CSLAYER1"
-CHUNK_PAGES = 1024
-_LEVEL = 3
-_INDEX_LIMIT_BYTES = 1 << 30
+MAGIC = b"CSLAYER2"
+FRAME_PAGES = 1024
+RAW = "raw"
+XOR = "xor"
+_FRAME_BYTES = FRAME_PAGES * PAGE_SIZE_BYTES
+_FRAME_DIGEST_BYTES = 32
+_INDEX_LEVEL = 3
+_INDEX_LIMIT_BYTES = 256 << 20
 _LENGTH = struct.Struct("<I")
-_FOOTER = struct.Struct("<QQ32s8s")
+_FOOTER = struct.Struct("<QQ8s")
+
+Pages = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Pages of one file that stand next to each other.
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Pages of one file.
 
     Attributes:
         path: the file.
-        first_page: number of the first page, from 0.
+        mode: ``raw``, the pages as they are, or ``xor``, as XOR with what was there before.
+        pages: their numbers, from 0, ascending; shape (pages,).
         size_bytes: of the pages together; only a file's last page may be short.
-        offset: where the frame starts in the layer.
+        offset: where the compressed frame starts in its object.
         frame_size_bytes: of the compressed frame.
-        digests: 32 bytes per page.
+        digest: of the compressed frame.
+        digests: 16 bytes per page, of the page as it becomes.
     """
 
     path: str
-    first_page: int
+    mode: str
+    pages: Pages
     size_bytes: int
     offset: int
     frame_size_bytes: int
+    digest: bytes
     digests: bytes
 
     @property
-    def file_offset(self) -> int:
-        """Give where the pages start in their file."""
-        return self.first_page * PAGE_SIZE_BYTES
+    def end(self) -> int:
+        """Give where the compressed frame ends in its object."""
+        return self.offset + self.frame_size_bytes
 
 
-class LayerWriter:
-    """Collects pages and gives the layer's bytes."""
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedPages:
+    """A frame before it has a place: see ``Frame``."""
+
+    path: str
+    mode: str
+    pages: Pages
+    size_bytes: int
+    body: bytes
+    digests: bytes
+
+
+def pack(
+    path: str, mode: str, pages: Pages, content: bytes, digests: bytes, *, level: int = 3
+) -> PackedPages:
+    """Compress up to ``FRAME_PAGES`` pages of a file, at a level of zstd."""
+    body = zstandard.ZstdCompressor(level=level, write_content_size=True).compress(content)
+    return PackedPages(path, mode, pages, len(content), body, digests)
+
+
+class PartWriter:
+    """Collects frames and gives the bytes of one object."""
 
     def __init__(self) -> None:
-        self._compressor = zstandard.ZstdCompressor(level=_LEVEL, write_content_size=True)
-        self._body = bytearray(MAGIC)
-        self._chunks: list[Chunk] = []
+        self._body = bytearray()
+        self._frames: list[Frame] = []
 
     @property
     def size_bytes(self) -> int:
-        """Give how large the layer has become."""
+        """Give how large the object has become."""
         return len(self._body)
 
-    def add(self, path: str, first_page: int, pages: bytes) -> bytes:
-        """Add up to ``CHUNK_PAGES`` pages of a file; give their digests."""
-        digests = page_digests(pages)
-        frame = self._compressor.compress(pages)
-        self._chunks.append(
-            Chunk(path, first_page, len(pages), len(self._body), len(frame), digests)
+    def add(self, packed: PackedPages) -> None:
+        """Add a frame."""
+        frame = Frame(
+            path=packed.path,
+            mode=packed.mode,
+            pages=packed.pages,
+            size_bytes=packed.size_bytes,
+            offset=len(self._body),
+            frame_size_bytes=len(packed.body),
+            digest=bytes.fromhex(blake3_hex(packed.body)),
+            digests=packed.digests,
         )
-        self._body += frame
-        return digests
+        self._frames.append(frame)
+        self._body += packed.body
 
-    def finish(self, layer_id: str, kind: str) -> tuple[LayerEntry, bytes]:
-        """Close the layer.
-
-        Args:
-            layer_id: the name it will go by.
-            kind: ``base``.
-
-        Returns:
-            What the manifest says of it, and its bytes.
-        """
-        index = self._compressor.compress(_index(self._chunks))
+    def finish(self) -> tuple[PartEntry, bytes]:
+        """Give what the manifest says of the object, and its bytes."""
         offset = len(self._body)
-        digest = blake3_hex(index)
-        self._body += index
-        self._body += _FOOTER.pack(offset, len(index), bytes.fromhex(digest), MAGIC)
+        compressor = zstandard.ZstdCompressor(level=_INDEX_LEVEL, write_content_size=True)
+        index = compressor.compress(_index(self._frames))
+        self._body += index + _FOOTER.pack(offset, len(index), MAGIC)
         body = bytes(self._body)
-        entry = LayerEntry(
-            layer_id=layer_id,
-            kind=kind,
-            size_bytes=len(body),
-            digest=blake3_hex(body),
-            index_offset=offset,
-            index_size_bytes=len(index),
-            index_digest=digest,
-        )
-        return entry, body
+        return PartEntry(len(body), offset, blake3_hex(body[offset:])), body
 
 
-def read_index(entry: LayerEntry, frame: bytes) -> list[Chunk]:
-    """Read a layer's index.
+def read_tail(key: str, entry: PartEntry, tail: bytes) -> list[Frame]:
+    """Read where the frames of an object are.
 
     Args:
-        entry: what the manifest says of the layer.
-        frame: the bytes from ``index_offset`` of ``index_size_bytes``.
+        key: of the object, for errors.
+        entry: what the manifest says of it.
+        tail: its bytes from ``entry.tail_offset`` to its end.
 
     Raises:
         Damaged: ``bad-layer``.
     """
-    if blake3_hex(frame) != entry.index_digest:
-        raise _damaged(entry, "its index does not match the manifest")
-    raw = _unpack(entry, frame, _INDEX_LIMIT_BYTES)
+    if blake3_hex(tail) != entry.digest:
+        raise bad_layer(key, "its end does not match the manifest")
+    if len(tail) < _FOOTER.size:
+        raise bad_layer(key, "its end is too short")
+    offset, size, magic = _FOOTER.unpack_from(tail, len(tail) - _FOOTER.size)
+    if (magic, offset, size) != (MAGIC, entry.tail_offset, len(tail) - _FOOTER.size):
+        raise bad_layer(key, "its end is not that of a layer")
+    raw = _unpack(key, tail[:size], _INDEX_LIMIT_BYTES)
     try:
-        return _chunks(raw)
-    except (ValueError, TypeError, struct.error) as error:
-        raise _damaged(entry, f"its index cannot be read: {error}") from error
+        frames = list(_frames(raw))
+        for frame in frames:
+            _check(key, entry, frame)
+    except (ValueError, TypeError, OverflowError, RecursionError, struct.error) as error:
+        raise bad_layer(key, f"its index cannot be read: {error}") from error
+    return frames
 
 
-def _chunks(raw: bytes) -> list[Chunk]:
-    (size,) = _LENGTH.unpack_from(raw)
-    start = _LENGTH.size
-    digests = memoryview(raw)[start + size :]
-    chunks: list[Chunk] = []
-    for path, first_page, size_bytes, offset, frame_size in json.loads(raw[start : start + size]):
-        length = pages_in(size_bytes) * DIGEST_SIZE_BYTES
-        chunk = Chunk(
-            check_path(path), first_page, size_bytes, offset, frame_size, bytes(digests[:length])
-        )
-        chunks.append(chunk)
-        digests = digests[length:]
-    return chunks
-
-
-def read_chunk(entry: LayerEntry, chunk: Chunk, frame: bytes | memoryview) -> bytes:
-    """Unpack a chunk's pages and check each against its digest.
+def read_frame(key: str, frame: Frame, body: bytes | memoryview) -> bytes:
+    """Unpack a frame's content after checking its digest.
 
     Raises:
         Damaged: ``bad-layer``.
     """
-    pages = _unpack(entry, frame, chunk.size_bytes)
-    if len(pages) != chunk.size_bytes or page_digests(pages) != chunk.digests:
-        raise _damaged(entry, f"pages of {chunk.path} do not match their digests")
-    return pages
+    if bytes.fromhex(blake3_hex(body)) != frame.digest:
+        raise bad_layer(key, f"a frame of {frame.path} does not match its digest")
+    content = _unpack(key, body, frame.size_bytes)
+    if len(content) != frame.size_bytes:
+        raise bad_layer(key, f"a frame of {frame.path} is shorter than it should be")
+    return content
 
 
-def pages_in(size_bytes: int) -> int:
-    """Give how many pages that many bytes take."""
-    return -(-size_bytes // PAGE_SIZE_BYTES)
+def check_pages(key: str, frame: Frame, content: bytes | memoryview) -> None:
+    """Check pages, as they have become, against their digests.
+
+    Raises:
+        Damaged: ``bad-layer``.
+    """
+    if page_digests(content) != frame.digests:
+        raise bad_layer(key, f"pages of {frame.path} do not match their digests")
 
 
-def _index(chunks: Iterable[Chunk]) -> bytes:
-    rows = [[c.path, c.first_page, c.size_bytes, c.offset, c.frame_size_bytes] for c in chunks]
-    text = json.dumps(rows, separators=(",", ":")).encode()
-    return _LENGTH.pack(len(text)) + text + b"".join(c.digests for c in chunks)
-
-
-def _unpack(entry: LayerEntry, frame: bytes | memoryview, limit_bytes: int) -> bytes:
-    # The frame says its size first, so a bomb is refused before it is unpacked.
-    try:
-        if zstandard.frame_content_size(frame) > limit_bytes:
-            raise _damaged(entry, "a frame unpacks to more than it should")
-        return zstandard.ZstdDecompressor().decompress(frame)
-    except zstandard.ZstdError as error:
-        raise _damaged(entry, str(error)) from error
-
-
-def _damaged(entry: LayerEntry, what: str) -> Damaged:
+def bad_layer(key: str, what: str) -> Damaged:
+    """Make the error for an object that is not what it should be."""
     return Damaged(
-        f"layer {entry.layer_id} is damaged: {what}",
+        f"{key} is damaged: {what}",
         kind="bad-layer",
         hint="read the version before it, or bring the object back from a backup",
     )
+
+
+def _index(frames: Iterable[Frame]) -> bytes:
+    kept = list(frames)
+    rows = [
+        [f.path, f.mode, _runs(f.pages), f.size_bytes, f.offset, f.frame_size_bytes] for f in kept
+    ]
+    text = json.dumps(rows, separators=(",", ":")).encode()
+    digests = b"".join(f.digest for f in kept) + b"".join(f.digests for f in kept)
+    return _LENGTH.pack(len(text)) + text + digests
+
+
+def _frames(raw: bytes) -> Iterator[Frame]:
+    (size,) = _LENGTH.unpack_from(raw)
+    start = _LENGTH.size
+    if start + size > len(raw):
+        raise ValueError("it is shorter than it says")
+    rows = json.loads(raw[start : start + size])
+    frame_digests = memoryview(raw)[start + size :]
+    digests = frame_digests[len(rows) * _FRAME_DIGEST_BYTES :]
+    for number, (path, mode, runs, *numbers) in enumerate(rows):
+        size_bytes, offset, frame_size_bytes = map(operator.index, numbers)
+        pages = _pages(runs)
+        at, length = number * _FRAME_DIGEST_BYTES, len(pages) * DIGEST_SIZE_BYTES
+        yield Frame(
+            path=check_path(path),
+            mode=mode,
+            pages=pages,
+            size_bytes=size_bytes,
+            offset=offset,
+            frame_size_bytes=frame_size_bytes,
+            digest=bytes(frame_digests[at : at + _FRAME_DIGEST_BYTES]),
+            digests=bytes(digests[:length]),
+        )
+        digests = digests[length:]
+    if len(digests):
+        raise ValueError("it has digests of no page")
+
+
+def _check(key: str, entry: PartEntry, frame: Frame) -> None:
+    count = len(frame.pages)
+    fits = 0 < count <= FRAME_PAGES and 0 < frame.size_bytes <= _FRAME_BYTES
+    short = count * PAGE_SIZE_BYTES - frame.size_bytes
+    whole = 0 <= short < PAGE_SIZE_BYTES and (not short or frame.mode == RAW)
+    ascending = bool((np.diff(frame.pages) > 0).all()) and fits and int(frame.pages[0]) >= 0
+    inside = 0 <= frame.offset <= frame.end <= entry.tail_offset
+    complete = len(frame.digests) == count * DIGEST_SIZE_BYTES and (
+        len(frame.digest) == _FRAME_DIGEST_BYTES
+    )
+    known = frame.mode in (RAW, XOR)
+    if not (fits and whole and ascending and inside and complete and known):
+        raise bad_layer(key, f"a frame of {frame.path} contradicts itself")
+
+
+def _runs(pages: Pages) -> list[list[int]]:
+    """Write ascending numbers as runs of (first, count)."""
+    breaks = np.flatnonzero(np.diff(pages) != 1) + 1
+    return [[int(run[0]), len(run)] for run in np.split(pages, breaks)]
+
+
+def _pages(runs: list[list[int]]) -> Pages:
+    if any(count < 1 for _, count in runs) or sum(count for _, count in runs) > FRAME_PAGES:
+        raise ValueError("a frame has too many pages")
+    return np.concatenate(
+        [np.arange(first, first + count, dtype=np.int64) for first, count in runs]
+    )
+
+
+def _unpack(key: str, frame: bytes | memoryview, limit_bytes: int) -> bytes:
+    # The frame says its size first, so a bomb is refused before it is unpacked.
+    try:
+        size_bytes = zstandard.frame_content_size(frame)
+        if not 0 <= size_bytes <= limit_bytes:
+            raise bad_layer(key, "a frame unpacks to more than it should")
+        return zstandard.ZstdDecompressor().decompress(frame)
+    except zstandard.ZstdError as error:
+        raise bad_layer(key, str(error)) from error

@@ -6,31 +6,36 @@ nothing refers to them, so a process that dies on any line leaves the collection
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from chromaseal import keys
 from chromaseal.clock import Clock, to_iso
-from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES
+from chromaseal.digests import PAGE_SIZE_BYTES
 from chromaseal.embedding import ModelPin
 from chromaseal.errors import Conflict
 from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import Progress, no_progress
-from chromaseal.seal.sealed import Sealed, SealedFile
+from chromaseal.seal.page_table import Tables
+from chromaseal.seal.sealed import Sealed
 from chromaseal.seal.verify import VerifiedSnapshot
 from chromaseal.settle import put_once, swap
-from chromaseal.snapshot.history import Head
-from chromaseal.snapshot.layer import CHUNK_PAGES, LayerWriter
-from chromaseal.snapshot.manifest import LayerEntry, Manifest, MergedRun, Version, encode
+from chromaseal.snapshot.chain import fold_from, outweighs
+from chromaseal.snapshot.fold import fold
+from chromaseal.snapshot.history import Head, extend, head, line
+from chromaseal.snapshot.kept import Kept
+from chromaseal.snapshot.layer_objects import LayerReader, store_parts
+from chromaseal.snapshot.manifest import (
+    BASE,
+    DIFF,
+    LayerEntry,
+    Manifest,
+    MergedRun,
+    Version,
+    encode,
+)
+from chromaseal.snapshot.pack import changed_pages, estimate_packed_bytes, pack_base, pack_diff
 from chromaseal.snapshot.version_id import stamp_after
-
-# What one request can carry over a slow line before it times out.
-LAYER_LIMIT_BYTES = 32 << 20
-_UPLOADS_AT_ONCE = 4
-_CHUNK_BYTES = CHUNK_PAGES * PAGE_SIZE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +46,10 @@ class Draft:
         collection: whose version it is.
         head: the pointer as it was when the work began; it must not have moved.
         model: the model of the vectors, if it is known.
-        runs: every run that the version contains.
+        runs: the runs that the version merges.
         writer: name, release and host of who makes it.
+        restores: the number of the version whose content it brings back; None but for
+            rollbacks.
     """
 
     collection: str
@@ -50,6 +57,7 @@ class Draft:
     model: ModelPin | None
     runs: tuple[MergedRun, ...]
     writer: dict[str, str]
+    restores: int | None = None
 
     @property
     def number(self) -> int:
@@ -57,16 +65,35 @@ class Draft:
         return 1 if self.head.version is None else self.head.version.manifest.number + 1
 
 
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """What was stored for a version: see ``Manifest``."""
+
+    chain: tuple[LayerEntry, ...]
+    step: LayerEntry | None
+    packed_bytes: int
+
+
 def publish(
     store: ObjectStore,
     snapshot: VerifiedSnapshot,
     draft: Draft,
     *,
+    kept: Kept | None,
     clock: Clock,
     ids: Ids,
     progress: Progress | None = None,
 ) -> Version:
     """Store a verified directory as the next version of its collection.
+
+    Args:
+        store: the vault's objects.
+        snapshot: the directory.
+        draft: what else the version says.
+        kept: the head's files; None only where there is no head.
+        clock: for the version's time.
+        ids: for the names of layers.
+        progress: called with packed and all bytes.
 
     Raises:
         Conflict: ``lost-race``, another version was published first; apply the runs to it.
@@ -74,23 +101,11 @@ def publish(
         Unavailable: the store did not answer; nothing refers to what was stored.
     """
     attempt = ids.unique()
-    layers = _store_layers(store, snapshot.sealed, draft, attempt, progress or no_progress)
-    version, body = encode(_manifest(snapshot, draft, attempt, layers, clock))
-    put_once(store, keys.manifest(draft.collection, version.version_id), body)
-    swap(store, keys.pointer(draft.collection), version.version_id.encode(), etag=draft.head.etag)
-    return version
-
-
-def _manifest(
-    snapshot: VerifiedSnapshot,
-    draft: Draft,
-    attempt: str,
-    layers: tuple[LayerEntry, ...],
-    clock: Clock,
-) -> Manifest:
+    layers = _Attempt(store, snapshot.sealed, draft, attempt, progress or no_progress).store(kept)
+    extension = extend(store, draft.head.version, f"{draft.number:06d}-{attempt}")
     parent = draft.head.version
     created_at = stamp_after(clock.now(), parent.version_id if parent else None)
-    return Manifest(
+    manifest = Manifest(
         collection=draft.collection,
         number=draft.number,
         created_at=to_iso(created_at),
@@ -99,66 +114,116 @@ def _manifest(
         writer=draft.writer,
         model=draft.model,
         records=snapshot.records,
+        collections=snapshot.collections,
         runs=tuple(sorted(draft.runs, key=lambda run: run.order)),
-        files=tuple(file.entry for file in snapshot.sealed.files),
-        layers=layers,
+        restores=draft.restores,
+        pages=extension.pages,
+        past=extension.past,
+        files=tuple(file.table.entry(file.path) for file in snapshot.sealed.files),
+        layers=layers.chain,
+        step=layers.step,
+        packed_bytes=layers.packed_bytes,
         checks=snapshot.checks,
     )
+    version, body = encode(manifest)
+    put_once(store, keys.manifest(draft.collection, version.version_id), body)
+    _move_pointer(store, draft, version)
+    return version
 
 
-def _store_layers(
-    store: ObjectStore, sealed: Sealed, draft: Draft, attempt: str, progress: Progress
-) -> tuple[LayerEntry, ...]:
-    total, done = sealed.size_bytes, 0
-    entries: list[LayerEntry] = []
-
-    def store_one(layer: tuple[LayerEntry, bytes]) -> LayerEntry:
-        entry, body = layer
-        put_once(store, keys.layer(draft.collection, entry.layer_id), body)
-        return entry
-
-    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
-        waiting = []
-        for layer, packed_bytes in _layers(sealed, attempt):
-            waiting.append(pool.submit(store_one, layer))
-            # Packing runs ahead of the uploads by a few layers, not by a whole directory.
-            if len(waiting) >= _UPLOADS_AT_ONCE:
-                entries.append(waiting.pop(0).result())
-            done += packed_bytes
-            progress(done, total)
-        entries.extend(each.result() for each in waiting)
-    return tuple(entries)
+def _move_pointer(store: ObjectStore, draft: Draft, version: Version) -> None:
+    key = keys.pointer(draft.collection)
+    try:
+        swap(store, key, version.version_id.encode(), etag=draft.head.etag)
+    except Conflict:
+        # The pointer may have moved here, without an answer, and then on to somebody else's.
+        if not _became(store, version):
+            raise
 
 
-def _layers(sealed: Sealed, attempt: str) -> Iterator[tuple[tuple[LayerEntry, bytes], int]]:
-    """Pack a directory into base layers of bounded size."""
-    writer, number, packed_bytes = LayerWriter(), 0, 0
-    for path, first_page, pages, expected in _chunks(sealed):
-        if writer.add(path, first_page, pages) != expected:
+def _became(store: ObjectStore, version: Version) -> bool:
+    """Whether a version is on the line that leads to the newest one."""
+    newest = head(store, version.manifest.collection).version
+    if newest is None:
+        return False
+    recent = {past.version_id for past in (*newest.manifest.past, newest.as_past)}
+    if version.version_id in recent:
+        return True
+    first = newest.manifest.pages[-1].last if newest.manifest.pages else 0
+    if version.manifest.number > first:
+        return False
+    return version.version_id in {past.version_id for past in line(store, newest)}
+
+
+class _Attempt:
+    """Stores the layers of one attempt at a version."""
+
+    def __init__(
+        self, store: ObjectStore, sealed: Sealed, draft: Draft, attempt: str, progress: Progress
+    ) -> None:
+        self._store = store
+        self._sealed = sealed
+        self._draft = draft
+        self._prefix = f"{draft.number:06d}-{attempt}"
+        self._progress = progress
+
+    def store(self, kept: Kept | None) -> Layers:
+        """Store the step from the head, and what the chain needs beside it."""
+        parent = self._draft.head.version
+        if parent is None:
+            base = self._store_base()
+            return Layers((base,), None, base.size_bytes)
+        if kept is None or kept.version.version_id != parent.version_id:
             raise Conflict(
-                f"{sealed.directory / path} is not what was sealed", kind="changed-while-reading"
+                f"{self._sealed.directory} was not compared with {parent.version_id}",
+                kind="lost-race",
             )
-        packed_bytes += len(pages)
-        if writer.size_bytes >= LAYER_LIMIT_BYTES:
-            yield writer.finish(f"{attempt}-{number}", "base"), packed_bytes
-            writer, number, packed_bytes = LayerWriter(), number + 1, 0
-    yield writer.finish(f"{attempt}-{number}", "base"), packed_bytes
+        step = self._store_step(kept.tables, kept)
+        layers, packed_bytes = parent.manifest.layers, parent.manifest.packed_bytes
+        if outweighs(parent.manifest.chain_bytes + step.size_bytes, packed_bytes):
+            packed_bytes = estimate_packed_bytes(self._sealed)
+            if outweighs(parent.manifest.chain_bytes + step.size_bytes, packed_bytes):
+                base = self._store_base()
+                return Layers((base,), step, base.size_bytes)
+        start = fold_from(layers)
+        if start is not None:
+            sizes = {file.path: file.size_bytes for file in parent.manifest.files}
+            layers = (*layers[:start], self._store_fold(layers[start:], sizes))
+        return Layers((*layers, step), step, packed_bytes)
 
+    def _store_base(self) -> LayerEntry:
+        parts = store_parts(
+            self._store,
+            self._draft.collection,
+            f"{self._prefix}-base",
+            pack_base(self._sealed),
+            total_bytes=self._sealed.size_bytes,
+            progress=self._progress,
+        )
+        number = self._draft.number
+        return LayerEntry(f"{self._prefix}-base", BASE, number, number, 0, parts)
 
-def _chunks(sealed: Sealed) -> Iterator[tuple[str, int, bytes, bytes]]:
-    for file in sealed.files:
-        yield from _file_chunks(sealed.directory, file)
+    def _store_step(self, before: Tables, kept: Kept) -> LayerEntry:
+        parts = store_parts(
+            self._store,
+            self._draft.collection,
+            f"{self._prefix}-step",
+            pack_diff(self._sealed, before, kept),
+            total_bytes=changed_pages(self._sealed, before) * PAGE_SIZE_BYTES,
+            progress=self._progress,
+        )
+        number = self._draft.number
+        return LayerEntry(f"{self._prefix}-step", DIFF, number, number, 0, parts)
 
-
-def _file_chunks(directory: Path, file: SealedFile) -> Iterator[tuple[str, int, bytes, bytes]]:
-    with (directory / file.path).open("rb") as content:
-        first_page = 0
-        while pages := content.read(_CHUNK_BYTES):
-            start = first_page * DIGEST_SIZE_BYTES
-            expected = file.digests[start : start + CHUNK_PAGES * DIGEST_SIZE_BYTES]
-            yield file.path, first_page, pages, expected
-            first_page += CHUNK_PAGES
-        if content.tell() != file.size_bytes:
-            raise Conflict(
-                f"{directory / file.path} is not what was sealed", kind="changed-while-reading"
+    def _store_fold(self, layers: tuple[LayerEntry, ...], sizes: dict[str, int]) -> LayerEntry:
+        with LayerReader(self._store, self._draft.collection) as reader:
+            parts = store_parts(
+                self._store,
+                self._draft.collection,
+                f"{self._prefix}-fold",
+                fold(reader, reader.open(layers), sizes),
             )
+        depth = 1 + max(layer.depth for layer in layers)
+        return LayerEntry(
+            f"{self._prefix}-fold", DIFF, layers[0].first, layers[-1].last, depth, parts
+        )

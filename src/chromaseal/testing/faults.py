@@ -1,9 +1,10 @@
 """An object store that fails where a test says so, to be put between the engine and a real one.
 
-Covered, each at any one operation: no answer and nothing done; a write that lands while its
-reply is lost, as silence or as the refusal that a client's silent retry meets ("already there",
-"changed"); a read that comes back cut short or with one bit flipped; the death of the process
-before or after an operation.
+Covered, each at any one operation: no answer and nothing done, at once or after a wait; a write
+that lands while its reply is lost, as silence or as the refusal that a client's silent retry
+meets ("already there", "changed"); a read that comes back cut short or with one bit flipped; the
+death of the process before or after an operation. A real death, by SIGKILL, is in
+``chromaseal.testing.killing``.
 
 Not covered: stale reads and listings (every store that chromaseal speaks to answers with what
 was last written), a write that lands only after its writer has looked, torn objects (stores
@@ -13,7 +14,7 @@ keep whole objects or none), faults of the ledger, of the clock and of local dis
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,6 +30,7 @@ class Fault(StrEnum):
     """What goes wrong with one operation."""
 
     NO_ANSWER = "no-answer"
+    STALL = "stall"
     LOST_REPLY = "lost-reply"
     FALSE_REFUSAL = "false-refusal"
     CUT_READ = "cut-read"
@@ -61,15 +63,25 @@ class Fired:
     key: str
 
 
+def _in_vain(operation: str, key: str) -> bool:
+    del operation, key
+    return False
+
+
 class FaultyStore:
     """An object store around another one; without faults it is the other one.
 
     Args:
         inner: where the objects really are.
+        wait: what a stalled operation does, with its name and key: it comes back with True when
+            the operation may go on after all, with False when its time is up. By default the
+            time is up at once. A test that wants others to act meanwhile gives the waiting for
+            an event, with a time-out of its own; one with a clock in its hands moves it on.
     """
 
-    def __init__(self, inner: ObjectStore) -> None:
+    def __init__(self, inner: ObjectStore, *, wait: Callable[[str, str], bool] = _in_vain) -> None:
         self.inner = inner
+        self._wait = wait
         self.fired: list[Fired] = []
         self._planned: list[tuple[Fault, int]] = []
         # Layers are stored and fetched by several threads at once.
@@ -144,7 +156,9 @@ class FaultyStore:
             fault = self._due(operation)
             if fault is not None:
                 self.fired.append(Fired(fault, operation, key))
-        if fault is Fault.NO_ANSWER:
+        # Outside of the lock: while one operation is stalled, the others go on.
+        stalled = fault is Fault.STALL and not self._wait(operation, key)
+        if fault is Fault.NO_ANSWER or stalled:
             raise _no_answer(key)
         if fault is Fault.CRASH_BEFORE:
             raise SimulatedCrash(f"before {operation} {key}")

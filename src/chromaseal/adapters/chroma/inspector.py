@@ -46,7 +46,9 @@ def _anatomy(directory: Path, database: Database) -> DirectoryAnatomy:
         integrity_check=database.integrity_check(),
         full_text_check=database.full_text_check(),
         migrations=database.migrations(),
-        collections=tuple(_collection(directory, database, c) for c in database.collections()),
+        collections=tuple(
+            collection_anatomy(directory, database, c) for c in database.collections()
+        ),
         journals=tuple(
             f"{DATABASE}{suffix}"
             for suffix in _JOURNALS
@@ -55,9 +57,10 @@ def _anatomy(directory: Path, database: Database) -> DirectoryAnatomy:
     )
 
 
-def _collection(
+def collection_anatomy(
     directory: Path, database: Database, collection: CollectionRow
 ) -> CollectionAnatomy:
+    """Take one collection of a directory apart."""
     segments = database.segments(collection.collection_id)
     vector, metadata = segments.get("VECTOR", ""), segments.get("METADATA", "")
     folder = directory / vector if vector else None

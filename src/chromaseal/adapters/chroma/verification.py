@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from chromaseal import multiset
@@ -18,13 +18,14 @@ def run(request: Plain, progress: Progress) -> Plain:
     """Check a directory.
 
     Args:
-        request: ``directory``; ``collection``, which must be in it; ``space``, how that must
-            measure distance, if it is not empty.
+        request: ``directory``; ``collection``, which must be in it if it is not empty; ``space``,
+            how that must measure distance, if it is not empty.
         progress: not used; a check of 160 MB takes about a second.
 
     Returns:
         ``findings`` (each ``check``, ``passed``, ``evidence``, ``duration_s``) and, if all
-        passed, ``count`` and ``multiset`` of the collection.
+        passed, ``collections`` (each ``name``, ``count``, ``multiset``, ``dimension``,
+        ``space``).
     """
     del progress
     start = time.perf_counter()
@@ -34,17 +35,35 @@ def run(request: Plain, progress: Progress) -> Plain:
     findings.extend(_timed(check_database(anatomy)))
     for collection in anatomy.collections:
         findings.extend(_timed(check_collection(collection)))
-    wanted = collections.get(request["collection"])
-    if wanted is None:
-        evidence = f"no {request['collection']}, only {', '.join(collections) or 'nothing'}"
-        findings.append(_plain(Finding("collection", passed=False, evidence=evidence), start))
-    elif request["space"]:
-        right = wanted.space == request["space"]
-        evidence = f"{wanted.space}, pinned to {request['space']}"
-        findings.append(_plain(Finding("space", passed=right, evidence=evidence), start))
-    if wanted is None or not all(f["passed"] for f in findings):
-        return {"findings": findings, "count": 0, "multiset": ""}
-    return {"findings": findings, "count": len(wanted.rows), "multiset": _multiset(wanted)}
+    findings += [_plain(finding, start) for finding in _wanted(collections, request)]
+    passed = all(finding["passed"] for finding in findings)
+    return {
+        "findings": findings,
+        "collections": [_summary(each) for each in anatomy.collections] if passed else [],
+    }
+
+
+def _wanted(collections: Mapping[str, CollectionAnatomy], request: Plain) -> Iterator[Finding]:
+    name, space = request["collection"], request["space"]
+    if not name:
+        return
+    found = collections.get(name)
+    if found is None:
+        evidence = f"no {name}, only {', '.join(collections) or 'nothing'}"
+        yield Finding("collection", passed=False, evidence=evidence)
+    elif space:
+        evidence = f"{found.space}, pinned to {space}"
+        yield Finding("space", passed=found.space == space, evidence=evidence)
+
+
+def _summary(collection: CollectionAnatomy) -> Plain:
+    return {
+        "name": collection.name,
+        "count": len(collection.rows),
+        "multiset": _multiset(collection),
+        "dimension": collection.dimension,
+        "space": collection.space,
+    }
 
 
 def _timed(found: Iterator[Finding]) -> Iterator[Plain]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, cast
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
@@ -19,9 +20,13 @@ from chromaseal.settings import without_secrets
 if TYPE_CHECKING:
     # obstore has these for type checkers only.
     from obstore import ObjectMeta, UpdateVersion
-    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _TIMEOUT_S = 300
+# obstore takes this one apart from the other options and panics where it finds it among them;
+# given any of its kind, it does not look for it in the environment either.
+_ALLOW_HTTP = "allow_http"
+_ALLOW_HTTP_HERE = "AWS_ALLOW_HTTP"
 
 
 class ObstoreObjectStore:
@@ -33,21 +38,31 @@ class ObstoreObjectStore:
     Args:
         url: ``s3://bucket/prefix``, ``gs://``, ``az://`` or ``memory://``; credentials and
             endpoint come from the usual environment variables of each service.
+        options: what the environment does not say, by obstore's names, for example
+            ``endpoint``, ``access_key_id``, or ``allow_http`` (``true``) for an endpoint that
+            does not speak TLS.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, options: Mapping[str, str] | None = None) -> None:
         self._url = without_secrets(url)
         if url.startswith("memory://"):
             memory: obstore.store.ObjectStore = MemoryStore()
             self._reads = self._writes = memory
             return
-        timeout: ClientConfig = {"timeout": f"{_TIMEOUT_S}s"}
+        named = dict(options or {})
+        client: ClientConfig = {"timeout": f"{_TIMEOUT_S}s"}
+        if _is_yes(named.pop(_ALLOW_HTTP, os.environ.get(_ALLOW_HTTP_HERE, ""))):
+            client["allow_http"] = True
+        if url.startswith("s3://"):
+            # S3 compares every body with the digest in its request, and keeps the digest.
+            named.setdefault("checksum_algorithm", "SHA256")
+        config = cast("S3Config", named)
         once: RetryConfig = {
             "max_retries": 0,
             "retry_timeout": dt.timedelta(seconds=_TIMEOUT_S),
         }
-        self._reads = from_url(url, client_options=timeout)
-        self._writes = from_url(url, client_options=timeout, retry_config=once)
+        self._reads = from_url(url, config=config, client_options=client)
+        self._writes = from_url(url, config=config, client_options=client, retry_config=once)
 
     @property
     def url(self) -> str:
@@ -76,8 +91,15 @@ class ObstoreObjectStore:
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Read a part of an object."""
-        with _answered(key):
-            return bytes(obstore.get_range(self._reads, check_key(key), start=start, length=length))
+        try:
+            with _answered(key):
+                found = obstore.get_range(self._reads, check_key(key), start=start, length=length)
+                return bytes(found)
+        except (Unavailable, ValueError) as error:
+            # An empty range, or one past the end, is an error in each service's own words.
+            if "range" in str(error).lower() and self._is_empty(key, start, length):
+                return b""
+            raise
 
     def head(self, key: str) -> ObjectInfo | None:
         """Tell of an object without its content."""
@@ -100,6 +122,16 @@ class ObstoreObjectStore:
         """Remove an object."""
         with _answered(key), contextlib.suppress(NotFound, FileNotFoundError, NotFoundError):
             obstore.delete(self._reads, check_key(key))
+
+    def _is_empty(self, key: str, start: int, length: int) -> bool:
+        found = self.head(key)
+        if found is None:
+            raise NotFound(f"there is no object {key}", kind="no-object")
+        return length == 0 or start >= found.size_bytes
+
+
+def _is_yes(text: str) -> bool:
+    return text.lower() in {"1", "true", "on", "yes", "y"}
 
 
 def _tag(meta: ObjectMeta) -> str:

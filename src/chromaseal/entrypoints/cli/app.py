@@ -11,11 +11,15 @@ import typer
 
 from chromaseal.entrypoints.cli import (
     compact_cmd,
+    gc_cmd,
     ingest_cmd,
     log_cmd,
     open_cmd,
+    pull_cmd,
+    push_cmd,
     runs_cmd,
     search_cmd,
+    tag_cmd,
     trace_cmd,
 )
 from chromaseal.entrypoints.cli.output import Output
@@ -35,7 +39,18 @@ app.command("search")(search_cmd.search)
 app.add_typer(runs_cmd.app, name="runs")
 app.command("trace")(trace_cmd.trace)
 app.command("log")(log_cmd.log)
+app.command("show")(log_cmd.show)
+app.command("diff")(log_cmd.diff)
 app.command("open")(open_cmd.open_copy)
+app.command("push")(push_cmd.push)
+app.command("pull")(pull_cmd.pull)
+app.command("replicate")(push_cmd.replicate)
+app.command("follow")(pull_cmd.follow)
+app.command("tag")(tag_cmd.tag)
+app.command("untag")(tag_cmd.untag)
+app.command("rollback")(tag_cmd.rollback)
+app.command("gc")(gc_cmd.gc)
+app.command("stats")(gc_cmd.stats)
 
 
 def _show_version(wanted: bool) -> None:

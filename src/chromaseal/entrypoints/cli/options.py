@@ -31,7 +31,18 @@ JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="One JSON object per line, for programs.")
 ]
 AtOption: TypeAlias = Annotated[
-    str, typer.Option("--at", metavar="VERSION", help="A version's number or id.")
+    str,
+    typer.Option(
+        "--at",
+        metavar="VERSION",
+        help="A number, an id, a tag, or a time: 2026-11-20T14:00 (UTC) or '2 hours ago'. "
+        "Default: the newest.",
+    ),
+]
+CollectionArgument: TypeAlias = Annotated[str, typer.Argument(help="Which collection.")]
+IntervalOption: TypeAlias = Annotated[
+    float,
+    typer.Option("--interval", metavar="SECONDS", min=0.01, help="How long to wait in between."),
 ]
 
 

@@ -1,0 +1,171 @@
+"""The verbs of a vault for programs that run an event loop: the same work, in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from chromaseal.compaction.compactor import Compaction
+from chromaseal.delta.model import Changes
+from chromaseal.reader import Reader
+from chromaseal.replication.difference import Difference
+from chromaseal.replication.follow import Moved
+from chromaseal.replication.pull import Pulled
+from chromaseal.replication.push import Pushed
+from chromaseal.replication.replicate import Replicated
+from chromaseal.snapshot.garbage import Garbage
+from chromaseal.snapshot.log import LogEntry
+from chromaseal.snapshot.manifest import Version
+from chromaseal.snapshot.retention import Policy
+from chromaseal.snapshot.stats import Stats
+from chromaseal.vault import Vault
+from chromaseal.writing import Written
+
+_T = TypeVar("_T")
+
+
+class AsyncVault:
+    """A vault whose verbs are awaited. Use as an asynchronous context manager.
+
+    A call that is cancelled goes on in its thread to its end, which leaves the vault as any
+    other end does; ``replicate`` and ``follow`` stop at their next look.
+
+    Args:
+        vault: does the work; closed with this.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self.vault = vault
+
+    async def write(self, changes: Mapping[str, Changes], **options: Any) -> Written:  # noqa: ANN401
+        """See ``Vault.write``."""
+        return await asyncio.to_thread(self.vault.write, changes, **options)
+
+    async def compact(self, collections: Sequence[str] = ()) -> list[Compaction]:
+        """See ``Vault.compact``."""
+        return await asyncio.to_thread(self.vault.compact, collections)
+
+    async def collections(self) -> list[str]:
+        """See ``Vault.collections``."""
+        return await asyncio.to_thread(self.vault.collections)
+
+    async def version(self, collection: str, at: str = "") -> Version:
+        """See ``Vault.version``."""
+        return await asyncio.to_thread(self.vault.version, collection, at)
+
+    async def log(self, collection: str) -> list[LogEntry]:
+        """See ``Vault.log``."""
+        return await asyncio.to_thread(lambda: list(self.vault.log(collection)))
+
+    async def reader(self, collection: str, *, at: str = "") -> Reader:
+        """See ``Vault.reader``."""
+        return await asyncio.to_thread(self.vault.reader, collection, at=at)
+
+    async def open_copy(self, collection: str, directory: Path, *, at: str = "") -> Version:
+        """See ``Vault.open_copy``."""
+        return await asyncio.to_thread(self.vault.open_copy, collection, directory, at=at)
+
+    async def push(
+        self, directory: Path | str, collection: str, *, replace: bool = False
+    ) -> Pushed:
+        """See ``Vault.push``."""
+        return await asyncio.to_thread(self.vault.push, directory, collection, replace=replace)
+
+    async def pull(
+        self,
+        collection: str,
+        directory: Path | str,
+        *,
+        at: str = "",
+        overwrite: bool = False,
+    ) -> Pulled:
+        """See ``Vault.pull``."""
+        return await asyncio.to_thread(
+            self.vault.pull, collection, directory, at=at, overwrite=overwrite
+        )
+
+    def replicate(
+        self,
+        directory: Path | str,
+        collection: str,
+        *,
+        interval_s: float = 1.0,
+        replace: bool = False,
+    ) -> AsyncIterator[Replicated]:
+        """See ``Vault.replicate``."""
+        return _stepping(
+            lambda stop: self.vault.replicate(
+                directory, collection, interval_s=interval_s, replace=replace, stop=stop
+            )
+        )
+
+    def follow(
+        self, collection: str, folder: Path | str, *, interval_s: float = 1.0
+    ) -> AsyncIterator[Moved]:
+        """See ``Vault.follow``."""
+        return _stepping(
+            lambda stop: self.vault.follow(collection, folder, interval_s=interval_s, stop=stop)
+        )
+
+    async def diff(self, collection: str, before: str, after: str = "") -> Difference:
+        """See ``Vault.diff``."""
+        return await asyncio.to_thread(self.vault.diff, collection, before, after)
+
+    async def tag(self, collection: str, name: str, *, at: str = "") -> Version:
+        """See ``Vault.tag``."""
+        return await asyncio.to_thread(self.vault.tag, collection, name, at=at)
+
+    async def untag(self, collection: str, name: str) -> None:
+        """See ``Vault.untag``."""
+        await asyncio.to_thread(self.vault.untag, collection, name)
+
+    async def tags(self, collection: str) -> dict[str, str]:
+        """See ``Vault.tags``."""
+        return await asyncio.to_thread(self.vault.tags, collection)
+
+    async def rollback(self, collection: str, at: str) -> Pushed:
+        """See ``Vault.rollback``."""
+        return await asyncio.to_thread(self.vault.rollback, collection, at)
+
+    async def gc(
+        self, collection: str, policy: Policy | None = None, *, dry_run: bool = False
+    ) -> Garbage:
+        """See ``Vault.gc``."""
+        return await asyncio.to_thread(self.vault.gc, collection, policy, dry_run=dry_run)
+
+    async def stats(self, collection: str) -> Stats:
+        """See ``Vault.stats``."""
+        return await asyncio.to_thread(self.vault.stats, collection)
+
+    async def close(self) -> None:
+        """See ``Vault.close``."""
+        await asyncio.to_thread(self.vault.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+
+async def _stepping(start: Callable[[Callable[[], bool]], Iterator[_T]]) -> AsyncIterator[_T]:
+    """Take an endless iterator's values in a thread; end it when nobody takes them any more."""
+    ended = threading.Event()
+    steps = start(ended.is_set)
+    try:
+        while True:
+            found = await asyncio.to_thread(next, steps, None)
+            if found is None:
+                return
+            yield found
+    finally:
+        ended.set()

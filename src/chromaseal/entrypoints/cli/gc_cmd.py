@@ -1,0 +1,145 @@
+"""chromaseal gc and stats: what goes, what stays, what it takes and costs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from chromaseal.entrypoints.cli.options import (
+    JsonOption,
+    LedgerOption,
+    VaultOption,
+    open_here,
+)
+from chromaseal.entrypoints.cli.output import Output, size
+from chromaseal.snapshot.garbage import Garbage
+from chromaseal.snapshot.retention import Policy
+from chromaseal.snapshot.stats import Stats
+
+_SHOWN_OBJECTS = 20
+
+
+def gc(
+    collections: Annotated[
+        list[str] | None, typer.Argument(help="Collections; all of them by default.")
+    ] = None,
+    keep_last: Annotated[
+        int | None, typer.Option(min=1, help="Keep that many of the newest versions.")
+    ] = None,
+    keep_days: Annotated[
+        float | None, typer.Option(min=0, help="Keep the versions of that many days.")
+    ] = None,
+    deltas_after: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Remove deltas once that many versions that stay contain them. A run that "
+            "arrives late can then not be put in order before them.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would go and why; remove nothing.")
+    ] = False,
+    vault: VaultOption = "",
+    ledger: LedgerOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Remove what no version needs, and versions that neither rule keeps.
+
+    Without rules every version stays, and only what interrupted writers left goes. The newest
+    version and tagged ones always stay. Safe at any time, beside any writer.
+
+    Example: [bold]chromaseal gc --keep-last 10 --keep-days 30 --dry-run[/]
+    """
+    output = Output.of(as_json=as_json)
+    policy = Policy(keep_last, keep_days, deltas_after)
+    with open_here(vault, ledger) as opened:
+        for name in collections or opened.collections():
+            with output.steps() as show:
+                garbage = opened.gc(
+                    name, policy, dry_run=dry_run, progress=functools.partial(show, name, "remove")
+                )
+            _show_garbage(output, garbage, dry_run=dry_run)
+
+
+def _show_garbage(output: Output, garbage: Garbage, *, dry_run: bool) -> None:
+    output.record(
+        "would-remove" if dry_run else "removed",
+        collection=garbage.collection,
+        versions=list(garbage.versions),
+        kept=list(garbage.kept),
+        size_bytes=garbage.size_bytes,
+        objects=[asdict(each) for each in garbage.doomed],
+    )
+    would = "would go" if dry_run else "went"
+    if garbage.doomed:
+        more = len(garbage.doomed) - _SHOWN_OBJECTS
+        output.table(
+            f"{garbage.collection}: what {would}" + (f", and {more} more" if more > 0 else ""),
+            ["object", "size", "why"],
+            [[d.key, size(d.size_bytes), d.why] for d in garbage.doomed[:_SHOWN_OBJECTS]],
+        )
+    output.say(
+        f"{garbage.collection}: {len(garbage.versions)} versions and {len(garbage.doomed)} "
+        f"objects, {size(garbage.size_bytes)}, {would}; {len(garbage.kept)} versions stay"
+    )
+
+
+def stats(
+    collection: Annotated[
+        str, typer.Argument(help="Which collection; all of them by default.")
+    ] = "",
+    vault: VaultOption = "",
+    ledger: LedgerOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what collections take: bytes, layers, amplification, requests and their price.
+
+    Example: [bold]chromaseal stats notes[/]
+    """
+    output = Output.of(as_json=as_json)
+    with open_here(vault, ledger) as opened:
+        names = [collection] if collection else opened.collections()
+        found = [opened.stats(name) for name in names if collection or opened.has_version(name)]
+    for each in found:
+        output.record("stats", **_plain(each))
+        _show_stats(output, each)
+
+
+def _plain(found: Stats) -> dict[str, object]:
+    return {
+        **asdict(found),
+        "chain_length": len(found.layers),
+        "read_amplification": found.read_amplification,
+        "write_amplification": found.write_amplification,
+        "month_usd": found.month_usd,
+        "commit_usd": found.commit_usd,
+        "cold_read_usd": found.cold_read_usd,
+    }
+
+
+def _show_stats(output: Output, found: Stats) -> None:
+    writes = found.write_amplification
+    rows: list[list[object]] = [
+        ["versions", found.versions],
+        ["records", found.records],
+        ["directory", size(found.directory_bytes)],
+        ["stored", f"{size(found.stored_bytes)} in {found.objects} objects"],
+        ["of that deltas", size(found.delta_bytes)],
+        ["layers ever written", size(found.written_bytes)],
+        ["write amplification", f"{writes:.1f} x the deltas" if writes else "no deltas"],
+        ["a cold read", f"{size(found.cold_read_bytes)}, {found.cold_read_gets} requests"],
+        ["read amplification", f"{found.read_amplification:.2f} x a new base"],
+        ["storage at S3's list price", f"${found.month_usd:.4f} a month"],
+        ["the last commit's requests", f"{found.commit_puts} puts, ${found.commit_usd:.6f}"],
+        ["a cold read's requests", f"${found.cold_read_usd:.6f}"],
+    ]
+    output.table(f"{found.collection}", ["what", "how much"], rows)
+    output.table(
+        f"Chain of the newest version: {len(found.layers)} layers",
+        ["kind", "versions", "objects", "size"],
+        [[e.kind, f"{e.first} to {e.last}", e.objects, size(e.size_bytes)] for e in found.layers],
+    )

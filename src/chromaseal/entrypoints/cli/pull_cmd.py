@@ -1,0 +1,102 @@
+"""chromaseal pull and follow: versions become local directories."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chromaseal.entrypoints.cli.options import (
+    AtOption,
+    CollectionArgument,
+    IntervalOption,
+    JsonOption,
+    LedgerOption,
+    VaultOption,
+    open_here,
+)
+from chromaseal.entrypoints.cli.output import Output, seconds, size
+
+
+def pull(
+    collection: CollectionArgument,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+    at: AtOption = "",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace whatever is in DIR.")
+    ] = False,
+    vault: VaultOption = "",
+    ledger: LedgerOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a directory to a version, from nothing or from an older one.
+
+    The new content takes the place of the old in one step. A directory whose records were
+    changed since it was pulled is left alone.
+
+    Example: [bold]chromaseal pull notes ./notes --at "2 hours ago"[/]
+    """
+    output = Output.of(as_json=as_json)
+    with open_here(vault, ledger) as opened, output.steps() as show:
+        pulled = opened.pull(
+            collection,
+            directory,
+            at=at,
+            overwrite=overwrite,
+            progress=functools.partial(show, collection, "fetch"),
+        )
+    manifest = pulled.version.manifest
+    output.record(
+        "pulled" if pulled.new else "unchanged",
+        collection=collection,
+        directory=str(directory.absolute()),
+        version=manifest.number,
+        version_id=pulled.version.version_id,
+        records=manifest.records.count,
+        size_bytes=manifest.size_bytes,
+        durations_s=dict(pulled.durations_s),
+    )
+    state = "is now" if pulled.new else "was already"
+    output.say(
+        f"{directory} {state} version {manifest.number} of {collection}: "
+        f"{manifest.records.count} records, {size(manifest.size_bytes)}"
+    )
+
+
+def follow(
+    collection: CollectionArgument,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where the copies are; DIR/current is the newest.")
+    ],
+    interval_s: IntervalOption = 1.0,
+    vault: VaultOption = "",
+    ledger: LedgerOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Keep a copy of the newest version and print each move; until Ctrl-C.
+
+    Each version is a directory of its own; DIR/current leads to the newest. Older ones go when
+    nobody has them open.
+
+    Example: [bold]chromaseal follow notes ./notes[/]
+    """
+    output = Output.of(as_json=as_json)
+    with open_here(vault, ledger) as opened:
+        output.say(f"following {collection} in {folder}; Ctrl-C ends it")
+        for moved in opened.follow(collection, folder, interval_s=interval_s):
+            manifest = moved.version.manifest
+            output.record(
+                "moved",
+                collection=collection,
+                directory=str(moved.directory.absolute()),
+                version=manifest.number,
+                version_id=moved.version.version_id,
+                records=manifest.records.count,
+                duration_s=moved.duration_s,
+            )
+            output.say(
+                f"{folder / 'current'} is now version {manifest.number}: "
+                f"{manifest.records.count} records, {seconds(moved.duration_s)}"
+            )

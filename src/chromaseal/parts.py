@@ -1,0 +1,48 @@
+"""What compaction and replication work with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from chromaseal.clock import Clock
+from chromaseal.delta.codec import DeltaCodec
+from chromaseal.ids import Ids
+from chromaseal.object_store import ObjectStore
+from chromaseal.run.ledger import Ledger
+from chromaseal.sandbox import Sandbox
+from chromaseal.seal.open_files import OpenFiles
+from chromaseal.snapshot.checkouts import Checkouts
+
+Exchange: TypeAlias = Callable[[Path, Path], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a vault consists of.
+
+    Attributes:
+        store: the objects.
+        ledger: the runs.
+        codec: how deltas are written.
+        sandbox: where ChromaDB runs.
+        open_files: who has files open.
+        checkouts: what is kept on this machine.
+        exchange: swaps two directories in one step.
+        clock: time.
+        ids: chance.
+        writer: name, release and host of this program.
+    """
+
+    store: ObjectStore
+    ledger: Ledger
+    codec: DeltaCodec
+    sandbox: Sandbox
+    open_files: OpenFiles
+    checkouts: Checkouts
+    exchange: Exchange
+    clock: Clock
+    ids: Ids
+    writer: dict[str, str]

@@ -1,0 +1,1 @@
+"""Replication: directories that applications own <-> versions."""

@@ -1,0 +1,156 @@
+"""A collection -> a folder with a copy of its newest version, and of the one before.
+
+::
+
+    <folder>/<version id>/    a private copy of a version; whoever reads it may open it
+    <folder>/current          a link to the newest one
+
+Each copy appears whole under a name of its own and is never touched again; the link moves in one
+step. A reader opens ``current`` once and keeps what it got for as long as it likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from chromaseal.errors import Conflict, Damaged, NotFound, Unavailable
+from chromaseal.parts import Parts
+from chromaseal.sandbox import Progress, no_progress
+from chromaseal.snapshot.checkout import cannot_write
+from chromaseal.snapshot.history import head, pointer
+from chromaseal.snapshot.manifest import Version
+from chromaseal.snapshot.version_id import VersionId, parse
+
+CURRENT = "current"
+_KEPT_COPIES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A copy that has come up to date.
+
+    Attributes:
+        version: the version that it has now.
+        directory: where it is.
+        duration_s: from finding the version to having it.
+    """
+
+    version: Version
+    directory: Path
+    duration_s: float
+
+
+def follow(
+    parts: Parts,
+    collection: str,
+    folder: Path,
+    *,
+    interval_s: float = 1.0,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = no_progress,
+) -> Iterator[Moved]:
+    """Keep a copy of the newest version; yield each move.
+
+    A store that does not answer for a while is asked again.
+
+    Args:
+        parts: what the vault consists of.
+        collection: whose versions.
+        folder: where the copies are.
+        interval_s: how long to wait before looking again.
+        stop: asked before each look; True ends it.
+        progress: called with fetched and all bytes.
+
+    Raises:
+        Conflict: ``cannot-write`` or ``not-a-copy``.
+        Damaged: a version cannot be fetched whole.
+    """
+    _prepare(folder)
+    while not stop():
+        with contextlib.suppress(Unavailable):
+            moved = advance(parts, collection, folder, progress=progress)
+            if moved is not None:
+                yield moved
+                continue
+        parts.clock.sleep(interval_s)
+
+
+def advance(
+    parts: Parts, collection: str, folder: Path, *, progress: Progress = no_progress
+) -> Moved | None:
+    """Bring a folder up to date once; None if it is.
+
+    Raises:
+        Conflict: ``cannot-write``.
+        Damaged: the version cannot be fetched whole.
+    """
+    start = parts.clock.monotonic_s()
+    version_id, _ = pointer(parts.store, collection)
+    if version_id is None or version_id == current(folder):
+        return None
+    version = head(parts.store, collection).version
+    if version is None:
+        return None
+    directory = folder / version.version_id
+    if not directory.is_dir():
+        try:
+            parts.checkouts.copy(version, directory, durable=True, progress=progress)
+        except (Damaged, NotFound):
+            if pointer(parts.store, collection)[0] == version.version_id:
+                raise
+            # It was removed while it was fetched, so there is a newer one.
+            return None
+    _point(parts, folder, version.version_id)
+    _remove_old(parts, folder)
+    return Moved(version, directory, parts.clock.monotonic_s() - start)
+
+
+def current(folder: Path) -> str | None:
+    """Give the id of the version that a folder is at; None before the first."""
+    link = folder / CURRENT
+    return link.readlink().name if link.is_symlink() and link.is_dir() else None
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    strangers = [p.name for p in folder.iterdir() if not _is_own(p)]
+    if strangers:
+        raise Conflict(
+            f"{folder} has {', '.join(sorted(strangers)[:3])} in it, which is no copy of a version",
+            kind="not-a-copy",
+            hint="name a folder that does not exist yet",
+        )
+
+
+def _is_own(path: Path) -> bool:
+    return path.name == CURRENT or path.name.startswith(".") or _id_of(path) is not None
+
+
+def _id_of(path: Path) -> VersionId | None:
+    try:
+        return parse(path.name)
+    except Damaged:
+        return None
+
+
+def _point(parts: Parts, folder: Path, version_id: str) -> None:
+    temporary = folder / f".{parts.ids.unique()}"
+    try:
+        temporary.symlink_to(version_id, target_is_directory=True)
+        temporary.replace(folder / CURRENT)
+    except OSError as error:
+        raise cannot_write(folder / CURRENT, error) from error
+
+
+def _remove_old(parts: Parts, folder: Path) -> None:
+    copies = sorted(path for path in folder.iterdir() if _id_of(path) is not None)
+    for old in copies[:-_KEPT_COPIES]:
+        if old.name != current(folder) and not parts.open_files.holders(old):
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,213 @@
+"""A sealed directory -> the frames of a base, or of the diff from an earlier version.
+
+A page of a diff is stored as it is or as XOR with the page before, whichever is smaller: an
+insert changes a few integers in each index page that it touches, and their XOR is almost all
+zeros; a page of SQLite is mostly smaller as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests
+from chromaseal.errors import Conflict
+from chromaseal.seal.page_table import PageTable, Tables, differing_pages
+from chromaseal.seal.sealed import FILE_CHANGED, Sealed, changed_while_reading
+from chromaseal.snapshot.kept import Kept
+from chromaseal.snapshot.layer import FRAME_PAGES, RAW, XOR, PackedPages, Pages, pack
+
+# Of a page's 4,096 bytes; what differs in more of them is not worth sorting among the sparse ones.
+_SPARSE_BYTES = 1024
+# A base is written seldom and is large; diffs are small and written, folded and kept for long.
+BASE_LEVEL = 3
+DIFF_LEVEL = 9
+_TRIAL_LEVEL = 1
+_BASE_FRAME_PAGES = 256
+_NO_PAGES: Pages = np.zeros(0, dtype=np.int64)
+_SAMPLES = 32
+_SAMPLE_PAGES = 16
+
+
+def pack_base(sealed: Sealed) -> Iterator[PackedPages]:
+    """Pack every page of a directory.
+
+    Raises:
+        Conflict: ``changed-while-reading``, the directory is not what was sealed.
+    """
+    for file in sealed.files:
+        count = len(file.table.digests) // DIGEST_SIZE_BYTES
+        with _Reader(sealed.directory / file.path, file.table) as reader:
+            for first in range(0, count, _BASE_FRAME_PAGES):
+                pages = np.arange(first, min(first + _BASE_FRAME_PAGES, count), dtype=np.int64)
+                content, digests = reader.read(pages), reader.digests(pages)
+                yield pack(file.path, RAW, pages, content, digests, level=BASE_LEVEL)
+
+
+def pack_diff(sealed: Sealed, before: Tables, kept: Kept | None) -> Iterator[PackedPages]:
+    """Pack the pages that changed.
+
+    Args:
+        sealed: the directory.
+        before: the pages of the version that the diff leads from.
+        kept: that version's files; without them all pages are stored as they are.
+
+    Raises:
+        Conflict: ``changed-while-reading``, the directory is not what was sealed.
+    """
+    for file in sealed.files:
+        old = before.get(file.path)
+        pages = differing_pages(old, file.table)
+        if not len(pages):
+            continue
+        with _Reader(sealed.directory / file.path, file.table) as new:
+            earlier = _earlier(file.path, old, kept)
+            if earlier is None:
+                yield from _pack_raw(file.path, pages, new)
+                continue
+            with earlier:
+                yield from _pack_changed(file.path, pages, new, earlier)
+
+
+def changed_pages(sealed: Sealed, before: Tables) -> int:
+    """Count the pages that a diff will have."""
+    return sum(len(differing_pages(before.get(f.path), f.table)) for f in sealed.files)
+
+
+def estimate_packed_bytes(sealed: Sealed) -> int:
+    """Estimate what a base of a directory would take, from samples of its pages."""
+    return sum(_estimate(sealed.directory / f.path, f.table) for f in sealed.files)
+
+
+class _Reader:
+    """Reads pages of a file and checks that they are what its table says."""
+
+    def __init__(self, path: Path, table: PageTable) -> None:
+        self._path = path
+        self._table = table
+        try:
+            self._file = path.open("rb", buffering=0)
+        except FILE_CHANGED as error:
+            raise changed_while_reading(path) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def digests(self, pages: Pages) -> bytes:
+        """Give the digests that the pages should have."""
+        rows = np.frombuffer(self._table.digests, dtype=f"V{DIGEST_SIZE_BYTES}")
+        return rows[pages].tobytes()
+
+    def whole(self, pages: Pages) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Say which pages the file has in full length."""
+        return (pages + 1) * PAGE_SIZE_BYTES <= self._table.size_bytes
+
+    def read(self, pages: Pages) -> bytes:
+        """Read pages.
+
+        Raises:
+            Conflict: ``changed-while-reading``.
+        """
+        content = self.read_sound(pages)
+        if content is None:
+            raise changed_while_reading(self._path)
+        return content
+
+    def read_sound(self, pages: Pages) -> bytes | None:
+        """Read pages; None if they are not what the table says."""
+        content = b"".join(self._runs(pages))
+        return content if page_digests(content) == self.digests(pages) else None
+
+    def peek(self, first: int, count: int) -> bytes:
+        """Read neighbouring pages as they are now."""
+        return os.pread(self._file.fileno(), count * PAGE_SIZE_BYTES, first * PAGE_SIZE_BYTES)
+
+    def _runs(self, pages: Pages) -> Iterator[bytes]:
+        breaks = np.flatnonzero(np.diff(pages) != 1) + 1
+        for run in np.split(pages, breaks):
+            yield self.peek(int(run[0]), len(run))
+
+
+def _earlier(path: str, old: PageTable | None, kept: Kept | None) -> _Reader | None:
+    if old is None or kept is None:
+        return None
+    try:
+        return _Reader(kept.directory / path, old)
+    except Conflict:
+        # What is kept may be replaced by something newer at any time.
+        return None
+
+
+def _pack_raw(path: str, pages: Pages, new: _Reader) -> Iterator[PackedPages]:
+    for start in range(0, len(pages), FRAME_PAGES):
+        part = pages[start : start + FRAME_PAGES]
+        yield pack(path, RAW, part, new.read(part), new.digests(part), level=DIFF_LEVEL)
+
+
+def _pack_changed(path: str, pages: Pages, new: _Reader, earlier: _Reader) -> Iterator[PackedPages]:
+    """Pack pages of a file that was there before.
+
+    Sparse differences come together, so that a frame has pages of one sort.
+    """
+    both = pages[new.whole(pages) & earlier.whole(pages)]
+    sparse = [
+        _sparse(both[i : i + FRAME_PAGES], new, earlier) for i in range(0, len(both), FRAME_PAGES)
+    ]
+    chosen = np.concatenate(sparse) if sparse else both
+    for start in range(0, len(chosen), FRAME_PAGES):
+        yield _pack_smaller(path, chosen[start : start + FRAME_PAGES], new, earlier)
+    rest = np.setdiff1d(both, chosen, assume_unique=True)
+    for start in range(0, len(rest), FRAME_PAGES):
+        yield _pack_smaller(path, rest[start : start + FRAME_PAGES], new, earlier)
+    yield from _pack_raw(path, np.setdiff1d(pages, both, assume_unique=True), new)
+
+
+def _sparse(pages: Pages, new: _Reader, earlier: _Reader) -> Pages:
+    before = earlier.read_sound(pages)
+    if before is None:
+        return pages[:0]
+    difference = _xor(new.read(pages), before).reshape(len(pages), -1)
+    sparse: Pages = pages[np.count_nonzero(difference, axis=1) < _SPARSE_BYTES]
+    return sparse
+
+
+def _pack_smaller(path: str, pages: Pages, new: _Reader, earlier: _Reader) -> PackedPages:
+    content, digests = new.read(pages), new.digests(pages)
+    before = earlier.read_sound(pages)
+    if before is None:
+        # The copy kept here has gone bad; what is stored as it is does not depend on it.
+        return pack(path, RAW, pages, content, digests, level=DIFF_LEVEL)
+    difference = _xor(content, before).tobytes()
+    # Which is smaller shows at the fastest level too; the slow one is for the winner alone.
+    raw = pack(path, RAW, pages, content, digests, level=_TRIAL_LEVEL)
+    xor = pack(path, XOR, pages, difference, digests, level=_TRIAL_LEVEL)
+    if len(raw.body) <= len(xor.body):
+        return pack(path, RAW, pages, content, digests, level=DIFF_LEVEL)
+    return pack(path, XOR, pages, difference, digests, level=DIFF_LEVEL)
+
+
+def _xor(first: bytes, second: bytes) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    return np.frombuffer(first, dtype=np.uint8) ^ np.frombuffer(second, dtype=np.uint8)
+
+
+def _estimate(path: Path, table: PageTable) -> int:
+    count = len(table.digests) // DIGEST_SIZE_BYTES
+    if not count:
+        return 0
+    starts = sorted({count * i // _SAMPLES for i in range(_SAMPLES)})
+    content_bytes = packed_bytes = 0
+    with _Reader(path, table) as reader:
+        for first in starts:
+            content = reader.peek(first, _SAMPLE_PAGES)
+            packed = pack(path.name, RAW, _NO_PAGES, content, b"", level=BASE_LEVEL)
+            content_bytes += len(content)
+            packed_bytes += len(packed.body)
+    digests_bytes = count * DIGEST_SIZE_BYTES
+    return round(table.size_bytes * packed_bytes / max(content_bytes, 1)) + digests_bytes

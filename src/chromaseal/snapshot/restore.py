@@ -1,0 +1,187 @@
+"""Layers -> files: every page put where it belongs, and checked once it is what it stays.
+
+Frames are fetched and unpacked by several threads, which needs no interpreter's lock, and applied
+by one, in the order of the layers: hashing pages on several threads is slower than on one.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, digests_at, pages_in
+from chromaseal.errors import Damaged
+from chromaseal.sandbox import Progress
+from chromaseal.seal.evidence import FileEntry
+from chromaseal.seal.page_table import PageTable, Tables
+from chromaseal.snapshot.layer import XOR, Frame, bad_layer
+from chromaseal.snapshot.layer_objects import LayerReader, OpenLayer
+from chromaseal.snapshot.manifest import LayerEntry
+
+
+def restore(
+    reader: LayerReader,
+    entries: Sequence[FileEntry],
+    layers: Sequence[LayerEntry],
+    directory: Path,
+    *,
+    before: Tables,
+    progress: Progress,
+) -> dict[str, PageTable]:
+    """Bring files to a version.
+
+    Args:
+        reader: where layers come from.
+        entries: the files, as the version's manifest has them; all others are left alone.
+        layers: what leads to it, oldest first, from nothing or from what is in the directory.
+        directory: holds the files that ``before`` tells of.
+        before: the pages of the files that are there.
+        progress: called with fetched and all bytes.
+
+    Returns:
+        The pages of those files.
+
+    Raises:
+        Damaged: ``bad-layer``, ``bad-file`` or ``missing-object``.
+    """
+    opened = reader.open(layers)
+    sizes = {entry.path: entry.size_bytes for entry in entries}
+    _refuse_too_large(opened, sizes, before)
+    with ExitStack() as held:
+        files = {
+            path: held.enter_context(_File(directory / path, size_bytes, before.get(path)))
+            for path, size_bytes in sizes.items()
+        }
+        _find_last(opened, files)
+        done, total = 0, sum(p.entry.tail_offset for layer in opened for p in layer.parts)
+        for fetched in reader.fetch(opened):
+            for frame, content in fetched.frames:
+                if frame.path in files:
+                    files[frame.path].apply(fetched.layer, fetched.part.key, frame, content)
+            done += fetched.size_bytes
+            progress(done, total)
+    tables = {path: file.table for path, file in files.items()}
+    for entry in entries:
+        if tables[entry.path].entry(entry.path) != entry:
+            raise _other_content(entry.path)
+    return tables
+
+
+def _refuse_too_large(
+    layers: Sequence[OpenLayer], sizes_bytes: Mapping[str, int], before: Tables
+) -> None:
+    """Refuse sizes that the layers do not bear out, before any disk or memory is taken."""
+    pages = {path: pages_in(table.size_bytes) for path, table in before.items()}
+    for layer in layers:
+        for part in layer.parts:
+            for frame in part.frames:
+                pages[frame.path] = pages.get(frame.path, 0) + len(frame.pages)
+    for path, size_bytes in sizes_bytes.items():
+        if pages_in(size_bytes) > pages.get(path, 0):
+            raise _other_content(path)
+
+
+def _other_content(path: str) -> Damaged:
+    return Damaged(f"the layers do not make {path} what its manifest says", kind="bad-file")
+
+
+def _find_last(layers: Sequence[OpenLayer], files: Mapping[str, _File]) -> None:
+    for number, layer in enumerate(layers):
+        for part in layer.parts:
+            for frame in part.frames:
+                if frame.path in files:
+                    files[frame.path].expect(number, frame)
+
+
+class _File:
+    """A file that is being brought to its new content; use as a context manager."""
+
+    def __init__(self, path: Path, size_bytes: int, before: PageTable | None) -> None:
+        count = pages_in(size_bytes)
+        self._size_bytes = size_bytes
+        # By which layer a page becomes what it stays; -1 for what was there before.
+        self._last = np.full(count, -1, dtype=np.int32)
+        known = before.digests[: count * DIGEST_SIZE_BYTES] if before else b""
+        self._digests = bytearray(known.ljust(count * DIGEST_SIZE_BYTES, b"\0"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        os.ftruncate(self._descriptor, size_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    @property
+    def table(self) -> PageTable:
+        """Give the pages, as the layers say that they have become."""
+        return PageTable(self._size_bytes, bytes(self._digests))
+
+    def expect(self, layer: int, frame: Frame) -> None:
+        """Take note that a layer has pages of this file."""
+        inside = frame.pages < len(self._last)
+        self._last[frame.pages[inside]] = layer
+        rows = np.frombuffer(self._digests, dtype=np.uint8).reshape(-1, DIGEST_SIZE_BYTES)
+        told = np.frombuffer(frame.digests, dtype=np.uint8).reshape(-1, DIGEST_SIZE_BYTES)
+        rows[frame.pages[inside]] = told[inside]
+
+    def apply(self, layer: int, key: str, frame: Frame, content: bytes) -> None:
+        """Put a frame's pages in place; check those that stay as they are now."""
+        pages = frame.pages
+        if int(pages[-1]) >= len(self._last):
+            inside = pages < len(self._last)
+            pages, content = pages[inside], content[: int(inside.sum()) * PAGE_SIZE_BYTES]
+        if not len(pages):
+            return
+        # What a later layer cuts off is not written, so that the file keeps its size.
+        content = content[: self._size_bytes_of(pages)]
+        if frame.mode == XOR:
+            content = self._changed(pages, content)
+        self._check(layer, key, frame, pages, content)
+        for first, start, end in _runs(pages, len(content)):
+            os.pwrite(self._descriptor, memoryview(content)[start:end], first * PAGE_SIZE_BYTES)
+
+    def _changed(self, pages: NDArray[np.int64], difference: bytes) -> bytes:
+        before = b"".join(
+            os.pread(self._descriptor, end - start, first * PAGE_SIZE_BYTES)
+            for first, start, end in _runs(pages, len(difference))
+        )
+        old = np.frombuffer(before, dtype=np.uint8)
+        return (old ^ np.frombuffer(difference, dtype=np.uint8)).tobytes()
+
+    def _check(
+        self, layer: int, key: str, frame: Frame, pages: NDArray[np.int64], content: bytes
+    ) -> None:
+        final = self._last[pages] == layer
+        told = np.frombuffer(frame.digests, dtype=f"V{DIGEST_SIZE_BYTES}")[: len(pages)]
+        starts = np.flatnonzero(final) * PAGE_SIZE_BYTES
+        sound = digests_at(content, starts.tolist()) == told[final].tobytes()
+        # A page that is to stay and is too short would be filled up with zeros.
+        short = bool(final[-1]) and len(content) != self._size_bytes_of(pages)
+        if short or not sound:
+            raise bad_layer(key, f"pages of {frame.path} do not match their digests")
+
+    def _size_bytes_of(self, pages: NDArray[np.int64]) -> int:
+        """Give how many bytes pages have in the file; its last one may be short."""
+        last = int(pages[-1]) == len(self._last) - 1
+        beyond = len(self._last) * PAGE_SIZE_BYTES - self._size_bytes if last else 0
+        return len(pages) * PAGE_SIZE_BYTES - beyond
+
+
+def _runs(pages: NDArray[np.int64], size_bytes: int) -> list[tuple[int, int, int]]:
+    """Give runs of neighbouring pages: the first page, and from where to where in the bytes."""
+    if not len(pages):
+        return []
+    breaks = np.concatenate([[0], np.flatnonzero(np.diff(pages) != 1) + 1, [len(pages)]])
+    return [
+        (int(pages[a]), int(a) * PAGE_SIZE_BYTES, min(int(b) * PAGE_SIZE_BYTES, size_bytes))
+        for a, b in itertools.pairwise(breaks)
+    ]

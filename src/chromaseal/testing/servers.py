@@ -1,0 +1,311 @@
+"""Real S3 servers on this machine, for tests and benchmarks: SeaweedFS and ministack.
+
+Both are development dependencies (``make setup``), listen on free ports of the loopback
+interface only, and send nothing anywhere. A server ends with its ``with`` block; should the
+process that started it be killed, the kernel ends the server too. Start them from a thread that
+lives as long as they should: the kernel takes the end of the starting thread for its process's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.clock import Clock, SystemClock
+from chromaseal.errors import Conflict, Unavailable
+from chromaseal.ids import SystemIds
+
+LOOPBACK = "127.0.0.1"
+_BUCKET = "chromaseal"
+_ACCESS_KEY = "chromaseal-test"
+# A server that starts at all starts within seconds, but the machine may be busy.
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.05
+# Between finding a free port and binding it, another program may take it.
+_TRIES = 3
+# Its own worker looks for the admin server's gRPC there, whatever the flags say.
+_ADMIN_GRPC_OFFSET = 10_000
+_PAIR_TRIES = 20
+_SEAWEEDFS_SOCKETS = Path("/tmp")  # noqa: S108 - its choice, not ours
+# Asks the kernel to kill this process when its parent dies, then becomes the program; unlike
+# code between fork and exec, that is safe in a process with threads.
+_BECOME = (
+    "import ctypes, os, signal, sys; "
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class S3Server:
+    """Where a server is, and who may use it.
+
+    Attributes:
+        endpoint: ``http://127.0.0.1:PORT``.
+        access_key: of the one user.
+        secret_key: of the one user.
+        bucket: one that is there.
+    """
+
+    endpoint: str
+    access_key: str
+    secret_key: str
+    bucket: str
+
+    def url(self, prefix: str) -> str:
+        """Give the URL of a prefix, as a vault's settings take it."""
+        return f"s3://{self.bucket}/{prefix}"
+
+    def options(self) -> dict[str, str]:
+        """Give what ``ObstoreObjectStore`` needs besides the URL."""
+        return {
+            "endpoint": self.endpoint,
+            "access_key_id": self.access_key,
+            "secret_access_key": self.secret_key,
+            "region": "us-east-1",
+            "allow_http": "true",
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Give the same as variables, for processes that open the URL by themselves."""
+        return {f"AWS_{name.upper()}": value for name, value in self.options().items()}
+
+    def store(self, prefix: str) -> ObstoreObjectStore:
+        """Open a prefix."""
+        return ObstoreObjectStore(self.url(prefix), options=self.options())
+
+
+class _StartError(Exception):
+    """The program ended before it answered."""
+
+
+@contextlib.contextmanager
+def seaweedfs(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Server]:
+    """Run SeaweedFS: exact about conditions, with its data on disk.
+
+    Args:
+        directory: an empty one for its data; left as it is in the end.
+        clock: for waiting until it answers; the system's by default.
+
+    Raises:
+        RuntimeError: it did not start; the message has the end of its output.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    secret = SystemIds().unique()
+    users = directory / "users.json"
+    credentials = [{"accessKey": _ACCESS_KEY, "secretKey": secret}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    user = {"name": _ACCESS_KEY, "credentials": credentials, "actions": actions}
+    users.write_text(json.dumps({"identities": [user]}))
+    program = _beside_python("weed")
+
+    def begin(held: ExitStack) -> S3Server:
+        ports = _seaweedfs_ports()
+        held.callback(_remove_sockets, ports)
+        command = _seaweedfs_command(program, directory, users, ports)
+        server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", _ACCESS_KEY, secret, _BUCKET)
+        process = held.enter_context(_running(command, directory, _bare_environment(directory)))
+        _wait(lambda: _takes_objects(server), process, clock or SystemClock())
+        return server
+
+    yield from _started(begin, directory)
+
+
+@contextlib.contextmanager
+def ministack(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Server]:
+    """Run ministack: AWS in one process, with its data in memory. It checks no credentials.
+
+    Args:
+        directory: an empty one for its log.
+        clock: for waiting until it answers; the system's by default.
+
+    Raises:
+        RuntimeError: it did not start; the message has the end of its output.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    prefix = Path(sys.prefix)
+    program = _existing(prefix.with_name(f"{prefix.name}-ministack") / "bin" / "ministack")
+
+    def begin(held: ExitStack) -> S3Server:
+        (port,) = _free_ports(1)
+        server = S3Server(f"http://{LOOPBACK}:{port}", _ACCESS_KEY, "no-secret", _BUCKET)
+        process = held.enter_context(
+            _running([str(program)], directory, _ministack_environment(directory, port))
+        )
+        _wait(lambda: _has_bucket(server, port), process, clock or SystemClock())
+        return server
+
+    yield from _started(begin, directory)
+
+
+def _seaweedfs_ports() -> dict[str, int]:
+    admin, admin_grpc = _free_pair(_ADMIN_GRPC_OFFSET)
+    servers = ("s3", "master", "volume", "filer")
+    # Without a port of their own, the gRPC servers take the others' plus 10000, free or not.
+    names = [*servers, *(f"{server}.grpc" for server in servers)]
+    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    return {**ports, "admin": admin, "admin.grpc": admin_grpc}
+
+
+def _seaweedfs_command(
+    program: Path, directory: Path, users: Path, ports: Mapping[str, int]
+) -> list[str]:
+    named = {name.replace(".grpc", ".port.grpc"): port for name, port in ports.items()}
+    places = [f"-{n if '.port' in n else n + '.port'}={port}" for n, port in named.items()]
+    return [
+        *(str(program), f"-logdir={directory}", "mini", f"-dir={directory}"),
+        *(f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}", *places),
+        *("-webdav=false", "-admin.ui=false", "-s3.port.iceberg=0", "-s3.port.lance=0"),
+        *("-master.telemetry=false", f"-s3.config={users}", f"-bucket={_BUCKET}"),
+        f"-filer.localSocket={directory / 'filer.sock'}",
+        f"-s3.localSocket={directory / 's3.sock'}",
+    ]
+
+
+def _remove_sockets(ports: Mapping[str, int]) -> None:
+    # SeaweedFS puts these into one fixed place and leaves some of them there.
+    for name, port in ports.items():
+        socket_name = f"seaweedfs-{name.replace('.', '-')}-{port}.sock"
+        (_SEAWEEDFS_SOCKETS / socket_name).unlink(missing_ok=True)
+
+
+def _bare_environment(directory: Path) -> dict[str, str]:
+    # Nothing that is configured on this machine reaches a server, and none writes elsewhere.
+    return {
+        "PATH": os.environ.get("PATH", ""),
+        "HOME": str(directory),
+        "TMPDIR": str(directory),
+    }
+
+
+def _ministack_environment(directory: Path, port: int) -> dict[str, str]:
+    return {
+        **_bare_environment(directory),
+        "BIND_HOST": LOOPBACK,
+        "MINISTACK_HOST": LOOPBACK,
+        "GATEWAY_PORT": str(port),
+        "EDGE_PORT": str(port),
+        # It clears away containers that it takes for its own.
+        "DOCKER_HOST": f"unix://{directory}/no-docker.sock",
+        "LOG_LEVEL": "WARNING",
+    }
+
+
+def _started(begin: Callable[[ExitStack], S3Server], directory: Path) -> Iterator[S3Server]:
+    for _ in range(_TRIES):
+        with ExitStack() as held:
+            try:
+                server = begin(held)
+            except _StartError:
+                continue
+            yield server
+            return
+    raise RuntimeError(f"the server did not start: {_log(directory)[-2000:]}")
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str], directory: Path, environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    with (directory / "server.log").open("ab") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own dependency, our own arguments
+            [sys.executable, "-c", _BECOME, *command],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C is for the tests; they still need the server while they end.
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        # Whatever it started is in its group.
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], clock: Clock) -> None:
+    end_s = clock.monotonic_s() + _START_TIMEOUT_S
+    while not ready():
+        if process.poll() is not None or clock.monotonic_s() > end_s:
+            raise _StartError
+        clock.sleep(_POLL_S)
+
+
+def _takes_objects(server: S3Server) -> bool:
+    store = server.store("started")
+    try:
+        store.create("yes", b"")
+    except Conflict:
+        # An earlier try landed although its answer did not come.
+        pass
+    except Unavailable:
+        return False
+    return True
+
+
+def _has_bucket(server: S3Server, port: int) -> bool:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_START_TIMEOUT_S)
+    try:
+        connection.request("PUT", f"/{server.bucket}")
+        if connection.getresponse().status != http.HTTPStatus.OK:
+            return False
+    except OSError:
+        return False
+    finally:
+        connection.close()
+    return _takes_objects(server)
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _free_pair(offset: int) -> tuple[int, int]:
+    for port in _free_ports(_PAIR_TRIES):
+        with socket.socket() as second, contextlib.suppress(OSError, OverflowError):
+            second.bind((LOOPBACK, port + offset))
+            return port, port + offset
+    raise RuntimeError("no two ports of this machine are free")
+
+
+def _beside_python(name: str) -> Path:
+    return _existing(Path(sys.executable).with_name(name))
+
+
+def _existing(program: Path) -> Path:
+    if program.is_file():
+        return program
+    raise FileNotFoundError(f"there is no {program}; make setup installs it")
+
+
+def _log(directory: Path) -> str:
+    return (directory / "server.log").read_text(errors="replace")

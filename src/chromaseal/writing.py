@@ -1,0 +1,140 @@
+"""Changes -> deltas in the object store -> a run in the ledger."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from chromaseal import keys
+from chromaseal.clock import to_iso
+from chromaseal.delta.admission import admit
+from chromaseal.delta.model import Changes, Delta, DeltaHeader, same_changes, upserts_of
+from chromaseal.embedding import ModelPin
+from chromaseal.errors import Conflict, NotFound, RefusedInput
+from chromaseal.parts import Parts
+from chromaseal.pin import DEFAULT_SPACE, CollectionPin, pin_collection, read_pin
+from chromaseal.run.model import Run, RunPart, RunState
+from chromaseal.settle import put_once
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A run that is durable.
+
+    Attributes:
+        run: as the ledger has it.
+        new: False if a run of that id was there before; then nothing was changed.
+    """
+
+    run: Run
+    new: bool
+
+
+class Writing:
+    """Makes changes durable.
+
+    Args:
+        parts: what the vault consists of.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def write(
+        self,
+        changes: Mapping[str, Changes],
+        *,
+        model: ModelPin | None,
+        run_id: str,
+        attributes: Mapping[str, str],
+        space: str,
+        stored_wins: bool,
+    ) -> Written:
+        """Store one run; see ``Vault.write``."""
+        if not changes:
+            raise RefusedInput("the run names no collection", kind="empty-delta")
+        run_id = keys.check_name(run_id or self._parts.ids.run_id())
+        for name in changes:
+            keys.check_collection(name)
+        known = self._parts.ledger.get(run_id)
+        if known is not None and known.parts.keys() != changes.keys():
+            raise _other_changes(run_id, ", ".join(sorted(known.parts)))
+        created_at = known.created_at if known else self._begun_at(run_id, changes)
+        created_at = created_at or to_iso(self._parts.clock.now())
+        deltas = [
+            _delta(DeltaHeader(run_id, name, created_at, model, attributes), change)
+            for name, change in sorted(changes.items())
+        ]
+        for delta in deltas:
+            self._pin(delta, space)
+        with ThreadPoolExecutor(len(deltas)) as pool:
+            stored = pool.map(functools.partial(self._store, stored_wins=stored_wins), deltas)
+            parts = dict(zip(sorted(changes), stored, strict=True))
+        run = Run(run_id, created_at, parts, dict(attributes))
+        new = self._parts.ledger.add(run)
+        return Written(run if new else self._parts.ledger.get(run_id) or run, new=new)
+
+    def _begun_at(self, run_id: str, changes: Mapping[str, Changes]) -> str:
+        """Give when an earlier attempt at the run began; a part of it may be stored."""
+        for name in changes:
+            stored = self._stored_delta(name, run_id)
+            if stored is not None:
+                return stored.header.created_at
+        return ""
+
+    def _stored_delta(self, collection: str, run_id: str) -> Delta | None:
+        key = keys.delta(collection, run_id, self._parts.codec.suffix)
+        try:
+            return self._parts.codec.decode(self._parts.store.get(key).body)
+        except NotFound:
+            return None
+
+    def _pin(self, delta: Delta, space: str) -> None:
+        name = delta.header.collection
+        if not len(delta.upserts):
+            # Updates and deletes bring no vectors, so there is nothing to compare.
+            if read_pin(self._parts.store, name) is None:
+                raise NotFound(
+                    f"there is no collection {name} to change records of", kind="no-collection"
+                )
+            return
+        dimension = delta.upserts.embeddings.shape[1]
+        pin = read_pin(self._parts.store, name)
+        wanted_space = space or (pin.space if pin else DEFAULT_SPACE)
+        pin_collection(
+            self._parts.store, CollectionPin(name, dimension, wanted_space, delta.header.model)
+        )
+
+    def _store(self, delta: Delta, *, stored_wins: bool) -> RunPart:
+        header, codec = delta.header, self._parts.codec
+        key = keys.delta(header.collection, header.run_id, codec.suffix)
+        body = codec.encode(delta)
+        try:
+            put_once(self._parts.store, key, body)
+        except Conflict as error:
+            body = self._parts.store.get(key).body
+            stored = codec.decode(body)
+            if stored_wins or same_changes(stored, delta):
+                return RunPart(RunState.PENDING, key, len(body), len(stored))
+            raise _other_changes(header.run_id, header.collection) from error
+        return RunPart(RunState.PENDING, key, len(body), len(delta))
+
+
+def _other_changes(run_id: str, collections: str) -> Conflict:
+    return Conflict(
+        f"run {run_id} already has other changes, for {collections}",
+        kind="different-content",
+        hint="a run id stands for the same changes for ever; take another one",
+    )
+
+
+def _delta(header: DeltaHeader, changes: Changes) -> Delta:
+    try:
+        upserts = upserts_of(changes.upserts)
+    except ValueError as error:
+        raise RefusedInput(
+            f"the vectors of one run differ in length: {error}", kind="bad-vector"
+        ) from error
+    return admit(header, upserts, changes.updates, changes.deletes)

@@ -1,0 +1,110 @@
+"""What S3 writes look like on the wire: conditions, a checksum, and no second try."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from email.message import Message
+
+import pytest
+
+from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.errors import Unavailable
+from chromaseal.ids import SystemIds
+from chromaseal.testing.servers import S3Server
+
+BODY = b"what the store is to check"
+SHA256 = base64.b64encode(hashlib.sha256(BODY).digest()).decode()
+
+
+class Recorder(http.server.ThreadingHTTPServer):
+    """A server that keeps every put's headers and answers as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.puts: list[Message] = []
+        self.status = 200
+
+    def store(self) -> ObstoreObjectStore:
+        """Open a prefix of it."""
+        endpoint = f"http://127.0.0.1:{self.server_port}"
+        options = S3Server(endpoint, "key", "secret", "bucket").options()
+        return ObstoreObjectStore("s3://bucket/prefix", options=options)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Takes puts."""
+
+    server: Recorder
+
+    def do_PUT(self) -> None:
+        """Keep the headers, and answer."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.puts.append(self.headers)
+        self.send_response(self.server.status)
+        self.send_header("ETag", '"tag"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    """Give a running one."""
+    with Recorder() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_every_put_carries_its_checksum(recorder: Recorder) -> None:
+    """S3 gets the SHA-256 of each body to compare, and the condition of each write."""
+    store = recorder.store()
+    store.create("a", BODY)
+    store.replace("a", BODY, etag='["\\"seen\\"", null]')
+    create, replace = recorder.puts
+    assert create["x-amz-checksum-sha256"] == replace["x-amz-checksum-sha256"] == SHA256
+    assert (create["If-None-Match"], create["If-Match"]) == ("*", None)
+    assert (replace["If-None-Match"], replace["If-Match"]) == (None, '"seen"')
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_no_write_is_sent_twice(recorder: Recorder, status: int) -> None:
+    """A write without a clear answer is told as such; a silent retry could meet itself."""
+    recorder.status = status
+    store = recorder.store()
+    with pytest.raises(Unavailable):
+        store.create("a", BODY)
+    with pytest.raises(Unavailable):
+        store.replace("a", BODY, etag='["\\"seen\\"", null]')
+    assert len(recorder.puts) == 2
+
+
+@pytest.mark.parametrize(
+    "server", ["ministack_server", pytest.param("seaweedfs_server", marks=pytest.mark.slow)]
+)
+def test_servers_compare_the_checksum(server: str, request: pytest.FixtureRequest) -> None:
+    """A put whose checksum is not its body's is refused, so a sent checksum is a checked one."""
+    boto3 = pytest.importorskip("boto3")
+    running: S3Server = request.getfixturevalue(server)
+    client = boto3.client(
+        "s3",
+        endpoint_url=running.endpoint,
+        aws_access_key_id=running.access_key,
+        aws_secret_access_key=running.secret_key,
+        region_name="us-east-1",
+    )
+    prefix = SystemIds().unique()
+    put = {"Bucket": running.bucket, "ChecksumSHA256": SHA256}
+    client.put_object(Key=f"{prefix}/good", Body=BODY, **put)
+    with pytest.raises(client.exceptions.ClientError, match=r"Digest|[Cc]hecksum"):
+        client.put_object(Key=f"{prefix}/bad", Body=BODY + b"!", **put)
+    assert [found.key for found in running.store(prefix).list("")] == ["good"]
+    client.close()

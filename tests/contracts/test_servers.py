@@ -1,0 +1,137 @@
+"""The servers that tests run on are alone with their tests, and end with them."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from chromaseal.testing.command_line import environment
+from chromaseal.testing.servers import S3Server, ministack, seaweedfs
+
+TIMEOUT_S = 60
+LISTENING = "0A"
+# Starts a server, says where, and waits to be killed.
+STARTER = """
+import sys
+from pathlib import Path
+from chromaseal.testing import servers
+
+with servers.ministack(Path(sys.argv[1])) as server:
+    print(server.endpoint, flush=True)
+    sys.stdin.read()
+"""
+OPENER = """
+import sys
+from chromaseal.composition.engine import open_store
+from chromaseal.ids import SystemIds
+
+open_store(sys.argv[1], SystemIds()).create("from-the-environment", b"x")
+"""
+
+
+class Start(Protocol):
+    """One of the two servers."""
+
+    def __call__(self, directory: Path) -> AbstractContextManager[S3Server]:
+        """Start it."""
+        ...
+
+
+def answers(endpoint: str) -> bool:
+    """Tell whether somebody listens there."""
+    host, _, port = endpoint.removeprefix("http://").rpartition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Give a process's children, and theirs."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (thread / "children").read_text().split()):
+            yield child
+            yield from descendants(child)
+
+
+def listening_addresses(pid: int) -> set[str]:
+    """Give the addresses that a process listens on, as the kernel writes them."""
+    links = []
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        # The server works meanwhile and may have closed it; those that listen stay open.
+        with contextlib.suppress(FileNotFoundError):
+            links.append(str(descriptor.readlink()))
+    own = {link.removeprefix("socket:[")[:-1] for link in links if link.startswith("socket:[")}
+    found = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == LISTENING and columns[9] in own:
+                found.add(columns[1].partition(":")[0])
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [seaweedfs, ministack])
+def test_a_server_listens_to_this_machine_only_and_stops(start: Start, tmp_path: Path) -> None:
+    """No port is open to others, and none is left when the block ends."""
+    own = Path("/proc/self").resolve().name
+    before = set(descendants(int(own)))
+    with start(tmp_path / "server") as server:
+        begun = set(descendants(int(own))) - before
+        found = set().union(*map(listening_addresses, begun))
+        assert found == {"0100007F"}
+        assert answers(server.endpoint)
+    assert not answers(server.endpoint)
+    assert not begun & set(descendants(int(own)))
+
+
+@pytest.mark.slow
+def test_a_server_dies_with_a_killed_test_run(tmp_path: Path) -> None:
+    """Whoever started it may die in any way; the server does not outlive them.
+
+    Both servers are started in one way. Killed, SeaweedFS would leave its sockets behind.
+    """
+    starter = subprocess.Popen(
+        [sys.executable, "-c", STARTER, tmp_path / "server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with starter:
+        assert starter.stdout is not None
+        endpoint = starter.stdout.readline().strip()
+        assert answers(endpoint)
+        (server,) = descendants(starter.pid)
+        starter.send_signal(signal.SIGKILL)
+        starter.wait(TIMEOUT_S)
+    wait_for_end(server)
+    assert not answers(endpoint)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process that is not our child has ended."""
+    done = subprocess.run(
+        ["tail", f"--pid={pid}", "-f", "/dev/null"], check=False, timeout=TIMEOUT_S
+    )
+    assert done.returncode == 0
+
+
+def test_servers_are_opened_through_the_environment(
+    ministack_server: S3Server, tmp_path: Path
+) -> None:
+    """A process that has only a URL and its variables reaches the same objects."""
+    subprocess.run(
+        [sys.executable, "-c", OPENER, ministack_server.url(tmp_path.name)],
+        env={**environment(tmp_path), **ministack_server.environment()},
+        check=True,
+        timeout=TIMEOUT_S,
+    )
+    assert ministack_server.store(tmp_path.name).get("from-the-environment").body == b"x"
