@@ -25,7 +25,14 @@ from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.page_table import Known
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
-from chromaseal.snapshot.history import Head, head, line, merged_runs, missing_pointer
+from chromaseal.snapshot.history import (
+    Head,
+    head,
+    line,
+    lost_race_if_moved,
+    merged_runs,
+    missing_pointer,
+)
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
 from chromaseal.snapshot.publish import Draft, publish
@@ -130,7 +137,8 @@ class _Attempt:
         if not deltas:
             return self._outcome(contained=contained)
         repeat = runs_to_repeat(deltas, merged.effective)
-        version = self._publish_merge(found, deltas, repeat)
+        with lost_race_if_moved(self._parts.store, self._collection, found):
+            version = self._publish_merge(found, deltas, repeat)
         ids = tuple(delta.header.run_id for delta in deltas)
         self._move(ids, RunState.COMPLETED, version_id=version.version_id)
         return self._outcome(version=version, merged=ids, contained=contained)
@@ -151,8 +159,8 @@ class _Attempt:
                         snapshot,
                         draft,
                         kept=kept,
+                        attempt=parts.ids.unique(),
                         clock=parts.clock,
-                        ids=parts.ids,
                         progress=self._shown("publish"),
                     )
                 parts.checkouts.keep(version, snapshot.sealed)

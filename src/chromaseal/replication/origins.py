@@ -3,6 +3,7 @@
 ::
 
     <root>/<vault id>/<collection>/origins/<digest of the directory's path>.json
+    <root>/<vault id>/<collection>/origins/<digest of the directory's path>.attempts
 """
 
 from __future__ import annotations
@@ -100,6 +101,32 @@ class Origins:
             temporary = path.with_name(f".{self._ids.unique()}")
             temporary.write_text(json.dumps(plain))
             temporary.replace(path)
+            self._attempts(directory).unlink(missing_ok=True)
+
+    def announce(self, directory: Path, attempt: str) -> None:
+        """Remember an attempt at publishing a directory, until it is written how that ended.
+
+        Whoever dies as the pointer has just moved finds out by it that the newest version is
+        what this directory was.
+        """
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._attempts(directory).open("a") as file:
+                file.write(f"{attempt}\n")
+
+    def made(self, directory: Path, version: Version) -> bool:
+        """Whether a version is what a directory was when this machine last published it."""
+        origin = self.read(directory)
+        if origin is not None and origin.version_id == version.version_id:
+            return True
+        try:
+            attempts = self._attempts(directory).read_text().split()
+        except OSError:
+            return False
+        return version.manifest.attempt in attempts
+
+    def _attempts(self, directory: Path) -> Path:
+        return self._path(directory).with_suffix(".attempts")
 
     def _path(self, directory: Path) -> Path:
         return self._folder / f"{blake3_hex(str(directory.resolve()).encode())[:32]}.json"

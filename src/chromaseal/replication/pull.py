@@ -13,6 +13,7 @@ from chromaseal.errors import Conflict, Damaged, NotFound
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import Origin, origin_of, origins_of, stamps_of_all
 from chromaseal.sandbox import Progress, no_progress
+from chromaseal.seal.page_table import FileStamp
 from chromaseal.seal.sealed import refuse_open, seal
 from chromaseal.seal.verify import verify
 from chromaseal.snapshot.checkout import (
@@ -89,9 +90,25 @@ def pull(
         version = kept.version
     with watch.step("place"), _replacing(parts, directory) as unfinished:
         _fill(unfinished, kept, directory, origin)
+        placed = stamps_of_all(unfinished)
     now_ns = int(parts.clock.now().timestamp() * 1e9)
-    origins.write(directory, origin_of(version, stamps_of_all(directory), now_ns))
+    stamps = _same_content(placed, stamps_of_all(directory))
+    origins.write(directory, origin_of(version, stamps, now_ns))
     return Pulled(version, new=True, durations_s=watch.durations_s)
+
+
+def _same_content(
+    before: Mapping[str, FileStamp], after: Mapping[str, FileStamp]
+) -> dict[str, FileStamp]:
+    """Give the stamps of files that appeared, for those that nobody has written to since.
+
+    Appearing changes the time of a file's last change, where the old directory shared it; what
+    was written since keeps its older stamp, and so counts as touched.
+    """
+    return {
+        path: after[path] if path in after and after[path].same_content(stamp) else stamp
+        for path, stamp in before.items()
+    }
 
 
 def _bring(parts: Parts, version: Version, at: str, progress: Progress) -> Kept:

@@ -87,12 +87,12 @@ def push(
     origin = origins.read(directory)
 
     def from_newest(found: Head) -> None:
-        if found.version is None or replace:
+        if found.version is None or replace or origins.made(directory, found.version):
             return
-        if origin is None or origin.version_id != found.version.version_id:
-            raise not_the_newest(directory, found.version, origin)
+        raise not_the_newest(directory, found.version, origin)
 
-    commit = Commit(parts, collection, progress=progress)
+    announce = functools.partial(origins.announce, directory)
+    commit = Commit(parts, collection, announce=announce, progress=progress)
     pushed = commit.run(directory, origin, check=from_newest)
     if commit.sealed is not None:
         stamps, at_ns = commit.sealed.stamps, commit.sealed_at_ns
@@ -107,6 +107,7 @@ class Commit:
         parts: what the vault consists of.
         collection: the name in the vault.
         restores: the number of the version whose content it brings back, if it does.
+        announce: told of each attempt before anything is stored for it.
         progress: called with the step, and how much of it is done, of how much.
     """
 
@@ -116,8 +117,10 @@ class Commit:
         collection: str,
         *,
         restores: int | None = None,
+        announce: Callable[[str], None] = lambda _: None,
         progress: StepProgress = no_step_progress,
     ) -> None:
+        self._announce = announce
         self._parts = parts
         self._collection = collection
         self._restores = restores
@@ -186,14 +189,16 @@ class Commit:
             writer=parts.writer,
             restores=self._restores,
         )
+        attempt = parts.ids.unique()
+        self._announce(attempt)
         with self._step("publish"):
             version = publish(
                 parts.store,
                 self._verified,
                 draft,
                 kept=kept,
+                attempt=attempt,
                 clock=parts.clock,
-                ids=parts.ids,
                 progress=self._shown("publish"),
             )
         with self._step("keep"):

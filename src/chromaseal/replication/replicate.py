@@ -11,6 +11,7 @@ published. What does not verify is thrown away and copied anew; it is never publ
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -140,10 +141,13 @@ class _Replica:
         def from_newest(found: Head) -> None:
             if found.version is None or self._replace:
                 return
-            if first is None or first.version_id != found.version.version_id:
+            if first is not None and first.version_id == found.version.version_id:
+                return
+            if not self._origins.made(self._directory, found.version):
                 raise not_the_newest(self._live, found.version, first)
 
-        commit = Commit(self._parts, self._collection)
+        announce = functools.partial(self._origins.announce, self._directory)
+        commit = Commit(self._parts, self._collection, announce=announce)
         pushed = commit.run(self._directory, origin, check=from_newest)
         if commit.sealed is not None:
             known = origin_of(pushed.version, commit.sealed.stamps, commit.sealed_at_ns)

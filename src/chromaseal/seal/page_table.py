@@ -55,6 +55,11 @@ class FileStamp:
     changed_ns: int
     inode: int
 
+    def same_content(self, other: FileStamp) -> bool:
+        """Whether the content is the same, though links or owners may have changed."""
+        mine = (self.size_bytes, self.modified_ns, self.inode)
+        return mine == (other.size_bytes, other.modified_ns, other.inode)
+
 
 def stamp_of(status: os.stat_result) -> FileStamp:
     """Take a file's stamp from what ``stat`` answered."""

@@ -13,7 +13,6 @@ from chromaseal.clock import Clock, to_iso
 from chromaseal.digests import PAGE_SIZE_BYTES
 from chromaseal.embedding import ModelPin
 from chromaseal.errors import Conflict
-from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.seal.page_table import Tables
@@ -80,8 +79,8 @@ def publish(
     draft: Draft,
     *,
     kept: Kept | None,
+    attempt: str,
     clock: Clock,
-    ids: Ids,
     progress: Progress | None = None,
 ) -> Version:
     """Store a verified directory as the next version of its collection.
@@ -91,8 +90,8 @@ def publish(
         snapshot: the directory.
         draft: what else the version says.
         kept: the head's files; None only where there is no head.
+        attempt: 32 hexadecimal digits that no other attempt has.
         clock: for the version's time.
-        ids: for the names of layers.
         progress: called with packed and all bytes.
 
     Raises:
@@ -100,7 +99,6 @@ def publish(
         Conflict: ``changed-while-reading``, the directory is not what was sealed.
         Unavailable: the store did not answer; nothing refers to what was stored.
     """
-    attempt = ids.unique()
     layers = _Attempt(store, snapshot.sealed, draft, attempt, progress or no_progress).store(kept)
     extension = extend(store, draft.head.version, f"{draft.number:06d}-{attempt}")
     parent = draft.head.version
