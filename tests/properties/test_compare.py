@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests, pages_in
 from chromaseal.seal.compare import compared_digests
-from chromaseal.seal.page_table import PageTable, differing_pages
+from chromaseal.seal.page_table import NO_PAGES, PageTable, differing_pages
 
 PAGE = PAGE_SIZE_BYTES
-BLOCK = 256 * PAGE
+BLOCK = 512 * PAGE
 sizes = (
     st.sampled_from([0, 1, PAGE - 1, PAGE, PAGE + 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 77])
     | st.integers(0, 9 * PAGE)
-    | st.integers(0, 3 * BLOCK)
+    | st.integers(0, 2 * BLOCK + 9 * PAGE)
 )
 
 
@@ -69,4 +69,31 @@ def test_pages_that_are_the_same_are_not_hashed(tmp_path: Path) -> None:
     made_up = PageTable(len(old), b"\7" * DIGEST_SIZE_BYTES * (len(old) // PAGE))
     found = compared_digests(tmp_path / "new", tmp_path / "old", made_up)
     hashed = [at for at in range(0, len(found), DIGEST_SIZE_BYTES) if found[at] != 7]
-    assert hashed == [256 * DIGEST_SIZE_BYTES]
+    assert hashed == [512 * DIGEST_SIZE_BYTES]
+
+
+def test_a_page_that_is_as_the_copy_but_not_as_known_is_hashed(tmp_path: Path) -> None:
+    """A page that changed since the copy was made, and has changed back."""
+    content = np.random.default_rng(1).bytes(2 * BLOCK)
+    for name in ("old", "new"):
+        (tmp_path / name).write_bytes(content)
+    known = bytearray(page_digests(content))
+    known[70 * DIGEST_SIZE_BYTES] ^= 1
+    table = PageTable(len(content), bytes(known))
+    stale = np.array([70], dtype=np.int64)
+    found = compared_digests(tmp_path / "new", tmp_path / "old", table, stale=stale)
+    assert found == page_digests(content)
+    unheeded = compared_digests(tmp_path / "new", tmp_path / "old", table, stale=NO_PAGES)
+    assert unheeded == bytes(known)
+
+
+def test_large_files_are_compared_in_spans(tmp_path: Path) -> None:
+    """Several threads take a span each; the digests come in order, the short end included."""
+    old = np.random.default_rng(2).bytes(40 << 20)
+    new = bytearray(old + b"end")
+    for place in (0, (16 << 20) - 1, 16 << 20, (40 << 20) - 1):
+        new[place] ^= 1
+    (tmp_path / "old").write_bytes(old)
+    (tmp_path / "new").write_bytes(new)
+    known = PageTable(len(old), page_digests(old))
+    assert compared_digests(tmp_path / "new", tmp_path / "old", known) == page_digests(bytes(new))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
@@ -25,7 +24,6 @@ from chromaseal.errors import Damaged
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import no_progress
 from chromaseal.seal.evidence import FileEntry
-from chromaseal.seal.open_files import Holder
 from chromaseal.seal.page_table import Tables
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.snapshot import fold as fold_module
@@ -37,13 +35,19 @@ from chromaseal.snapshot.layer_objects import LayerReader, store_parts
 from chromaseal.snapshot.manifest import BASE, DIFF, LayerEntry, Version
 from chromaseal.snapshot.pack import pack_base, pack_diff
 from chromaseal.snapshot.restore import restore
+from chromaseal.testing.changing_files import (
+    Change,
+    NobodyHolds,
+    State,
+    histories,
+    read,
+    states_of,
+    write,
+)
 from chromaseal.testing.clock import ManualClock
 
 PAGE = PAGE_SIZE_BYTES
-PATHS = ("chroma.sqlite3", "segment/data_level0.bin", "segment/length.bin")
 NO_VERSION = cast("Version", None)  # packing and folding do not ask for it
-
-State = dict[str, bytes]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -57,95 +61,7 @@ def _small() -> Iterator[None]:
         yield
 
 
-class NobodyHolds:
-    """Open files of directories that this test alone knows."""
-
-    def holders(self, directory: Path) -> list[Holder]:
-        """Give nobody."""
-        assert directory.is_dir()
-        return []
-
-
-# --- what applications do to files -------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Change:
-    """What becomes of one file: how it changes, by how much, and the seed of the new bytes."""
-
-    path: str
-    kind: str
-    amount: int
-    seed: int
-
-    def apply(self, state: State) -> None:
-        """Change a directory."""
-        random = np.random.default_rng(self.seed)
-        old = state.get(self.path)
-        if self.kind == "vanish":
-            state.pop(self.path, None)
-        elif old is None:
-            state[self.path] = self._new(random)
-        elif self.kind == "resize":
-            # To the middle of a page, to its end, or to nothing.
-            state[self.path] = old[: self.amount] + self._new(random)[len(old) :]
-        elif old:
-            state[self.path] = self._edited(bytearray(old), random)
-
-    def _new(self, random: np.random.Generator) -> bytes:
-        # Noise, or the text-like pages of a database, which are smaller as they are.
-        if self.seed % 2:
-            return random.bytes(self.amount)
-        return (b"row %d; " % self.seed * (self.amount // 6 + 1))[: self.amount]
-
-    def _edited(self, content: bytearray, random: np.random.Generator) -> bytes:
-        start = int(random.integers(len(content)))
-        if self.kind == "few bytes":
-            for place in random.integers(len(content), size=min(self.amount, 40)).tolist():
-                content[place] ^= int(random.integers(1, 256))
-        elif self.kind == "many bytes":
-            fresh = random.bytes(min(self.amount, len(content) - start))
-            content[start : start + len(fresh)] = fresh
-        else:
-            content[start:] = bytes(len(content) - start)
-        return bytes(content)
-
-
-amounts = st.sampled_from([0, 1, PAGE - 1, PAGE, PAGE + 1, 5 * PAGE, 9 * PAGE + 7]) | st.integers(
-    0, 20 * PAGE
-)
-kinds = st.sampled_from(["vanish", "resize", "few bytes", "few bytes", "many bytes", "zeros"])
-changes = st.builds(Change, st.sampled_from(PATHS), kinds, amounts, st.integers(0, 999))
-histories = st.lists(st.lists(changes, max_size=4), min_size=2, max_size=7)
-
-
-def states_of(history: Sequence[Sequence[Change]]) -> list[State]:
-    """Give the directory after each step."""
-    states: list[State] = []
-    for step in history:
-        state = dict(states[-1]) if states else {}
-        for change in step:
-            change.apply(state)
-        states.append(state)
-    return states
-
-
 # --- the same through layers -------------------------------------------------------------------
-
-
-def write(directory: Path, state: State) -> Path:
-    """Make a directory."""
-    directory.mkdir()
-    for path, content in state.items():
-        (directory / path).parent.mkdir(exist_ok=True)
-        (directory / path).write_bytes(content)
-    return directory
-
-
-def read(directory: Path) -> State:
-    """Give every file of a directory."""
-    files = [path for path in directory.rglob("*") if path.is_file()]
-    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in files}
 
 
 class Line:
@@ -159,7 +75,7 @@ class Line:
         self.sealed: list[Sealed] = []
         self.diffs: list[LayerEntry] = []
         for number, state in enumerate(states):
-            directory = write(folder / f"state-{number}", state)
+            directory = write(folder / f"state-{number}" / "directory", state)
             self.sealed.append(seal(directory, open_files=NobodyHolds(), clock=ManualClock()))
         first = store_parts(store, "abc", "base", pack_base(self.sealed[0]))
         self.base = LayerEntry("base", BASE, 0, 0, 0, first)
@@ -167,13 +83,14 @@ class Line:
     def diff(self, number: int, *, rotten: bool = False) -> LayerEntry:
         """Store what leads from the directory before to this one."""
         before = self.sealed[number - 1]
-        directory = before.directory
+        folder = before.directory.parent
         if rotten:
             # Every kept page is bad: the diff must not be made from any.
             old = self.states[number - 1].items()
             bad = {path: edited(content, *range(0, len(content), PAGE)) for path, content in old}
-            directory = write(self.folder / f"rotten-{number}", bad)
-        kept = Kept(NO_VERSION, directory, before.tables)
+            folder = self.folder / f"rotten-{number}"
+            write(folder / "directory", bad)
+        kept = Kept(NO_VERSION, folder, before.tables)
         frames = list(pack_diff(self.sealed[number], before.tables, kept))
         self.modes.update(frame.mode for frame in frames)
         parts = store_parts(self.store, "abc", f"diff-{number}", frames)

@@ -50,11 +50,11 @@ sums = st.builds(RecordSummary, counts, st.just(multiset.EMPTY.to_text()))
 summaries = st.builds(
     CollectionSummary, collections, sums, st.none() | st.integers(1, 999), st.just("l2")
 )
-# Small enough that the sizes of all parts together are a number that JSON holds too.
-part_sizes = st.integers(0, 2**40)
+# Small enough that those of all parts, or of all files, come to a number that JSON holds too.
+sizes_bytes = st.integers(0, 2**40)
 parts = st.builds(
     lambda sizes, digest: PartEntry(max(sizes), min(sizes), digest),
-    st.tuples(part_sizes, part_sizes),
+    st.tuples(sizes_bytes, sizes_bytes),
     hexes,
 )
 part_lists = st.lists(parts, max_size=2).map(tuple)
@@ -113,7 +113,7 @@ def manifest_cases(draw: st.DrawFn) -> Manifest:
             for first, last in itertools.pairwise([0, *ends])
         ),
         past=past,
-        files=tuple(FileEntry(p, draw(counts), draw(hexes)) for p in draw(paths)),
+        files=tuple(FileEntry(p, draw(sizes_bytes), draw(hexes)) for p in draw(paths)),
         layers=draw(chains(number)),
         step=draw(st.none() | st.just(step)),
         packed_bytes=draw(counts),

@@ -159,11 +159,11 @@ def _fill(unfinished: Path, kept: Kept, old: Path, origin: Origin | None) -> Non
     shared = _shared(kept, old, origin)
     for path in kept.tables:
         target = unfinished / path
-        target.parent.mkdir(parents=True, exist_ok=True)
         if path in shared:
+            target.parent.mkdir(parents=True, exist_ok=True)
             os.link(old / path, target)
         else:
-            shutil.copyfile(kept.directory / path, target)
+            kept.copy_file(path, target)
 
 
 def _shared(kept: Kept, old: Path, origin: Origin | None) -> frozenset[str]:

@@ -18,6 +18,8 @@ from chromaseal.seal.evidence import FileEntry
 # written shortly before it was looked at is read again.
 _RACY_NS = 1_000_000_000
 
+NO_PAGES: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
@@ -73,12 +75,14 @@ class Known:
     Attributes:
         directory: a copy of it that nobody writes.
         tables: its pages, by path.
+        stale: by path, the pages that the copy has otherwise than ``tables`` says, ascending.
         stamps: of the files that are to be looked at again, from when they had these pages.
         stamped_at_ns: when those stamps were taken; in nanoseconds since 1970.
     """
 
     directory: Path
     tables: Tables
+    stale: Mapping[str, NDArray[np.int64]]
     stamps: Mapping[str, FileStamp]
     stamped_at_ns: int
 

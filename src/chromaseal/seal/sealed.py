@@ -18,7 +18,7 @@ from chromaseal.digests import DIGEST_SIZE_BYTES, file_page_digests, pages_in
 from chromaseal.errors import Conflict, Damaged
 from chromaseal.seal.compare import compared_digests
 from chromaseal.seal.open_files import Holder, OpenFiles
-from chromaseal.seal.page_table import FileStamp, Known, PageTable, stamp_of
+from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, stamp_of
 
 # What reading a file raises that somebody has removed or replaced since it was looked at.
 FILE_CHANGED = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
@@ -182,5 +182,6 @@ def _digests(file: Path, path: str, known: Known | None) -> bytes:
     if known is not None and path in known.tables:
         # Another process may take the kept copy away at any time.
         with contextlib.suppress(*FILE_CHANGED):
-            return compared_digests(file, known.directory / path, known.tables[path])
+            earlier, stale = known.directory / path, known.stale.get(path, NO_PAGES)
+            return compared_digests(file, earlier, known.tables[path], stale=stale)
     return file_page_digests(file)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,7 +29,7 @@ from chromaseal.snapshot.history import line, load_all
 from chromaseal.snapshot.kept import Kept, directory_in, read_kept, stamps_of, write_kept
 from chromaseal.snapshot.layer_objects import LayerReader
 from chromaseal.snapshot.manifest import LayerEntry, Version
-from chromaseal.snapshot.patch import copy_patched
+from chromaseal.snapshot.patch import fill_kept
 from chromaseal.snapshot.removal import removed_if_announced
 from chromaseal.snapshot.restore import restore
 from chromaseal.snapshot.version_id import VersionId, parse
@@ -164,7 +163,7 @@ class Checkouts:
 
         Pages are not checked here: what is published is checked against the tables.
         """
-        _copy_tree(kept.directory, target)
+        _copy(kept, target)
         now_ns = int(self._clock.now().timestamp() * 1e9)
         return kept.known(stamps_of(target, kept.tables), now_ns)
 
@@ -178,9 +177,8 @@ class Checkouts:
     def keep_copy(self, version: Version, sealed: Sealed, older: Kept | None) -> None:
         """Keep a copy of somebody's directory, which is exactly a version; older ones go."""
         with contextlib.suppress(OSError, ChromasealError), self._building(version) as folder:
-            for file in sealed.files:
-                copy_patched(file, sealed.directory, directory_in(folder), older)
-            write_kept(folder, sealed.tables, self.boot_id)
+            stale = fill_kept(sealed, folder, older)
+            write_kept(folder, sealed.tables, self.boot_id, stale=stale)
 
     def folder(self, collection: str) -> Path:
         """Give where what this machine knows of a collection is kept."""
@@ -188,7 +186,7 @@ class Checkouts:
 
     def _copy_checked(self, kept: Kept, target: Path, *, durable: bool) -> None:
         with appearing_whole(target, self._ids, durable=durable) as unfinished:
-            _copy_tree(kept.directory, unfinished)
+            _copy(kept, unfinished)
             check_files(kept.version.manifest, unfinished)
 
     def _bring_by_steps(self, version: Version, progress: Progress) -> bool:
@@ -228,12 +226,10 @@ class Checkouts:
         same = {e.path for e in manifest.files if e in older.version.manifest.files}
         changed = [entry for entry in manifest.files if entry.path not in same]
         before: Tables = {e.path: older.tables[e.path] for e in changed if e.path in older.tables}
-        for entry in manifest.files:
-            (directory / entry.path).parent.mkdir(parents=True, exist_ok=True)
-            if entry.path in same:
-                os.link(older.directory / entry.path, directory / entry.path)
-            elif entry.path in older.tables:
-                shutil.copyfile(older.directory / entry.path, directory / entry.path)
+        for path in same:
+            older.share_file(path, directory / path)
+        for path in before:
+            older.copy_file(path, directory / path)
         with LayerReader(self._store, manifest.collection) as reader:
             tables = restore(reader, changed, steps, directory, before=before, progress=progress)
         return tables | {path: older.tables[path] for path in same}
@@ -317,8 +313,9 @@ class Checkouts:
             shutil.rmtree(doomed, ignore_errors=True)
 
 
-def _copy_tree(source: Path, target: Path) -> None:
+def _copy(kept: Kept, target: Path) -> None:
     try:
-        shutil.copytree(source, target, symlinks=True)
+        for path in kept.tables:
+            kept.copy_file(path, target / path)
     except OSError as error:
-        raise Damaged(f"{source} cannot be copied: {error}", kind="bad-file") from error
+        raise Damaged(f"{kept.folder} cannot be copied: {error}", kind="bad-file") from error

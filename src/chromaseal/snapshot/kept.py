@@ -1,10 +1,14 @@
-"""A version's directory as it is kept on this machine, with what is known of its pages.
+"""A version as it is kept on this machine, with what is known of its pages.
 
 ::
 
-    <folder>/directory/     the version's files; never opened, never written
-    <folder>/tables.json    per file: size and stamp; and in which boot of the machine
-    <folder>/digests        16 bytes per page, file after file in the order of their paths
+    <folder>/directory/     files of the version or of an earlier one; never opened, never written
+    <folder>/newer          pages that changed in them since, 4,096 bytes each, file after file
+    <folder>/tables.json    per file: size, stamp, runs of changed pages; and which boot it was
+    <folder>/digests        16 bytes per page, file after file
+
+Files come in the order of their paths. A commit changes some hundred pages of a file that may
+have gigabytes, so keeping it writes those pages and links to the file.
 
 A power cut can leave a file with the right size and time and without its content, so after the
 machine has started anew every page is checked once before anything else is believed.
@@ -13,38 +17,79 @@ machine has started anew every page is checked once before anything else is beli
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from chromaseal.digests import DIGEST_SIZE_BYTES, file_page_digests, pages_in
+import numpy as np
+
+from chromaseal.digests import DIGEST_SIZE_BYTES, page_digests, pages_in
 from chromaseal.errors import Damaged
-from chromaseal.seal.page_table import FileStamp, Known, PageTable, Tables, stamp_of
+from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, Tables, stamp_of
 from chromaseal.seal.sealed import plain_files
+from chromaseal.snapshot.layer import Pages, pages_of, runs
 from chromaseal.snapshot.manifest import Version
+from chromaseal.snapshot.page_file import PageFile, PatchedFile, write_pages
 
 _DIRECTORY = "directory"
+_NEWER = "newer"
 _TABLES = "tables.json"
 _DIGESTS = "digests"
+_CHUNK_PAGES = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A version's directory on this machine.
+    """A version on this machine.
 
     Attributes:
         version: which version.
-        directory: its files, which nobody writes.
+        folder: where it is kept.
         tables: the pages of each file, as the manifest has them.
+        stale: by path, the pages that have changed since the file in the folder, ascending.
     """
 
     version: Version
-    directory: Path
+    folder: Path
     tables: Tables
+    stale: Mapping[str, Pages] = field(default_factory=dict)
 
     def known(self, stamps: Mapping[str, FileStamp], stamped_at_ns: int) -> Known:
-        """Give what is known of a copy of this directory that has those stamps."""
-        return Known(self.directory, self.tables, stamps, stamped_at_ns)
+        """Give what is known of a copy of this version that has those stamps."""
+        return Known(directory_in(self.folder), self.tables, self.stale, stamps, stamped_at_ns)
+
+    def open(self, path: str) -> PageFile:
+        """Open a file of the version for reading."""
+        file, stale = directory_in(self.folder) / path, self.stale.get(path, NO_PAGES)
+        if not len(stale):
+            return PageFile(file)
+        before = (len(pages) for other, pages in self.stale.items() if other < path)
+        size_bytes = self.tables[path].size_bytes
+        return PatchedFile(file, newer_in(self.folder), sum(before), stale, size_bytes)
+
+    def copy_file(self, path: str, target: Path) -> None:
+        """Copy a file of the version, with the folders that lead to it."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(directory_in(self.folder) / path, target)
+        stale, size_bytes = self.stale.get(path, NO_PAGES), self.tables[path].size_bytes
+        if not len(stale):
+            return
+        with self.open(path) as source, target.open("r+b", buffering=0) as copy:
+            copy.truncate(size_bytes)
+            for start in range(0, len(stale), _CHUNK_PAGES):
+                pages = stale[start : start + _CHUNK_PAGES]
+                write_pages(copy.fileno(), pages, source.read(pages))
+
+    def share_file(self, path: str, target: Path) -> None:
+        """Have a file of the version at another place too, where nobody writes it either."""
+        if len(self.stale.get(path, NO_PAGES)):
+            self.copy_file(path, target)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(directory_in(self.folder) / path, target)
 
 
 def stamps_of(directory: Path, tables: Tables) -> dict[str, FileStamp]:
@@ -57,14 +102,37 @@ def directory_in(folder: Path) -> Path:
     return folder / _DIRECTORY
 
 
-def write_kept(folder: Path, tables: Tables, boot_id: str) -> None:
-    """Write down what is known of the directory in a folder, which is complete."""
-    directory = directory_in(folder)
-    stamps = stamps_of(directory, tables)
-    files = {path: asdict(stamps[path]) for path in sorted(tables)}
+def newer_in(folder: Path) -> Path:
+    """Give where the pages stand that changed in those files since."""
+    return folder / _NEWER
+
+
+def write_kept(
+    folder: Path, tables: Tables, boot_id: str, *, stale: Mapping[str, Pages] | None = None
+) -> None:
+    """Write down what is known of a folder, which is complete but for that.
+
+    Args:
+        folder: holds the files, and the pages that changed in them since.
+        tables: the pages of each file as it has become.
+        boot_id: of the machine as it runs now.
+        stale: by path, which pages those are; without it, none.
+    """
+    newer, stamps = stale or {}, stamps_of(directory_in(folder), tables)
+    if not newer_in(folder).exists():
+        newer_in(folder).touch()
+    files = {
+        path: {
+            "size_bytes": tables[path].size_bytes,
+            "stamp": asdict(stamps[path]),
+            "newer": runs(newer.get(path, NO_PAGES)),
+        }
+        for path in sorted(tables)
+    }
     (folder / _DIGESTS).write_bytes(b"".join(tables[path].digests for path in sorted(tables)))
     temporary = folder / f"{_TABLES}.new"
-    temporary.write_text(json.dumps({"boot_id": boot_id, "files": files}))
+    stamp = asdict(stamp_of(newer_in(folder).stat()))
+    temporary.write_text(json.dumps({"boot_id": boot_id, "newer": stamp, "files": files}))
     temporary.replace(folder / _TABLES)
 
 
@@ -80,26 +148,42 @@ def read_kept(folder: Path, version: Version, boot_id: str) -> Kept | None:
         None if there is nothing, if a file was touched since or is one too many, or if what is
         written down is not what the manifest says.
     """
-    directory = directory_in(folder)
     try:
         plain = json.loads((folder / _TABLES).read_text())
-        digests = (folder / _DIGESTS).read_bytes()
-        stamps = {path: FileStamp(**stamp) for path, stamp in plain["files"].items()}
-        tables = _tables(stamps, digests)
-        touched = _lasting(stamps) != _lasting(stamps_of(directory, tables))
-        more = plain_files(directory) != sorted(tables)
-        started_anew = plain["boot_id"] != boot_id
-    except (OSError, ValueError, TypeError, KeyError, Damaged):
-        return None
-    entries = {entry.path: entry for entry in version.manifest.files}
-    told = {path: table.entry(path) for path, table in tables.items()}
-    if touched or more or told != entries:
-        return None
-    if started_anew:
-        if any(file_page_digests(directory / p) != t.digests for p, t in tables.items()):
+        kept = Kept(version, folder, _tables(folder, plain["files"]), _stale(plain["files"]))
+        if _is_touched(kept, plain):
             return None
-        write_kept(folder, tables, boot_id)
-    return Kept(version, directory, tables)
+        told = {path: table.entry(path) for path, table in kept.tables.items()}
+        if told != {entry.path: entry for entry in version.manifest.files}:
+            return None
+        if plain["boot_id"] != boot_id:
+            if not all(_is_sound(kept, path) for path in kept.tables):
+                return None
+            write_kept(folder, kept.tables, boot_id, stale=kept.stale)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, Damaged):
+        return None
+    return kept
+
+
+def _is_touched(kept: Kept, plain: dict[str, Any]) -> bool:
+    directory = directory_in(kept.folder)
+    stamps = {path: FileStamp(**file["stamp"]) for path, file in plain["files"].items()}
+    then = _lasting(stamps | {_NEWER: FileStamp(**plain["newer"])})
+    newer = {_NEWER: stamp_of(newer_in(kept.folder).stat())}
+    now = _lasting(stamps_of(directory, kept.tables) | newer)
+    return then != now or plain_files(directory) != sorted(kept.tables)
+
+
+def _is_sound(kept: Kept, path: str) -> bool:
+    digests, count = kept.tables[path].digests, pages_in(kept.tables[path].size_bytes)
+    with kept.open(path) as file:
+        for first in range(0, count, _CHUNK_PAGES):
+            pages = np.arange(first, min(first + _CHUNK_PAGES, count), dtype=np.int64)
+            at = first * DIGEST_SIZE_BYTES
+            found = page_digests(file.read(pages))
+            if found != digests[at : at + len(pages) * DIGEST_SIZE_BYTES]:
+                return False
+    return True
 
 
 def _lasting(stamps: Mapping[str, FileStamp]) -> dict[str, tuple[int, int, int]]:
@@ -107,11 +191,16 @@ def _lasting(stamps: Mapping[str, FileStamp]) -> dict[str, tuple[int, int, int]]
     return {path: (s.size_bytes, s.modified_ns, s.inode) for path, s in stamps.items()}
 
 
-def _tables(stamps: Mapping[str, FileStamp], digests: bytes) -> dict[str, PageTable]:
+def _tables(folder: Path, files: dict[str, Any]) -> dict[str, PageTable]:
+    digests = (folder / _DIGESTS).read_bytes()
     tables, start = {}, 0
-    for path in sorted(stamps):
-        size_bytes = stamps[path].size_bytes
+    for path in sorted(files):
+        size_bytes = files[path]["size_bytes"]
         length = pages_in(size_bytes) * DIGEST_SIZE_BYTES
         tables[path] = PageTable(size_bytes, digests[start : start + length])
         start += length
     return tables
+
+
+def _stale(files: dict[str, Any]) -> dict[str, Pages]:
+    return {path: pages_of(file["newer"]) for path, file in files.items() if file["newer"]}

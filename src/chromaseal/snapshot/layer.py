@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import operator
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, blake3_hex, page_digests
 from chromaseal.errors import Damaged
+from chromaseal.seal.page_table import NO_PAGES
 from chromaseal.snapshot.manifest import PartEntry, check_path
 
 MAGIC = b"CSLAYER2"
@@ -186,10 +187,25 @@ def bad_layer(key: str, what: str) -> Damaged:
     )
 
 
+def runs(pages: Pages) -> list[tuple[int, int]]:
+    """Give ascending numbers as runs of neighbours, each its first number and how many."""
+    if not len(pages):
+        return []
+    breaks = np.flatnonzero(np.diff(pages) != 1) + 1
+    starts = np.concatenate([[0], breaks, [len(pages)]])
+    return list(zip(pages[starts[:-1]].tolist(), np.diff(starts).tolist(), strict=True))
+
+
+def pages_of(found: Iterable[Sequence[int]]) -> Pages:
+    """Give the numbers that are in runs: what ``runs`` was made of."""
+    each = [np.arange(first, first + count, dtype=np.int64) for first, count in found]
+    return np.concatenate(each) if each else NO_PAGES
+
+
 def _index(frames: Iterable[Frame]) -> bytes:
     kept = list(frames)
     rows = [
-        [f.path, f.mode, _runs(f.pages), f.size_bytes, f.offset, f.frame_size_bytes] for f in kept
+        [f.path, f.mode, runs(f.pages), f.size_bytes, f.offset, f.frame_size_bytes] for f in kept
     ]
     text = json.dumps(rows, separators=(",", ":")).encode()
     digests = b"".join(f.digest for f in kept) + b"".join(f.digests for f in kept)
@@ -204,9 +220,9 @@ def _frames(raw: bytes) -> Iterator[Frame]:
     rows = json.loads(raw[start : start + size])
     frame_digests = memoryview(raw)[start + size :]
     digests = frame_digests[len(rows) * _FRAME_DIGEST_BYTES :]
-    for number, (path, mode, runs, *numbers) in enumerate(rows):
+    for number, (path, mode, page_runs, *numbers) in enumerate(rows):
         size_bytes, offset, frame_size_bytes = map(operator.index, numbers)
-        pages = _pages(runs)
+        pages = _pages(page_runs)
         at, length = number * _FRAME_DIGEST_BYTES, len(pages) * DIGEST_SIZE_BYTES
         yield Frame(
             path=check_path(path),
@@ -238,18 +254,10 @@ def _check(key: str, entry: PartEntry, frame: Frame) -> None:
         raise bad_layer(key, f"a frame of {frame.path} contradicts itself")
 
 
-def _runs(pages: Pages) -> list[list[int]]:
-    """Write ascending numbers as runs of (first, count)."""
-    breaks = np.flatnonzero(np.diff(pages) != 1) + 1
-    return [[int(run[0]), len(run)] for run in np.split(pages, breaks)]
-
-
-def _pages(runs: list[list[int]]) -> Pages:
-    if any(count < 1 for _, count in runs) or sum(count for _, count in runs) > FRAME_PAGES:
+def _pages(found: list[list[int]]) -> Pages:
+    if any(count < 1 for _, count in found) or sum(count for _, count in found) > FRAME_PAGES:
         raise ValueError("a frame has too many pages")
-    return np.concatenate(
-        [np.arange(first, first + count, dtype=np.int64) for first, count in runs]
-    )
+    return pages_of(found)
 
 
 def _unpack(key: str, frame: bytes | memoryview, limit_bytes: int) -> bytes:

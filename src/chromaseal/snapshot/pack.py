@@ -7,19 +7,17 @@ zeros; a page of SQLite is mostly smaller as it is.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests
-from chromaseal.errors import Conflict
 from chromaseal.seal.page_table import PageTable, Tables, differing_pages
-from chromaseal.seal.sealed import FILE_CHANGED, Sealed, changed_while_reading
+from chromaseal.seal.sealed import FILE_CHANGED, Sealed, SealedFile, changed_while_reading
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.layer import FRAME_PAGES, RAW, XOR, PackedPages, Pages, pack
+from chromaseal.snapshot.page_file import PageFile
 
 # Of a page's 4,096 bytes; what differs in more of them is not worth sorting among the sparse ones.
 _SPARSE_BYTES = 1024
@@ -28,7 +26,6 @@ BASE_LEVEL = 3
 DIFF_LEVEL = 9
 _TRIAL_LEVEL = 1
 _BASE_FRAME_PAGES = 256
-_NO_PAGES: Pages = np.zeros(0, dtype=np.int64)
 _SAMPLES = 32
 _SAMPLE_PAGES = 16
 
@@ -41,7 +38,7 @@ def pack_base(sealed: Sealed) -> Iterator[PackedPages]:
     """
     for file in sealed.files:
         count = len(file.table.digests) // DIGEST_SIZE_BYTES
-        with _Reader(sealed.directory / file.path, file.table) as reader:
+        with _sealed_reader(sealed, file) as reader:
             for first in range(0, count, _BASE_FRAME_PAGES):
                 pages = np.arange(first, min(first + _BASE_FRAME_PAGES, count), dtype=np.int64)
                 content, digests = reader.read(pages), reader.digests(pages)
@@ -64,7 +61,7 @@ def pack_diff(sealed: Sealed, before: Tables, kept: Kept | None) -> Iterator[Pac
         pages = differing_pages(old, file.table)
         if not len(pages):
             continue
-        with _Reader(sealed.directory / file.path, file.table) as new:
+        with _sealed_reader(sealed, file) as new:
             earlier = _earlier(file.path, old, kept)
             if earlier is None:
                 yield from _pack_raw(file.path, pages, new)
@@ -80,19 +77,15 @@ def changed_pages(sealed: Sealed, before: Tables) -> int:
 
 def estimate_packed_bytes(sealed: Sealed) -> int:
     """Estimate what a base of a directory would take, from samples of its pages."""
-    return sum(_estimate(sealed.directory / f.path, f.table) for f in sealed.files)
+    return sum(_estimate(sealed, f) for f in sealed.files)
 
 
 class _Reader:
-    """Reads pages of a file and checks that they are what its table says."""
+    """Reads pages of a file and checks that they are what its table says; a context manager."""
 
-    def __init__(self, path: Path, table: PageTable) -> None:
-        self._path = path
+    def __init__(self, file: PageFile, table: PageTable) -> None:
+        self._file = file
         self._table = table
-        try:
-            self._file = path.open("rb", buffering=0)
-        except FILE_CHANGED as error:
-            raise changed_while_reading(path) from error
 
     def __enter__(self) -> Self:
         return self
@@ -117,30 +110,29 @@ class _Reader:
         """
         content = self.read_sound(pages)
         if content is None:
-            raise changed_while_reading(self._path)
+            raise changed_while_reading(self._file.path)
         return content
 
     def read_sound(self, pages: Pages) -> bytes | None:
         """Read pages; None if they are not what the table says."""
-        content = b"".join(self._runs(pages))
+        content = self._file.read(pages)
         return content if page_digests(content) == self.digests(pages) else None
 
-    def peek(self, first: int, count: int) -> bytes:
-        """Read neighbouring pages as they are now."""
-        return os.pread(self._file.fileno(), count * PAGE_SIZE_BYTES, first * PAGE_SIZE_BYTES)
 
-    def _runs(self, pages: Pages) -> Iterator[bytes]:
-        breaks = np.flatnonzero(np.diff(pages) != 1) + 1
-        for run in np.split(pages, breaks):
-            yield self.peek(int(run[0]), len(run))
+def _sealed_reader(sealed: Sealed, file: SealedFile) -> _Reader:
+    path = sealed.directory / file.path
+    try:
+        return _Reader(PageFile(path), file.table)
+    except FILE_CHANGED as error:
+        raise changed_while_reading(path) from error
 
 
 def _earlier(path: str, old: PageTable | None, kept: Kept | None) -> _Reader | None:
     if old is None or kept is None:
         return None
     try:
-        return _Reader(kept.directory / path, old)
-    except Conflict:
+        return _Reader(kept.open(path), old)
+    except FILE_CHANGED:
         # What is kept may be replaced by something newer at any time.
         return None
 
@@ -197,17 +189,18 @@ def _xor(first: bytes, second: bytes) -> np.ndarray[tuple[int], np.dtype[np.uint
     return np.frombuffer(first, dtype=np.uint8) ^ np.frombuffer(second, dtype=np.uint8)
 
 
-def _estimate(path: Path, table: PageTable) -> int:
-    count = len(table.digests) // DIGEST_SIZE_BYTES
+def _estimate(sealed: Sealed, file: SealedFile) -> int:
+    count = len(file.table.digests) // DIGEST_SIZE_BYTES
     if not count:
         return 0
     starts = sorted({count * i // _SAMPLES for i in range(_SAMPLES)})
     content_bytes = packed_bytes = 0
-    with _Reader(path, table) as reader:
+    with _sealed_reader(sealed, file) as reader:
         for first in starts:
-            content = reader.peek(first, _SAMPLE_PAGES)
-            packed = pack(path.name, RAW, _NO_PAGES, content, b"", level=BASE_LEVEL)
+            pages = np.arange(first, min(first + _SAMPLE_PAGES, count), dtype=np.int64)
+            content = reader.read(pages)
+            packed = pack(file.path, RAW, pages, content, b"", level=BASE_LEVEL)
             content_bytes += len(content)
             packed_bytes += len(packed.body)
     digests_bytes = count * DIGEST_SIZE_BYTES
-    return round(table.size_bytes * packed_bytes / max(content_bytes, 1)) + digests_bytes
+    return round(file.table.size_bytes * packed_bytes / content_bytes) + digests_bytes

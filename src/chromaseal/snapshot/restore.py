@@ -6,7 +6,6 @@ by one, in the order of the layers: hashing pages on several threads is slower t
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from chromaseal.seal.page_table import PageTable, Tables
 from chromaseal.snapshot.layer import XOR, Frame, bad_layer
 from chromaseal.snapshot.layer_objects import LayerReader, OpenLayer
 from chromaseal.snapshot.manifest import LayerEntry
+from chromaseal.snapshot.page_file import read_pages, size_of_pages, write_pages
 
 
 def restore(
@@ -142,19 +142,14 @@ class _File:
         if not len(pages):
             return
         # What a later layer cuts off is not written, so that the file keeps its size.
-        content = content[: self._size_bytes_of(pages)]
+        content = content[: size_of_pages(pages, self._size_bytes)]
         if frame.mode == XOR:
             content = self._changed(pages, content)
         self._check(layer, key, frame, pages, content)
-        for first, start, end in _runs(pages, len(content)):
-            os.pwrite(self._descriptor, memoryview(content)[start:end], first * PAGE_SIZE_BYTES)
+        write_pages(self._descriptor, pages, content)
 
     def _changed(self, pages: NDArray[np.int64], difference: bytes) -> bytes:
-        before = b"".join(
-            os.pread(self._descriptor, end - start, first * PAGE_SIZE_BYTES)
-            for first, start, end in _runs(pages, len(difference))
-        )
-        old = np.frombuffer(before, dtype=np.uint8)
+        old = np.frombuffer(read_pages(self._descriptor, pages), dtype=np.uint8)
         return (old ^ np.frombuffer(difference, dtype=np.uint8)).tobytes()
 
     def _check(
@@ -165,23 +160,6 @@ class _File:
         starts = np.flatnonzero(final) * PAGE_SIZE_BYTES
         sound = digests_at(content, starts.tolist()) == told[final].tobytes()
         # A page that is to stay and is too short would be filled up with zeros.
-        short = bool(final[-1]) and len(content) != self._size_bytes_of(pages)
+        short = bool(final[-1]) and len(content) != size_of_pages(pages, self._size_bytes)
         if short or not sound:
             raise bad_layer(key, f"pages of {frame.path} do not match their digests")
-
-    def _size_bytes_of(self, pages: NDArray[np.int64]) -> int:
-        """Give how many bytes pages have in the file; its last one may be short."""
-        last = int(pages[-1]) == len(self._last) - 1
-        beyond = len(self._last) * PAGE_SIZE_BYTES - self._size_bytes if last else 0
-        return len(pages) * PAGE_SIZE_BYTES - beyond
-
-
-def _runs(pages: NDArray[np.int64], size_bytes: int) -> list[tuple[int, int, int]]:
-    """Give runs of neighbouring pages: the first page, and from where to where in the bytes."""
-    if not len(pages):
-        return []
-    breaks = np.concatenate([[0], np.flatnonzero(np.diff(pages) != 1) + 1, [len(pages)]])
-    return [
-        (int(pages[a]), int(a) * PAGE_SIZE_BYTES, min(int(b) * PAGE_SIZE_BYTES, size_bytes))
-        for a, b in itertools.pairwise(breaks)
-    ]

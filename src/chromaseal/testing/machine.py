@@ -161,8 +161,10 @@ class Machine:
 
     def fetched(self, collection: str, at: str = "") -> dict[str, bytes]:
         """Give the content of a version, fetched and checked."""
-        version = self.vault.version(collection, at)
-        return contents(self.vault.parts.checkouts.bring(version).directory)
+        checkouts = self.vault.parts.checkouts
+        with checkouts.workspace() as workspace:
+            checkouts.copy(self.vault.version(collection, at), workspace / "copy")
+            return contents(workspace / "copy")
 
     def use_clock_of(self, other: Machine) -> None:
         """Take over the time of another machine."""
