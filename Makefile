@@ -27,6 +27,7 @@ $(MINISTACK_STAMP): locks/ministack.lock
 	@touch $@
 
 setup: $(STAMP) $(MINISTACK_STAMP) ## make .venv and .venv-ministack with everything pinned in locks/
+	@echo "chromaseal is $(BIN)/chromaseal; \". $(BIN)/activate\" lets a shell find it without the path"
 
 demo: $(STAMP) ## render sample receipts, ingest them, search them
 	@$(BIN)/python -m bench.demo

@@ -13,7 +13,6 @@ import json
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,13 +22,13 @@ from typing import Any
 
 from bench.chain import OpenWriter
 from bench.data import DeltaWriter, cached_directory, fresh_copy
+from bench.fetching import CACHE, NAME, REPETITIONS, changed_pages_table, fetch_table
 from bench.meter import Meter
 from bench.peers import Metered, Peer, all_peers
 from bench.plots import plot_series, plot_steps
 from bench.records import DELTA_RECORDS
 from bench.rounds import Measured, describe, run_rounds
-from bench.stats import markdown_table, megabytes
-from bench.yardstick import obstore_read_rate
+from bench.stats import in_ms, markdown_table
 from chromaseal.composition.engine import open_vault
 from chromaseal.metering import CountingStore
 from chromaseal.sandbox import Limits, Plain, Progress
@@ -39,8 +38,6 @@ from chromaseal.testing.servers import S3Server, seaweedfs
 from chromaseal.vault import Vault
 
 RESULTS = Path(__file__).with_name("results")
-NAME = "words"
-_REPEATED = 5
 
 
 class Unchecked:
@@ -177,9 +174,9 @@ def row_table(commits: list[Commit]) -> str:
         ["a plain commit uploads, most", f"{max(e.step_bytes for e in plain) / 1e6:.3f} MB"],
         ["diffs and manifests / own bytes", f"{sum(e.step_bytes for e in commits) / own:.2f}"],
         ["everything written / own bytes", f"{sum(e.stored_bytes for e in commits) / own:.2f}"],
-        ["diff + upload + commit, plain, median", _ms(median(e.duration_s for e in plain))],
-        ["diff + upload + commit, all, median", _ms(median(e.duration_s for e in commits))],
-        ["the slowest", _ms(max(e.duration_s for e in commits))],
+        ["diff + upload + commit, plain, median", in_ms(median(e.duration_s for e in plain))],
+        ["diff + upload + commit, all, median", in_ms(median(e.duration_s for e in commits))],
+        ["the slowest", in_ms(max(e.duration_s for e in commits))],
         ["requests a commit, mean", f"{sum(e.requests for e in commits) / len(commits):.1f}"],
         ["longest chain", f"{max(each.chain for each in commits)} layers"],
         ["cold read / a new base, most", f"{max(cold):.2f}" if cold else "not measured"],
@@ -187,54 +184,19 @@ def row_table(commits: list[Commit]) -> str:
     return markdown_table(["what", "how much"], rows)
 
 
-def _ms(duration_s: float) -> str:
-    return f"{duration_s * 1000:,.0f} ms"
-
-
-def fetch_table(vault: Vault, store: CountingStore, server: S3Server, cache: Path) -> str:
-    """Measure one step and the cold fetch, beside what obstore alone reads."""
-    steps = [_one_step(vault, store, cache, number) for number in range(1, _REPEATED + 1)]
-    newest = vault.version(NAME)
-    cold = []
-    for _ in range(_REPEATED):
-        shutil.rmtree(cache)
-        start = time.perf_counter()
-        vault.parts.checkouts.bring(newest)
-        cold.append(time.perf_counter() - start)
-    fetched = newest.manifest.chain_bytes
-    rate, alone = fetched / median(cold), obstore_read_rate(server, fetched, repetitions=_REPEATED)
-    rows = [
-        ["one step, median", _ms(median(step[0] for step in steps))],
-        ["one step, most", f"{max(step[1] for step in steps) / 1e6:.2f} MB"],
-        ["cold fetch", f"{megabytes(fetched)} MB in {median(cold):.2f} s, {rate / 1e6:,.0f} MB/s"],
-        ["obstore alone, the same bytes", f"{alone / 1e6:,.0f} MB/s"],
-        ["cold fetch / obstore alone", f"{rate / alone:.2f}"],
-    ]
-    return markdown_table(["what", "how much"], rows)
-
-
-def _one_step(vault: Vault, store: CountingStore, cache: Path, back: int) -> tuple[float, int]:
-    """Bring what is kept from one version to the next; give seconds and bytes."""
-    number = vault.version(NAME).manifest.number - back
-    shutil.rmtree(cache)
-    vault.parts.checkouts.bring(vault.version(NAME, str(number)))
-    before, start = store.usage, time.perf_counter()
-    vault.parts.checkouts.bring(vault.version(NAME, str(number + 1)))
-    return time.perf_counter() - start, store.usage.since(before).bytes_out
-
-
 def measure(records: int, folder: Path, in_a_row: int) -> tuple[Measured, str, list[Commit]]:
     """Measure everything over a directory of that many records."""
     cached_directory(records)
     with seaweedfs(folder / "server") as server:
         found, text = _against_peers(records, folder, server)
-        with vault_on(server, "row", folder / "row-cache", checked=False) as (vault, store):
+        with vault_on(server, "row", folder / CACHE, checked=False) as (vault, store):
             source, target = fresh_copy(records, folder / "source"), folder / "target"
             with OpenWriter(source, target) as writer:
                 vault.push(target, NAME)
                 commits = commit_row(vault, store, writer, target, first=records, count=in_a_row)
             text += f"\n### {in_a_row} commits in a row\n\n{row_table(commits)}\n"
-            text += "\n### Fetching\n\n" + fetch_table(vault, store, server, folder / "row-cache")
+            text += "\n### Finding what changed\n\n" + changed_pages_table(vault, target) + "\n"
+            text += "\n### Fetching\n\n" + fetch_table(vault, store, server, folder)
     return found, text + "\n", commits
 
 
@@ -252,7 +214,7 @@ def _against_peers(records: int, folder: Path, server: S3Server) -> tuple[Measur
         ]
         peers: list[Peer] = [*all_peers(meter.server, folder), *ours]
         metered = [Metered(peer, meter) for peer in peers]
-        found = run_rounds(metered, directory, writer, records=records, rounds=_REPEATED)
+        found = run_rounds(metered, directory, writer, records=records, rounds=REPETITIONS)
         text = describe(found, [peer.version for peer in peers])
     shutil.rmtree(directory)
     return found, text

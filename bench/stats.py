@@ -20,6 +20,11 @@ def median_step(steps: Sequence[Step]) -> Step:
     )
 
 
+def in_ms(duration_s: float) -> str:
+    """Write a duration."""
+    return f"{duration_s * 1000:,.0f} ms"
+
+
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Write a table without its last line feed; the first column is text, the rest figures."""
     rule = ["---", *["---:"] * (len(header) - 1)]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -32,7 +33,10 @@ class AsyncVault:
     """A vault whose verbs are awaited. Use as an asynchronous context manager.
 
     A call that is cancelled goes on in its thread to its end, which leaves the vault as any
-    other end does; ``replicate`` and ``follow`` stop at their next look.
+    other end does. ``replicate`` and ``follow`` have a thread each beside those of the event
+    loop, so any number of them keep no other call waiting. Whoever stops taking their values,
+    is cancelled or closes the vault ends them: at once where they wait for the next look, else
+    when the look that they are at is done.
 
     Args:
         vault: does the work; closed with this.
@@ -40,6 +44,7 @@ class AsyncVault:
 
     def __init__(self, vault: Vault) -> None:
         self.vault = vault
+        self._endings: set[threading.Event] = set()
 
     async def write(self, changes: Mapping[str, Changes], **options: Any) -> Written:  # noqa: ANN401
         """See ``Vault.write``."""
@@ -95,20 +100,22 @@ class AsyncVault:
         *,
         interval_s: float = 1.0,
         replace: bool = False,
-    ) -> AsyncIterator[Replicated]:
+    ) -> AsyncGenerator[Replicated, None]:
         """See ``Vault.replicate``."""
-        return _stepping(
+        return self._stepping(
             lambda stop: self.vault.replicate(
-                directory, collection, interval_s=interval_s, replace=replace, stop=stop
-            )
+                directory, collection, interval_s=0, replace=replace, stop=stop
+            ),
+            interval_s,
         )
 
     def follow(
         self, collection: str, folder: Path | str, *, interval_s: float = 1.0
-    ) -> AsyncIterator[Moved]:
+    ) -> AsyncGenerator[Moved, None]:
         """See ``Vault.follow``."""
-        return _stepping(
-            lambda stop: self.vault.follow(collection, folder, interval_s=interval_s, stop=stop)
+        return self._stepping(
+            lambda stop: self.vault.follow(collection, folder, interval_s=0, stop=stop),
+            interval_s,
         )
 
     async def diff(self, collection: str, before: str, after: str = "") -> Difference:
@@ -142,7 +149,9 @@ class AsyncVault:
         return await asyncio.to_thread(self.vault.stats, collection)
 
     async def close(self) -> None:
-        """See ``Vault.close``."""
+        """See ``Vault.close``; ends every ``replicate`` and ``follow``."""
+        for ending in self._endings:
+            ending.set()
         await asyncio.to_thread(self.vault.close)
 
     async def __aenter__(self) -> Self:
@@ -156,16 +165,48 @@ class AsyncVault:
     ) -> None:
         await self.close()
 
+    async def _stepping(
+        self, start: Callable[[Callable[[], bool]], Iterator[_T]], interval_s: float
+    ) -> AsyncGenerator[_T, None]:
+        """Take an endless iterator's values in a thread; end it when nobody takes them any more.
 
-async def _stepping(start: Callable[[Callable[[], bool]], Iterator[_T]]) -> AsyncIterator[_T]:
-    """Take an endless iterator's values in a thread; end it when nobody takes them any more."""
-    ended = threading.Event()
-    steps = start(ended.is_set)
-    try:
-        while True:
-            found = await asyncio.to_thread(next, steps, None)
-            if found is None:
-                return
-            yield found
-    finally:
-        ended.set()
+        Args:
+            start: begins it, given what tells it to stop.
+            interval_s: how long it is to wait before every look but the first.
+        """
+        ending = threading.Event()
+        steps = start(_Pause(ending, interval_s))
+        # A step may wait for ever, and asyncio's own threads are few and for everybody.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="chromaseal-stepping")
+        self._endings.add(ending)
+        try:
+            while True:
+                found = await asyncio.get_running_loop().run_in_executor(thread, next, steps, None)
+                if found is None:
+                    return
+                yield found
+        finally:
+            ending.set()
+            self._endings.discard(ending)
+            if isinstance(steps, Generator):
+                # After the step that may be running: a generator is closed by one thread only.
+                thread.submit(steps.close)
+            thread.shutdown(wait=False)
+
+
+class _Pause:
+    """Asked whether to stop before each look, it waits until the look is due or stopping is.
+
+    The wait is here and not in the iterator, whose own sleep nobody could cut short.
+    """
+
+    def __init__(self, ending: threading.Event, interval_s: float) -> None:
+        self._ending = ending
+        self._interval_s = interval_s
+        self._looked = False
+
+    def __call__(self) -> bool:
+        if not self._looked:
+            self._looked = True
+            return self._ending.is_set()
+        return self._ending.wait(self._interval_s)

@@ -58,7 +58,8 @@ def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
         raise NotFound(
             f"there is no vault at {store.url}",
             kind="no-vault",
-            hint="chromaseal ingest PATH makes one; or name another with --vault",
+            hint="chromaseal push DIR COLLECTION or chromaseal ingest PATH makes one; or name "
+            "another with --vault",
         )
     # Others may be trying the store at this moment, or have died while they did.
     if any(not found.key.startswith(keys.PROBES) for found in store.list("")):

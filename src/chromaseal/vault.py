@@ -27,7 +27,7 @@ from chromaseal.replication.replicate import Replicated, replicate
 from chromaseal.replication.rollback import rollback
 from chromaseal.run.model import Run, RunState
 from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
-from chromaseal.snapshot.checkout import refuse_occupied
+from chromaseal.snapshot.checkout import absolute, refuse_occupied
 from chromaseal.snapshot.find import find
 from chromaseal.snapshot.garbage import Garbage, collect
 from chromaseal.snapshot.history import head, line
@@ -185,6 +185,7 @@ class Vault:
             NotFound: ``no-version``.
             Damaged: the version cannot be fetched whole; nothing is left behind.
         """
+        directory = absolute(directory)
         refuse_occupied(directory)
         version = self.version(collection, at)
         self.parts.checkouts.copy(version, directory, durable=True, progress=progress)

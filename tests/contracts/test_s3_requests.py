@@ -1,10 +1,11 @@
-"""What S3 writes look like on the wire: conditions, a checksum, and no second try."""
+"""What S3 writes look like on the wire, and what is said where none can be sent."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from email.message import Message
@@ -42,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         """Keep the headers, and answer."""
-        self.rfile.read(int(self.headers["Content-Length"]))
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
         self.server.puts.append(self.headers)
         self.send_response(self.server.status)
         self.send_header("ETag", '"tag"')
@@ -108,3 +109,49 @@ def test_servers_compare_the_checksum(server: str, request: pytest.FixtureReques
         client.put_object(Key=f"{prefix}/bad", Body=BODY + b"!", **put)
     assert [found.key for found in running.store(prefix).list("")] == ["good"]
     client.close()
+
+
+@pytest.fixture
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Take every variable away that S3 stores go by."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    return monkeypatch
+
+
+def test_http_without_tls_has_to_be_allowed(no_settings: pytest.MonkeyPatch) -> None:
+    """An endpoint without TLS is refused with the name of the variable that allows it."""
+    no_settings.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    no_settings.setenv("AWS_ACCESS_KEY_ID", "key")
+    no_settings.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    with pytest.raises(Unavailable) as caught:
+        ObstoreObjectStore("s3://bucket/prefix").get("key")
+    assert caught.value.kind == "store-unavailable"
+    assert "without TLS" in caught.value.message
+    assert "AWS_ALLOW_HTTP=true" in caught.value.hint
+
+
+def test_missing_credentials_are_called_that(
+    recorder: Recorder, no_settings: pytest.MonkeyPatch
+) -> None:
+    """Who has set no credentials hears which variables are read, and of no other request."""
+    recorder.status = 403
+    no_settings.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{recorder.server_port}")
+    with pytest.raises(Unavailable) as caught:
+        ObstoreObjectStore("s3://bucket/prefix").get("key")
+    assert caught.value.kind == "store-unavailable"
+    assert "no credentials found" in caught.value.message
+    assert "http://" not in caught.value.message
+    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in caught.value.hint
+
+
+def test_a_missing_account_is_called_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Azure needs to know whose container it is before anything is asked."""
+    for name in list(os.environ):
+        if name.startswith("AZURE_"):
+            monkeypatch.delenv(name)
+    with pytest.raises(Unavailable) as caught:
+        ObstoreObjectStore("az://container/prefix")
+    assert caught.value.kind == "store-unavailable"
+    assert "AZURE_STORAGE_ACCOUNT_NAME" in caught.value.hint

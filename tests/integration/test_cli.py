@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import struct
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -13,7 +16,13 @@ from PIL import Image
 
 from chromaseal.adapters.pillow.sample import write_sample
 from chromaseal.receipts.samples import SAMPLES
-from chromaseal.testing.command_line import SampleVault, chromaseal, command_line, environment
+from chromaseal.testing.command_line import (
+    TIMEOUT_S,
+    SampleVault,
+    chromaseal,
+    command_line,
+    environment,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -208,6 +217,27 @@ def test_settings_come_from_a_file(samples: SampleVault, tmp_path: Path) -> None
     (tmp_path / "chromaseal.toml").write_text(f'vault = "{samples.vault}"\n')
     answer = chromaseal("log", "words", "--json", cache=samples.cache, folder=tmp_path)
     assert [version["number"] for version in answer.events] == [1]
+
+
+def test_the_walk_through_runs_word_for_word(tmp_path: Path) -> None:
+    """The commands that the README begins with work as they are, in an empty folder."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    [script] = re.findall(
+        r"<!-- walk-through: .*? -->\n```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+    )
+    installed = f"{Path(sys.executable).parent}{os.pathsep}/usr/bin{os.pathsep}/bin"
+    done = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path / "home"), "PATH": installed, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "version 3 of notes has the content of version 1" in done.stdout
+    assert re.fullmatch(r"made a vault at file:///\S+/vault\n", done.stderr)
 
 
 def _png_header(width_px: int, height_px: int) -> bytes:

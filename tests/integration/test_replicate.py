@@ -92,7 +92,7 @@ def test_replicating_goes_on_where_it_was(
     assert second.version.manifest.step is not None
     shutil.rmtree(tmp_path / "cache")
     application.wait_for(application.calls + 2)
-    with pytest.raises(Conflict, match="newest version"):
+    with pytest.raises(Conflict, match="undo what came since"):
         next(vault.replicate(tmp_path / "live", COLLECTION, interval_s=0.01))
     third = first_of(vault.replicate(tmp_path / "live", COLLECTION, interval_s=0.01, replace=True))
     assert third.version.manifest.number == second.version.manifest.number + 1

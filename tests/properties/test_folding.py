@@ -21,6 +21,7 @@ from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.digests import PAGE_SIZE_BYTES, page_digests
 from chromaseal.errors import Damaged
+from chromaseal.metering import CountingStore
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import no_progress
 from chromaseal.seal.evidence import FileEntry
@@ -260,7 +261,9 @@ def test_a_flipped_byte_in_any_object_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size_bytes", [10**15, 2 * PAGE + 1, PAGE])
 def test_sizes_that_lie_take_no_room(tmp_path: Path, size_bytes: int) -> None:
     """A file that its layers do not bear out is refused, before a disk or memory is full of it."""
-    line = Line(ObstoreObjectStore("memory://"), tmp_path, [{"a": NOISE[: 2 * PAGE]}])
+    line = Line(
+        CountingStore(ObstoreObjectStore("memory://")), tmp_path, [{"a": NOISE[: 2 * PAGE]}]
+    )
     (entry,) = line.entries(0)
     lying = [FileEntry(entry.path, size_bytes, entry.digest)]
     target = tmp_path / "target"
@@ -278,3 +281,21 @@ def test_a_page_that_no_layer_has_is_refused(tmp_path: Path) -> None:
         with pytest.raises(Damaged):
             line.check(chain)
     assert page_digests(bytes(PAGE)) not in line.sealed[2].tables["a"].digests
+
+
+def test_a_frame_whose_pages_lie_apart_is_fetched_once(tmp_path: Path) -> None:
+    """What a fold costs goes by the pages that changed, not by the size of their file."""
+    content = bytearray(np.random.default_rng(4).bytes(400 * PAGE))
+    states: list[State] = []
+    for number in range(4):
+        for page in (0, 120, 250, 399):
+            content[page * PAGE + number] ^= 1
+        states.append({"chroma.sqlite3": bytes(content)})
+    store = CountingStore(ObstoreObjectStore("memory://"))
+    line = Line(store, tmp_path, states)
+    diffs = [line.diff(number) for number in (1, 2, 3)]
+    before = store.usage
+    folded = line.folded(diffs)
+    used = store.usage.since(before)
+    assert used.requests == 2 * len(diffs) + 1
+    line.check([line.base, folded])

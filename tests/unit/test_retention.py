@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chromaseal import keys
 from chromaseal.clock import to_iso
+from chromaseal.errors import UsageError
 from chromaseal.seal.evidence import RecordSummary
 from chromaseal.snapshot.manifest import (
     BASE,
@@ -66,6 +69,8 @@ def kept(policy: Policy, *tagged: int) -> frozenset[int]:
         (Policy(keep_days=2.5), {9, 10}),
         (Policy(keep_days=0), {10}),
         (Policy(keep_days=1000), EVERYTHING),
+        (Policy(keep_days=1e6), EVERYTHING),
+        (Policy(keep_days=float("inf")), EVERYTHING),
         (Policy(keep_last=3, keep_days=1), {8, 9, 10}),
         (Policy(keep_last=1, keep_days=4), {7, 8, 9, 10}),
     ],
@@ -74,6 +79,15 @@ def test_any_rule_keeps_a_version(policy: Policy, expected: set[int]) -> None:
     """Each rule keeps what it says; without rules everything stays; the newest always does."""
     assert kept(policy) == expected
     assert kept(policy, 2, 5) == expected | {2, 5}
+
+
+@pytest.mark.parametrize(
+    "rule", [{"keep_last": -1}, {"keep_days": -0.1}, {"keep_days": math.nan}, {"deltas_after": -1}]
+)
+def test_a_rule_that_nothing_can_mean_is_refused(rule: dict[str, Any]) -> None:
+    """A negative number would keep less than nothing said at all."""
+    with pytest.raises(UsageError, match="cannot be"):
+        Policy(**rule)
 
 
 def test_no_version_at_all_is_no_error() -> None:

@@ -35,6 +35,8 @@ def test_options_go_before_environment_before_file(tmp_path: Path) -> None:
     assert file_path(settings(tmp_path).ledger) == Path("/file.sqlite")
     named = {"CHROMASEAL_VAULT": "s3://bucket/p", "CHROMASEAL_LEDGER": "memory://"}
     assert settings(tmp_path, **named).vault == "s3://bucket/p"
+    for url in ("s3://", "s3:///p", "file:///p", "memory://"):
+        assert without_secrets(url) == url
     assert settings(tmp_path, **named).ledger == "memory://"
     assert settings(tmp_path, vault="/mine", **named).vault == "file:///mine"
     assert file_path(settings(tmp_path, ledger="x", **named).ledger) == tmp_path / "x"
@@ -88,6 +90,8 @@ def test_a_bucket_needs_a_ledger(tmp_path: Path, vault: str) -> None:
 def test_messages_show_no_secrets() -> None:
     """A URL in a message has neither user nor password nor query."""
     assert without_secrets("s3://KEY:SECRET@bucket/p?token=x") == "s3://bucket/p"
+    for url in ("s3://", "s3:///p", "file:///p", "memory://"):
+        assert without_secrets(url) == url
     with pytest.raises(UsageError) as caught:
         open_ledger("postgresql://u:hunter2@h/db")
     assert "hunter2" not in str(caught.value)

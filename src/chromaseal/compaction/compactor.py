@@ -36,10 +36,10 @@ from chromaseal.snapshot.history import (
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
 from chromaseal.snapshot.publish import Draft, publish
+from chromaseal.snapshot.races import Backoff, until_won
+from chromaseal.stopwatch import Stopwatch
 
-_ATTEMPTS = 20
-_FIRST_WAIT_S = 0.05
-_LONGEST_WAIT_S = 5.0
+_BACKOFF = Backoff(attempts=20, first_wait_s=0.05, longest_wait_s=5.0)
 _OPEN_STATES = (RunState.PENDING, RunState.MERGING)
 
 
@@ -80,21 +80,13 @@ class Compactor:
             Damaged: the head cannot be read, or what was merged did not verify.
             Unavailable: store, ledger or child did not answer; the runs wait on.
         """
-        clock = self._parts.clock
-        wait_s = _FIRST_WAIT_S
         failed: dict[str, str] = {}
-        for lost_races in range(_ATTEMPTS):
-            try:
-                return _Attempt(self._parts, collection, lost_races, failed, progress).run()
-            except Conflict as error:
-                if error.kind != "lost-race":
-                    raise
-                # The winner's version is the new head: apply what is left on top of it.
-                clock.sleep(wait_s * (0.5 + self._parts.ids.fraction()))
-                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
-        raise Conflict(
-            f"{collection} was published by others {_ATTEMPTS} times in a row",
-            kind="too-many-races",
+        return until_won(
+            lambda lost: _Attempt(self._parts, collection, lost, failed, progress).run(),
+            collection,
+            _BACKOFF,
+            clock=self._parts.clock,
+            ids=self._parts.ids,
             hint="the runs wait on; run fewer compactors per collection",
         )
 
@@ -118,7 +110,7 @@ class _Attempt:
         self._failed = failed
         self._merged_deltas: dict[str, Delta] = {}
         self._bodies: dict[str, bytes] = {}
-        self._durations_s: dict[str, float] = {}
+        self._watch = Stopwatch(parts.clock)
 
     def run(self) -> Compaction:
         """Merge, verify, publish, and tell the ledger."""
@@ -351,15 +343,14 @@ class _Attempt:
             contained=contained,
             failed=self._failed,
             lost_races=self._lost_races,
-            durations_s=self._durations_s,
+            durations_s=self._watch.durations_s,
         )
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
-        start = self._parts.clock.monotonic_s()
         self._shown(name)(0, 0)
-        yield
-        self._durations_s[name] = self._parts.clock.monotonic_s() - start
+        with self._watch.step(name):
+            yield
 
     def _shown(self, name: str) -> Progress:
         if self._progress is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import version as release_of
 from pathlib import Path
@@ -18,7 +19,7 @@ from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.adapters.sqlite.ledger import SqliteLedger
 from chromaseal.clock import Clock, SystemClock
-from chromaseal.errors import UsageError
+from chromaseal.errors import NotFound, UsageError
 from chromaseal.ids import Ids, SystemIds
 from chromaseal.object_store import ObjectStore
 from chromaseal.parts import Parts
@@ -57,6 +58,7 @@ def open_vault(
     settings: Settings,
     *,
     create: bool = True,
+    made: Callable[[str], None] = lambda _: None,
     store: ObjectStore | None = None,
     sandbox: Sandbox | None = None,
     clock: Clock | None = None,
@@ -67,6 +69,7 @@ def open_vault(
     Args:
         settings: where everything is.
         create: whether an empty prefix becomes a vault.
+        made: told the URL of a vault that was not there before.
         store: the one that the settings name by default.
         sandbox: child processes by default.
         clock: the system's by default.
@@ -75,12 +78,12 @@ def open_vault(
     Raises:
         UsageError: ``bad-url``.
         NotFound: ``no-vault``, and ``create`` is False.
-        Conflict: ``not-a-vault``.
+        Conflict: ``not-a-vault`` or ``cannot-write``.
         Unsupported: ``no-conditional-writes``, by the store of a new vault.
     """
     clock, ids = clock or SystemClock(), ids or SystemIds()
     store = store or open_store(settings.vault, ids)
-    vault_id = pin_vault(store, ids=ids, create=create)
+    vault_id = _vault_id(store, ids, create=create, made=made)
     ledger = open_ledger(settings.ledger)
     ledger.bind(vault_id)
     sandbox = sandbox or SandboxPool(
@@ -106,6 +109,19 @@ def open_vault(
         ledger.close()
 
     return Vault(parts, open_reader=_open_reader, close=close)
+
+
+def _vault_id(store: ObjectStore, ids: Ids, *, create: bool, made: Callable[[str], None]) -> str:
+    try:
+        return pin_vault(store, ids=ids, create=False)
+    except NotFound:
+        if not create:
+            raise
+    if isinstance(store, LocalObjectStore):
+        store.make()
+    vault_id = pin_vault(store, ids=ids, create=True)
+    made(store.url)
+    return vault_id
 
 
 def open_store(url: str, ids: Ids) -> ObjectStore:

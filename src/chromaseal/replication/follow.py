@@ -12,6 +12,9 @@ step. A reader opens ``current`` once and keeps what it got for as long as it li
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,13 +23,14 @@ from pathlib import Path
 from chromaseal.errors import Conflict, Damaged, NotFound, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.sandbox import Progress, no_progress
-from chromaseal.snapshot.checkout import cannot_write
+from chromaseal.snapshot.checkout import cannot_write, name_of_unfinished, sync
 from chromaseal.snapshot.history import head, pointer
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.version_id import VersionId, parse
 
 CURRENT = "current"
 _KEPT_COPIES = 2
+_TEMPORARY_LINK = re.compile(r"\.[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,21 +96,46 @@ def advance(
     version_id, _ = pointer(parts.store, collection)
     if version_id is None or version_id == current(folder):
         return None
-    version = head(parts.store, collection).version
-    if version is None:
-        return None
-    directory = folder / version.version_id
-    if not directory.is_dir():
-        try:
-            parts.checkouts.copy(version, directory, durable=True, progress=progress)
-        except (Damaged, NotFound):
-            if pointer(parts.store, collection)[0] == version.version_id:
-                raise
-            # It was removed while it was fetched, so there is a newer one.
+    with _alone_in(folder) as alone:
+        if alone:
+            _remove_unfinished(parts, folder)
+        version = head(parts.store, collection).version
+        if version is None:
             return None
-    _point(parts, folder, version.version_id)
-    _remove_old(parts, folder)
+        directory = folder / version.version_id
+        if not directory.is_dir():
+            try:
+                parts.checkouts.copy(version, directory, durable=True, progress=progress)
+            except (Damaged, NotFound):
+                if pointer(parts.store, collection)[0] == version.version_id:
+                    raise
+                # It was removed while it was fetched, so there is a newer one.
+                return None
+        _point(parts, folder, version.version_id)
+        _remove_old(parts, folder)
     return Moved(version, directory, parts.clock.monotonic_s() - start)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Let the followers of a folder move one after the other; tell whether that could be had.
+
+    The lock is on the folder itself and goes with its process. File systems of other machines
+    may not have it: then followers are as safe, and nobody can tell what a dead one has left.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        alone = False
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            alone = True
+        yield alone
+    finally:
+        os.close(descriptor)
 
 
 def current(folder: Path) -> str | None:
@@ -130,12 +159,12 @@ def _prepare(folder: Path) -> None:
 
 
 def _is_own(path: Path) -> bool:
-    return path.name == CURRENT or path.name.startswith(".") or _id_of(path) is not None
+    return path.name == CURRENT or path.name.startswith(".") or _id_of(path.name) is not None
 
 
-def _id_of(path: Path) -> VersionId | None:
+def _id_of(name: str) -> VersionId | None:
     try:
-        return parse(path.name)
+        return parse(name)
     except Damaged:
         return None
 
@@ -145,12 +174,28 @@ def _point(parts: Parts, folder: Path, version_id: str) -> None:
     try:
         temporary.symlink_to(version_id, target_is_directory=True)
         temporary.replace(folder / CURRENT)
+        sync(folder)
     except OSError as error:
         raise cannot_write(folder / CURRENT, error) from error
 
 
 def _remove_old(parts: Parts, folder: Path) -> None:
-    copies = sorted(path for path in folder.iterdir() if _id_of(path) is not None)
+    copies = sorted(path for path in folder.iterdir() if _id_of(path.name) is not None)
     for old in copies[:-_KEPT_COPIES]:
         if old.name != current(folder) and not parts.open_files.holders(old):
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_unfinished(parts: Parts, folder: Path) -> None:
+    """Remove what a follower was making when it died; only while no other one can be making it."""
+    for path in folder.iterdir():
+        if _is_temporary_link(path):
+            path.unlink(missing_ok=True)
+        copied = name_of_unfinished(path)
+        if copied and _id_of(copied) and not parts.open_files.holders(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_temporary_link(path: Path) -> bool:
+    named = _TEMPORARY_LINK.fullmatch(path.name) is not None and path.is_symlink()
+    return named and _id_of(str(path.readlink())) is not None

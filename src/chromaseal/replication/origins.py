@@ -4,13 +4,15 @@
 
     <root>/<vault id>/<collection>/origins/<digest of the directory's path>.json
     <root>/<vault id>/<collection>/origins/<digest of the directory's path>.attempts
+    <root>/<vault id>/<collection>/origins/<digest of the directory's path>.lock
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,6 +48,25 @@ class Origin:
         except (Damaged, OSError):
             # Something is in it that no version has, or it changes at this moment.
             return False
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What this machine knows at one moment of where a directory's content came from.
+
+    Attributes:
+        origin: the version that it was, if it was one.
+        attempts: at publishing it whose end is not known.
+    """
+
+    origin: Origin | None
+    attempts: tuple[str, ...]
+
+    def leads_to(self, version: Version) -> bool:
+        """Whether a version is what the directory was, so that its content follows it."""
+        if self.origin is not None and self.origin.version_id == version.version_id:
+            return True
+        return version.manifest.attempt in self.attempts
 
 
 def origin_of(version: Version, stamps: Mapping[str, FileStamp], stamped_at_ns: int) -> Origin:
@@ -85,8 +106,26 @@ class Origins:
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
+    @contextlib.contextmanager
+    def locked(self, directory: Path) -> Iterator[None]:
+        """Let nobody else on this machine replace a directory and say what it is now.
+
+        Whoever copies a directory while others may replace it holds this, so that content and
+        lineage go together. Where no lock can be had, nothing can be remembered either.
+        """
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                lock = held.enter_context(self._path(directory).with_suffix(".lock").open("ab"))
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def write(self, directory: Path, origin: Origin) -> None:
-        """Remember a directory; what cannot be remembered is only slower the next time."""
+        """Remember a directory.
+
+        What cannot be remembered is forgotten: what it was before must not be taken for what it
+        is.
+        """
         path = self._path(directory)
         plain = {
             "directory": str(directory.absolute()),
@@ -96,11 +135,13 @@ class Origins:
             "stamped_at_ns": origin.stamped_at_ns,
             "stamps": {name: asdict(stamp) for name, stamp in origin.stamps.items()},
         }
-        with contextlib.suppress(OSError):
+        try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{self._ids.unique()}")
-            temporary.write_text(json.dumps(plain))
-            temporary.replace(path)
+            write_whole(path, json.dumps(plain), self._ids)
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
             self._attempts(directory).unlink(missing_ok=True)
 
     def announce(self, directory: Path, attempt: str) -> None:
@@ -116,20 +157,36 @@ class Origins:
 
     def made(self, directory: Path, version: Version) -> bool:
         """Whether a version is what a directory was when this machine last published it."""
-        origin = self.read(directory)
-        if origin is not None and origin.version_id == version.version_id:
-            return True
-        try:
+        return self.lineage(directory).leads_to(version)
+
+    def lineage(self, directory: Path) -> Lineage:
+        """Give what is known now of where a directory's content came from."""
+        attempts: list[str] = []
+        with contextlib.suppress(OSError, ValueError):
             attempts = self._attempts(directory).read_text().split()
-        except OSError:
-            return False
-        return version.manifest.attempt in attempts
+        return Lineage(self.read(directory), tuple(attempts))
 
     def _attempts(self, directory: Path) -> Path:
         return self._path(directory).with_suffix(".attempts")
 
     def _path(self, directory: Path) -> Path:
         return self._folder / f"{blake3_hex(str(directory.resolve()).encode())[:32]}.json"
+
+
+def write_whole(path: Path, text: str, ids: Ids) -> None:
+    """Write a file that readers find whole, as it was or as it is to be.
+
+    Raises:
+        OSError: it could not be written, and is as it was.
+    """
+    temporary = path.with_name(f".{ids.unique()}")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def origins_of(parts: Parts, collection: str) -> Origins:

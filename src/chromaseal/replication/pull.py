@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,14 +13,16 @@ from chromaseal.errors import Conflict, Damaged, NotFound
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import Origin, origin_of, origins_of, stamps_of_all
 from chromaseal.sandbox import Progress, no_progress
-from chromaseal.seal.page_table import FileStamp
-from chromaseal.seal.sealed import refuse_open, seal
+from chromaseal.seal.page_table import FileStamp, stamp_of
+from chromaseal.seal.sealed import changed_while_reading, refuse_open, seal
 from chromaseal.seal.verify import verify
 from chromaseal.snapshot.checkout import (
-    appearing_whole,
+    absolute,
     cannot_write,
+    check_file,
     is_occupied,
     sync_tree,
+    taking_name,
     unfinished_beside,
 )
 from chromaseal.snapshot.find import find
@@ -73,42 +75,47 @@ def pull(
         Damaged: the version cannot be fetched whole.
     """
     watch = Stopwatch(parts.clock)
+    directory = absolute(directory)
     version = find(parts.store, collection, at, clock=parts.clock)
     origins = origins_of(parts, collection)
     # What is remembered is of the directory itself, and a link to it is not replaced by one.
     origin = None if directory.is_symlink() else origins.read(directory)
     if is_occupied(directory):
         refuse_open(directory, parts.open_files)
-        untouched = origin is not None and origin.untouched(directory)
-        if untouched and origin is not None and origin.version_id == version.version_id:
+        if origin is None and not overwrite:
+            raise _not_a_copy(collection, directory)
+        there = origin is not None and origin.untouched(directory)
+        if there and origin is not None and origin.version_id == version.version_id:
             return Pulled(version, new=False)
-        if not overwrite and not untouched:
-            with watch.step("compare"):
-                _refuse_changed(parts, collection, directory, origin)
     with watch.step("fetch"):
         kept = _bring(parts, version, at, progress)
-        version = kept.version
-    with watch.step("place"), _replacing(parts, directory) as unfinished:
-        _fill(unfinished, kept, directory, origin)
+    # Fetching may take an hour, in which an application may have come, written and gone.
+    old = _Old(parts, directory, origin, occupied=is_occupied(directory))
+    if old.occupied and not overwrite:
+        with watch.step("compare"):
+            old.refuse_changed(collection)
+    with watch.step("place"), origins.locked(directory), _beside(directory, parts) as unfinished:
+        kept = _fill(unfinished, kept, old, lambda: _bring_anew(parts, kept.version, at, progress))
         placed = stamps_of_all(unfinished)
-    now_ns = int(parts.clock.now().timestamp() * 1e9)
-    stamps = _same_content(placed, stamps_of_all(directory))
-    origins.write(directory, origin_of(version, stamps, now_ns))
-    return Pulled(version, new=True, durations_s=watch.durations_s)
+        old.give_way(unfinished)
+        now_ns = int(parts.clock.now().timestamp() * 1e9)
+        stamps = _same_content(placed, directory)
+        origins.write(directory, origin_of(kept.version, stamps, now_ns))
+    return Pulled(kept.version, new=True, durations_s=watch.durations_s)
 
 
-def _same_content(
-    before: Mapping[str, FileStamp], after: Mapping[str, FileStamp]
-) -> dict[str, FileStamp]:
+def _same_content(placed: Mapping[str, FileStamp], directory: Path) -> dict[str, FileStamp]:
     """Give the stamps of files that appeared, for those that nobody has written to since.
 
     Appearing changes the time of a file's last change, where the old directory shared it; what
     was written since keeps its older stamp, and so counts as touched.
     """
-    return {
-        path: after[path] if path in after and after[path].same_content(stamp) else stamp
-        for path, stamp in before.items()
-    }
+    stamps = dict(placed)
+    for path, stamp in placed.items():
+        with contextlib.suppress(OSError):
+            now = stamp_of((directory / path).stat())
+            stamps[path] = now if now.same_content(stamp) else stamp
+    return stamps
 
 
 def _bring(parts: Parts, version: Version, at: str, progress: Progress) -> Kept:
@@ -123,19 +130,128 @@ def _bring(parts: Parts, version: Version, at: str, progress: Progress) -> Kept:
             version = now
 
 
-@contextmanager
-def _replacing(parts: Parts, directory: Path) -> Iterator[Path]:
-    """Give the name of a directory to make, which takes the place of another one in one step."""
-    if not is_occupied(directory):
-        with appearing_whole(directory, parts.ids, durable=True) as unfinished:
-            yield unfinished
-        return
+def _bring_anew(parts: Parts, version: Version, at: str, progress: Progress) -> Kept:
+    """Fetch a version of which what is kept is bad, or was thrown away by another process."""
+    parts.checkouts.forget(version)
+    return _bring(parts, version, at, progress)
+
+
+class _Old:
+    """What stands where a version is to go.
+
+    Args:
+        parts: what the vault consists of.
+        directory: where that is.
+        origin: what is remembered of it.
+        occupied: whether there is anything.
+    """
+
+    def __init__(
+        self, parts: Parts, directory: Path, origin: Origin | None, *, occupied: bool
+    ) -> None:
+        self.occupied = occupied
+        self._parts = parts
+        self._directory = directory
+        self._origin = origin
+        self._compared: Mapping[str, FileStamp] | None = None
+        self._shared: Mapping[str, FileStamp] = {}
+
+    def refuse_changed(self, collection: str) -> None:
+        """Refuse to replace a directory unless its records are those of the version it came from.
+
+        Opening ChromaDB changes the files, so records are compared where bytes may differ.
+
+        Raises:
+            Conflict: ``changed-locally``, ``not-a-copy`` or ``still-open``.
+        """
+        parts, directory, origin = self._parts, self._directory, self._origin
+        if origin is None:
+            raise _not_a_copy(collection, directory)
+        if origin.untouched(directory):
+            self._compared = origin.stamps
+            return
+        try:
+            before = load(parts.store, collection, origin.version_id)
+            sealed = seal(directory, open_files=parts.open_files, clock=parts.clock)
+            found = verify(sealed, sandbox=parts.sandbox).collections
+        except Damaged as error:
+            raise _changed_locally(directory, error.message) from error
+        if set(found) != set(before.manifest.collections):
+            raise _changed_locally(directory, "its records are not those of the version it was")
+        self._compared = sealed.stamps
+
+    def share(self, kept: Kept, unfinished: Path) -> frozenset[str]:
+        """Link to the files that a version has too; give their paths.
+
+        The old directory goes, so nobody else can write to a file that is shared with it.
+        """
+        self._shared = self._unchanged_in(kept)
+        for path in self._shared:
+            target = unfinished / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.link(self._directory / path, target)
+        return frozenset(self._shared)
+
+    def give_way(self, unfinished: Path) -> None:
+        """Let another directory take the place in one step; that one then is the old one.
+
+        Raises:
+            Conflict: ``changed-locally``, ``changed-while-reading`` or ``still-open``: somebody
+                has come since everything was compared.
+        """
+        sync_tree(unfinished)
+        if not self.occupied:
+            with taking_name(self._directory, durable=True):
+                unfinished.replace(self._directory)
+            return
+        refuse_open(self._directory, self._parts.open_files)
+        self._refuse_written(unfinished)
+        with taking_name(self._directory, durable=True):
+            self._parts.exchange(self._directory, unfinished)
+        for path in self._shared:
+            # At once, because it changes the stamps of the files that are shared.
+            (unfinished / path).unlink(missing_ok=True)
+
+    def _unchanged_in(self, kept: Kept) -> dict[str, FileStamp]:
+        old, origin = self._directory, self._origin
+        if origin is None or not old.is_dir() or old.is_symlink():
+            return {}
+        wanted = {entry.path: entry.digest for entry in kept.version.manifest.files}
+        try:
+            stamps = stamps_of_all(old)
+        except Damaged:
+            return {}
+        return {
+            path: stamp
+            for path, stamp in stamps.items()
+            if origin.stamps.get(path) == stamp and origin.digests.get(path) == wanted.get(path)
+        }
+
+    def _refuse_written(self, unfinished: Path) -> None:
+        for path, stamp in self._shared.items():
+            if not stamp_of((unfinished / path).stat()).same_content(stamp):
+                raise changed_while_reading(self._directory / path)
+        if self._compared is None:
+            return
+        try:
+            now = stamps_of_all(self._directory)
+        except (Damaged, OSError) as error:
+            raise _changed_locally(self._directory, str(error)) from error
+        # Files that were linked to have another time of their last change, so that is left out.
+        same = now.keys() == self._compared.keys() and all(
+            stamp.same_content(self._compared[path]) for path, stamp in now.items()
+        )
+        if not same:
+            raise _changed_locally(self._directory, "something wrote to it a moment ago")
+
+
+@contextlib.contextmanager
+def _beside(directory: Path, parts: Parts) -> Iterator[Path]:
+    """Give a name for a directory to make; whatever has it in the end goes."""
     unfinished = unfinished_beside(directory, parts.ids)
     try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
-        sync_tree(unfinished)
-        refuse_open(directory, parts.open_files)
-        parts.exchange(directory, unfinished)
     except OSError as error:
         raise cannot_write(directory, error) from error
     finally:
@@ -147,59 +263,48 @@ def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
-def _fill(unfinished: Path, kept: Kept, old: Path, origin: Origin | None) -> None:
-    """Make a private copy of what is kept; files that the old directory has are shared with it.
+def _fill(unfinished: Path, kept: Kept, old: _Old, bring_anew: Callable[[], Kept]) -> Kept:
+    """Make a private copy of what is kept, or of what is fetched in its place; give which it was.
 
-    The old directory goes, so nobody else can write to a file that is shared with it.
+    What is kept is a convenience: a bad or vanishing one is fetched anew.
     """
-    unfinished.mkdir(parents=True)
-    shared = _shared(kept, old, origin)
-    for path in kept.tables:
-        target = unfinished / path
-        if path in shared:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(old / path, target)
-        else:
-            kept.copy_file(path, target)
-
-
-def _shared(kept: Kept, old: Path, origin: Origin | None) -> frozenset[str]:
-    if origin is None or not old.is_dir() or old.is_symlink():
-        return frozenset()
-    wanted = {entry.path: entry.digest for entry in kept.version.manifest.files}
     try:
-        stamps = stamps_of_all(old)
+        _copy(unfinished, kept, old)
     except Damaged:
-        return frozenset()
-    return frozenset(
-        path
-        for path, stamp in stamps.items()
-        if origin.stamps.get(path) == stamp and origin.digests.get(path) == wanted.get(path)
-    )
+        _remove(unfinished)
+        kept = bring_anew()
+        _copy(unfinished, kept, old)
+    return kept
 
 
-def _refuse_changed(parts: Parts, collection: str, directory: Path, origin: Origin | None) -> None:
-    """Refuse to replace a directory unless its records are those of the version it came from.
+def _copy(unfinished: Path, kept: Kept, old: _Old) -> None:
+    unfinished.mkdir()
+    shared = old.share(kept, unfinished)
+    manifest = kept.version.manifest
+    for entry in manifest.files:
+        if entry.path not in shared:
+            _copy_file(kept, entry.path, unfinished)
+            # What was kept may have gone and come back in another form in the middle of it.
+            check_file(manifest, entry, unfinished)
 
-    Opening ChromaDB changes the files, so records are compared, not bytes.
-    """
-    if origin is None:
-        raise Conflict(
-            f"{directory} is there and was not brought from {collection} by this machine",
-            kind="not-a-copy",
-            hint="name a directory that does not exist yet, or say --overwrite to replace it",
-        )
+
+def _copy_file(kept: Kept, path: str, unfinished: Path) -> None:
     try:
-        before = load(parts.store, collection, origin.version_id)
-        sealed = seal(directory, open_files=parts.open_files, clock=parts.clock)
-        same = verify(sealed, sandbox=parts.sandbox).records == before.manifest.records
-    except Damaged as error:
-        raise _changed_locally(directory, error.message) from error
-    if not same:
-        raise _changed_locally(directory, "its records are not those of the version it was")
+        kept.copy_file(path, unfinished / path)
+    except OSError as error:
+        raise Damaged(f"{kept.folder} cannot be copied: {error}", kind="bad-file") from error
+
+
+def _not_a_copy(collection: str, directory: Path) -> Conflict:
+    return Conflict(
+        f"{directory} is there and was not brought from {collection} by this machine",
+        kind="not-a-copy",
+        hint="name a directory that does not exist yet, or say --overwrite to replace it",
+    )
 
 
 def _changed_locally(directory: Path, why: str) -> Conflict:

@@ -17,20 +17,20 @@ from chromaseal.pin import DEFAULT_SPACE, CollectionPin, pin_collection, read_pi
 from chromaseal.replication.origins import Origin, origin_of, origins_of
 from chromaseal.sandbox import Progress, StepProgress, no_step_progress
 from chromaseal.seal.page_table import FileStamp, Known
+from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
 from chromaseal.snapshot.history import Head, head, lost_race_if_moved
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.publish import Draft, publish
+from chromaseal.snapshot.races import Backoff, until_won
+from chromaseal.snapshot.version_id import parse
 from chromaseal.stopwatch import Stopwatch
 
 CheckHead: TypeAlias = Callable[[Head], None]
 
-_ATTEMPTS = 200
-_FIRST_WAIT_S = 0.01
-_LONGEST_WAIT_S = 1.0
-DATABASE = "chroma.sqlite3"
+_BACKOFF = Backoff(attempts=200, first_wait_s=0.01, longest_wait_s=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,30 +139,32 @@ class Commit:
             directory: what to publish.
             origin: which version it was at an earlier time.
             check: raises where the directory must not follow the head.
+
+        Raises:
+            Conflict: ``too-many-races``.
         """
-        wait_s = _FIRST_WAIT_S
-        for lost_races in range(_ATTEMPTS):
-            found = head(self._parts.store, self._collection)
-            if check is not None:
-                try:
-                    check(found)
-                except Conflict:
-                    # Whoever died as the pointer had just moved comes again with what is there.
-                    if not self._is_newest(directory, origin, found):
-                        raise
-            try:
-                with lost_race_if_moved(self._parts.store, self._collection, found):
-                    return self._attempt(directory, origin, found, lost_races)
-            except Conflict as error:
-                if error.kind != "lost-race":
-                    raise
-                self._parts.clock.sleep(wait_s * (0.5 + self._parts.ids.fraction()))
-                wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
-        raise Conflict(
-            f"{self._collection} was published by others {_ATTEMPTS} times in a row",
-            kind="too-many-races",
+        return until_won(
+            lambda lost_races: self._follow_head(directory, origin, check, lost_races),
+            self._collection,
+            _BACKOFF,
+            clock=self._parts.clock,
+            ids=self._parts.ids,
             hint="run the same command again, with fewer writers at once",
         )
+
+    def _follow_head(
+        self, directory: Path, origin: Origin | None, check: CheckHead | None, lost_races: int
+    ) -> Pushed:
+        found = head(self._parts.store, self._collection)
+        if check is not None:
+            try:
+                check(found)
+            except Conflict:
+                # Whoever died as the pointer had just moved comes again with what is there.
+                if not self._is_newest(directory, origin, found):
+                    raise
+        with lost_race_if_moved(self._parts.store, self._collection, found):
+            return self._attempt(directory, origin, found, lost_races)
 
     def _attempt(
         self, directory: Path, origin: Origin | None, found: Head, lost_races: int
@@ -270,10 +272,16 @@ def _known(kept: Kept, origin: Origin | None) -> Known:
 
 def not_the_newest(directory: Path, newest: Version, origin: Origin | None) -> Conflict:
     """Make the error for a directory whose content would undo what came since."""
-    made_from = "of no known version" if origin is None else f"made from {origin.version_id}"
+    number = newest.manifest.number
+    collection = newest.manifest.collection
+    if origin is None:
+        made_from = "this machine knows no version that it was made from"
+    else:
+        made_from = f"it was made from version {parse(origin.version_id).number}"
     return Conflict(
-        f"the newest version is {newest.version_id}; {directory} is {made_from}, and publishing "
-        "it would undo what came since",
+        f"{directory} does not follow version {number}, the newest of {collection}: {made_from}, "
+        f"so publishing it would undo what came since",
         kind="not-the-newest",
-        hint="publish it under another name, or say --replace to publish it all the same",
+        hint=f"`chromaseal pull {collection} NEW_DIR` and make the changes there, publish it "
+        "under another name, or say --replace to publish it all the same",
     )

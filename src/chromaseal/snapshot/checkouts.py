@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from chromaseal.clock import Clock
@@ -25,7 +25,7 @@ from chromaseal.sandbox import Progress, no_progress
 from chromaseal.seal.page_table import Known, PageTable, Tables
 from chromaseal.seal.sealed import Sealed
 from chromaseal.snapshot.checkout import appearing_whole, cannot_write, check_files
-from chromaseal.snapshot.history import line, load_all
+from chromaseal.snapshot.history import line, load, load_all
 from chromaseal.snapshot.kept import Kept, directory_in, read_kept, stamps_of, write_kept
 from chromaseal.snapshot.layer_objects import LayerReader
 from chromaseal.snapshot.manifest import LayerEntry, Version
@@ -35,6 +35,10 @@ from chromaseal.snapshot.restore import restore
 from chromaseal.snapshot.version_id import VersionId, parse
 
 _KEPT_VERSIONS = 2
+_ATTEMPTS = 5
+_STEPS_AT_ONCE = 8
+# What a request is worth: as much as a line carries until it is answered.
+_REQUEST_BYTES = 256 << 10
 
 
 class Checkouts:
@@ -68,13 +72,20 @@ class Checkouts:
 
     @contextlib.contextmanager
     def workspace(self) -> Iterator[Path]:
-        """Give an empty directory that goes when the caller is done, or has died."""
-        self._work.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        """Give an empty directory that goes when the caller is done, or has died.
+
+        Raises:
+            Conflict: ``cannot-write``.
+        """
         with contextlib.ExitStack() as held:
-            lock = self._locked(held)
-            directory = lock.with_suffix("")
-            directory.mkdir()
+            try:
+                self._work.mkdir(parents=True, exist_ok=True)
+                self._sweep()
+                lock = self._locked(held)
+                directory = lock.with_suffix("")
+                directory.mkdir()
+            except OSError as error:
+                raise cannot_write(self._work, error) from error
             try:
                 yield directory
             finally:
@@ -105,14 +116,18 @@ class Checkouts:
             NotFound: ``removed-version``, garbage collection has just taken it.
             Unavailable: the store did not answer.
         """
+        collection, version_id = version.manifest.collection, version.version_id
         kept = self.kept(version)
-        if kept is not None:
-            return kept
-        with removed_if_announced(self._store, version.manifest.collection, version.version_id):
-            if not self._bring_by_steps(version, progress):
-                with self._building(version) as folder:
-                    write_kept(folder, self._fetch(version, folder, progress), self.boot_id)
-        return self._built(version)
+        for _ in range(_ATTEMPTS):
+            if kept is not None:
+                return kept
+            with removed_if_announced(self._store, collection, version_id):
+                if not self._bring_by_steps(version, progress):
+                    with self._building(version) as folder:
+                        write_kept(folder, self._fetch(version, folder, progress), self.boot_id)
+            # Other processes keep newer versions and throw this one away.
+            kept = self.kept(version)
+        raise cannot_write(self._folder(version), OSError("others remove it while it is made"))
 
     def forget(self, version: Version) -> None:
         """Throw away what is kept of a version; it is fetched again when it is needed."""
@@ -243,20 +258,32 @@ class Checkouts:
         past = [each.version_id for each in line(self._store, version)]
         for found in reversed(older_ids):
             if past[found.number - 1] == str(found):
-                with contextlib.suppress(Damaged):
-                    way = load_all(self._store, collection, past[found.number - 1 : -1])
-                    return self._checked_way(way[0], [*way[1:], version])
+                steps = self._light_steps(version, past[found.number : -1])
+                if steps is None:
+                    return None, []
+                return self.kept(load(self._store, collection, str(found))), steps
         return None, []
 
-    def _checked_way(
-        self, older: Version, newer: Sequence[Version]
-    ) -> tuple[Kept | None, list[LayerEntry]]:
-        steps = [version.manifest.step for version in newer]
-        known = [step for step in steps if step is not None]
-        whole_bytes = newer[-1].manifest.chain_bytes
-        if len(known) < len(steps) or sum(step.size_bytes for step in known) > whole_bytes:
-            return None, []
-        return self.kept(older), known
+    def _light_steps(self, newest: Version, between: Sequence[str]) -> list[LayerEntry] | None:
+        """Give the steps to a version; None where they weigh more than the whole."""
+        budget_bytes = _weight(newest.manifest.layers)
+        steps: list[LayerEntry] = []
+        for version in self._newest_first(newest, between):
+            step = version.manifest.step
+            if step is None:
+                return None
+            # Its manifest had to be read, too.
+            budget_bytes -= _weight([step]) + _REQUEST_BYTES
+            if budget_bytes < 0:
+                return None
+            steps.append(step)
+        return steps[::-1]
+
+    def _newest_first(self, newest: Version, between: Sequence[str]) -> Iterator[Version]:
+        yield newest
+        for end in range(len(between), 0, -_STEPS_AT_ONCE):
+            batch = between[max(end - _STEPS_AT_ONCE, 0) : end]
+            yield from reversed(load_all(self._store, newest.manifest.collection, batch))
 
     def _kept_ids(self, collection: str) -> list[VersionId]:
         found: list[VersionId] = []
@@ -286,12 +313,6 @@ class Checkouts:
             if str(old) != version.version_id:
                 self._discard(place.parent / str(old))
 
-    def _built(self, version: Version) -> Kept:
-        kept = self.kept(version)
-        if kept is None:
-            raise cannot_write(self._folder(version), OSError("it changes while it is made"))
-        return kept
-
     def _folder(self, version: Version) -> Path:
         return self._kept / version.manifest.collection / version.version_id
 
@@ -311,6 +332,12 @@ class Checkouts:
                 lock.unlink(missing_ok=True)
         for doomed in self._work.glob("*.discarded"):
             shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _weight(layers: Iterable[LayerEntry]) -> int:
+    parts = [part for layer in layers for part in layer.parts]
+    # Each takes a request for where its pages are, and one for them.
+    return sum(part.size_bytes + 2 * _REQUEST_BYTES for part in parts)
 
 
 def _copy(kept: Kept, target: Path) -> None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from chromaseal import keys
-from chromaseal.clock import Clock
+from chromaseal.clock import Clock, to_iso
 from chromaseal.errors import Damaged, NotFound
 from chromaseal.object_store import ObjectStore
 from chromaseal.snapshot.history import head, line, load
@@ -15,7 +15,15 @@ from chromaseal.snapshot.manifest import PastVersion, Version
 from chromaseal.snapshot.removal import removed_if_announced
 from chromaseal.snapshot.tags import read_tag
 
-_AGO = re.compile(r"(\d+)\s*(second|minute|hour|day|week)s?\s+ago")
+_UNITS = {
+    "seconds": ("s", "sec", "secs", "second", "seconds"),
+    "minutes": ("m", "min", "mins", "minute", "minutes"),
+    "hours": ("h", "hr", "hrs", "hour", "hours"),
+    "days": ("d", "day", "days"),
+    "weeks": ("w", "week", "weeks"),
+}
+_UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words}
+_AGO = re.compile(rf"(\d+)\s*({'|'.join(_UNIT_OF)})\s+ago")
 _NUMBER = re.compile(r"\d{1,9}")
 _VERSION_ID = re.compile(r"\d{8}_\d{6}_\d{6}_.+")
 
@@ -34,7 +42,7 @@ def parse_moment(text: str, now: dt.datetime) -> dt.datetime | None:
     ago = _AGO.fullmatch(text.strip().lower())
     try:
         if ago is not None:
-            return now - dt.timedelta(**{f"{ago[2]}s": int(ago[1])})
+            return now - dt.timedelta(**{_UNIT_OF[ago[2]]: int(ago[1])})
         moment = dt.datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         return None
@@ -66,9 +74,7 @@ def find(store: ObjectStore, collection: str, at: str = "", *, clock: Clock) -> 
     tagged = read_tag(store, collection, at)
     if tagged is not None:
         return _load_tagged(store, collection, at, tagged)
-    version_id = _named(store, newest, at, clock)
-    if version_id is None:
-        raise _no_version(collection, at)
+    version_id = _named(line(store, newest), at, clock, collection)
     if version_id == newest.version_id:
         return newest
     return load_kept(store, collection, version_id)
@@ -93,25 +99,32 @@ def _load_tagged(store: ObjectStore, collection: str, name: str, version_id: str
         raise Damaged(named, kind=error.kind, hint=error.hint) from error
 
 
-def _named(store: ObjectStore, newest: Version, at: str, clock: Clock) -> str | None:
-    past = line(store, newest)
+def _named(past: Sequence[PastVersion], at: str, clock: Clock, collection: str) -> str:
     if _NUMBER.fullmatch(at):
-        return next((each.version_id for each in past if each.number == int(at)), None)
+        if not 1 <= int(at) <= len(past):
+            raise _no_version(collection, at, f"its versions are 1 to {len(past)}")
+        return past[int(at) - 1].version_id
     if _VERSION_ID.fullmatch(at):
-        return next((each.version_id for each in past if each.version_id == at), None)
+        if at not in {each.version_id for each in past}:
+            raise _no_version(collection, at, f"chromaseal log {collection} shows their ids")
+        return at
     moment = parse_moment(at, clock.now())
-    return None if moment is None else _newest_at(past, moment)
-
-
-def _newest_at(past: Sequence[PastVersion], moment: dt.datetime) -> str | None:
+    if moment is None:
+        raise _no_version(
+            collection,
+            at,
+            "no tag has that name, and it is no number, no id and no time such as "
+            "2026-11-20T14:00 or '2 hours ago'",
+        )
     before = [each.version_id for each in past if each.created_at <= moment]
-    return before[-1] if before else None
+    if not before:
+        raise _no_version(collection, at, f"its first version is of {to_iso(past[0].created_at)}")
+    return before[-1]
 
 
-def _no_version(collection: str, at: str) -> NotFound:
+def _no_version(collection: str, at: str, why: str) -> NotFound:
     return NotFound(
-        f"{collection} has no version {at!r}",
+        f"{collection} has no version {at!r}: {why}",
         kind="no-version",
-        hint=f"a number, an id, a tag or a time such as 2026-11-20T14:00 or '2 hours ago'; "
-        f"chromaseal log {collection}",
+        hint=f"chromaseal log {collection} shows its versions and their tags",
     )

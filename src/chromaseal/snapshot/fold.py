@@ -24,6 +24,7 @@ from chromaseal.snapshot.layer import (
 )
 from chromaseal.snapshot.layer_objects import LayerReader, OpenLayer, OpenPart
 from chromaseal.snapshot.pack import DIFF_LEVEL
+from chromaseal.snapshot.page_file import size_of_pages
 
 _WINDOW_PAGES = 4096
 _RAW, _XOR = 1, 2
@@ -46,7 +47,6 @@ def fold(
         Damaged: ``bad-layer`` or ``missing-object``.
     """
     for path in sorted({f.path for layer in layers for p in layer.parts for f in p.frames}):
-        count = pages_in(sizes_bytes.get(path, 0))
         frames = [
             (part, frame)
             for layer in layers
@@ -54,12 +54,18 @@ def fold(
             for frame in part.frames
             if frame.path == path
         ]
-        for first in range(0, count, _WINDOW_PAGES):
-            window = _Window(first, min(first + _WINDOW_PAGES, count))
+        touched = _touched([frame for _, frame in frames], sizes_bytes.get(path, 0))
+        for start in range(0, len(touched), _WINDOW_PAGES):
+            window = _Window(touched[start : start + _WINDOW_PAGES])
             touching = [each for each in frames if window.touches(each[1])]
             for frame, key, content in _contents(reader, touching):
                 window.apply(key, frame, content)
             yield from window.frames(path, sizes_bytes[path])
+
+
+def _touched(frames: Sequence[Frame], file_size_bytes: int) -> Pages:
+    pages = np.unique(np.concatenate([frame.pages for frame in frames]))
+    return pages[pages < pages_in(file_size_bytes)]
 
 
 def _contents(
@@ -74,24 +80,31 @@ def _contents(
 
 
 class _Window:
-    """A range of a file's pages, and what the diffs so far make of them."""
+    """Pages of a file, ascending, and what the diffs so far make of them.
 
-    def __init__(self, first: int, end: int) -> None:
-        count = end - first
-        self._first = first
-        self._end = end
-        self._content = np.zeros((count, PAGE_SIZE_BYTES), dtype=np.uint8)
-        self._digests = np.zeros((count, DIGEST_SIZE_BYTES), dtype=np.uint8)
-        self._state = np.zeros(count, dtype=np.uint8)
+    Changed pages may lie far apart, so windows are cut from those, not from the file: a frame
+    is then fetched for one window, or two.
+    """
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._content = np.zeros((len(pages), PAGE_SIZE_BYTES), dtype=np.uint8)
+        self._digests = np.zeros((len(pages), DIGEST_SIZE_BYTES), dtype=np.uint8)
+        self._state = np.zeros(len(pages), dtype=np.uint8)
 
     def touches(self, frame: Frame) -> bool:
-        """Whether a frame may have pages of this window."""
-        return int(frame.pages[0]) < self._end and int(frame.pages[-1]) >= self._first
+        """Whether a frame has pages of this window."""
+        return bool(self._inside(frame).any())
+
+    def _inside(self, frame: Frame) -> NDArray[np.bool_]:
+        first, last = int(self._pages[0]), int(self._pages[-1])
+        inside: NDArray[np.bool_] = (frame.pages >= first) & (frame.pages <= last)
+        return inside
 
     def apply(self, key: str, frame: Frame, content: bytes) -> None:
         """Put a later frame's pages on top."""
-        inside = (frame.pages >= self._first) & (frame.pages < self._end)
-        places = frame.pages[inside] - self._first
+        inside = self._inside(frame)
+        places = np.searchsorted(self._pages, frame.pages[inside])
         rows = _rows(content, len(frame.pages))[inside]
         digests = np.frombuffer(frame.digests, dtype=np.uint8).reshape(-1, DIGEST_SIZE_BYTES)
         if frame.mode == RAW:
@@ -113,11 +126,10 @@ class _Window:
     def _pack(
         self, path: str, mode: str, places: NDArray[np.intp], file_size_bytes: int
     ) -> PackedPages:
-        pages: Pages = places.astype(np.int64) + self._first
+        pages = self._pages[places]
         content = self._content[places].tobytes()
-        beyond = max((int(pages[-1]) + 1) * PAGE_SIZE_BYTES - file_size_bytes, 0)
-        digests = self._digests[places].tobytes()
-        return pack(path, mode, pages, content[: len(content) - beyond], digests, level=DIFF_LEVEL)
+        content = content[: size_of_pages(pages, file_size_bytes)]
+        return pack(path, mode, pages, content, self._digests[places].tobytes(), level=DIFF_LEVEL)
 
 
 def _rows(content: bytes, pages: int) -> NDArray[np.uint8]:

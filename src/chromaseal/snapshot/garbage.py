@@ -82,13 +82,15 @@ def collect(
         Conflict: ``too-many-races``, versions that were to go were tagged again and again.
         Unavailable: the store did not answer; run it again.
     """
-    for attempt in range(_ATTEMPTS):
+    missed = ""
+    for _ in range(_ATTEMPTS):
         try:
             garbage, ids_to_go = _plan(store, collection, policy, clock)
         except Damaged as error:
             # Another collector may have taken what was still there a moment ago.
-            if error.kind != "missing-object" or attempt:
+            if error.kind != "missing-object" or error.message == missed:
                 raise
+            missed = error.message
             continue
         if dry_run or not garbage.doomed:
             return garbage

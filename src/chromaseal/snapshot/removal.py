@@ -37,20 +37,15 @@ def take_back(store: ObjectStore, collection: str, gc_id: str) -> None:
     store.delete(keys.gc(collection, gc_id))
 
 
-def removals(store: ObjectStore, collection: str) -> dict[str, frozenset[str]]:
-    """Give the ids of the versions in every record, by the record's key.
+def removed_versions(store: ObjectStore, collection: str) -> frozenset[str]:
+    """Give the ids of all versions that were removed or are about to be.
 
     Raises:
         Damaged: ``bad-removal``.
     """
     found = [info.key for info in store.list(keys.gcs(collection))]
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        return dict(zip(found, pool.map(lambda key: _read(store, key), found), strict=True))
-
-
-def removed_versions(store: ObjectStore, collection: str) -> frozenset[str]:
-    """Give the ids of all versions that were removed or are about to be."""
-    return frozenset().union(*removals(store, collection).values())
+        return frozenset().union(*pool.map(lambda key: _read(store, key), found))
 
 
 def removed(collection: str, version_id: str) -> NotFound:
@@ -59,6 +54,17 @@ def removed(collection: str, version_id: str) -> NotFound:
         f"{version_id} of {collection} was removed by `chromaseal gc`",
         kind="removed-version",
         hint=f"chromaseal log {collection} shows which versions there are",
+    )
+
+
+def removed_or_going(store: ObjectStore, collection: str, version_id: str) -> NotFound:
+    """Make the error for a version that a collector has announced, and may not have taken yet."""
+    if store.head(keys.manifest(collection, version_id)) is None:
+        return removed(collection, version_id)
+    return NotFound(
+        f"{version_id} of {collection} is about to be removed by `chromaseal gc`",
+        kind="removed-version",
+        hint=f"if no gc is at work: chromaseal gc {collection} ends what one that died began",
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from chromaseal import keys
-from chromaseal.errors import Damaged
+from chromaseal.errors import Damaged, UsageError
 from chromaseal.snapshot.manifest import Manifest, PastVersion, Version
 from chromaseal.snapshot.version_id import parse
 
@@ -30,11 +30,28 @@ class Policy:
         keep_days: those made in that many days.
         deltas_after: deltas go once that many versions that stay contain them; None: they
             all stay.
+
+    Raises:
+        UsageError: ``bad-rule``, a number that no rule can mean.
     """
 
     keep_last: int | None = None
     keep_days: float | None = None
     deltas_after: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that would make a rule keep less than it says."""
+        for name in ("keep_last", "keep_days", "deltas_after"):
+            number = getattr(self, name)
+            # What is not a number is neither more nor less than anything.
+            if number is not None and not number >= 0:
+                raise _bad_rule(name, number)
+
+
+def _bad_rule(name: str, number: float) -> UsageError:
+    return UsageError(
+        f"{name} cannot be {number}", kind="bad-rule", hint="give 0 or more, or leave the rule out"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +87,16 @@ def versions_to_keep(
     if policy.keep_last:
         kept.update(ids[-policy.keep_last :])
     if policy.keep_days is not None:
-        oldest = now - dt.timedelta(days=policy.keep_days)
+        oldest = _days_before(now, policy.keep_days)
         kept.update(past.version_id for past in line if past.created_at >= oldest)
     return frozenset(kept)
+
+
+def _days_before(now: dt.datetime, days: float) -> dt.datetime:
+    try:
+        return now - dt.timedelta(days=days)
+    except OverflowError:
+        return dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 def reached(version: Version) -> set[str]:

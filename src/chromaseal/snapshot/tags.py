@@ -15,7 +15,7 @@ from chromaseal.errors import Conflict, Damaged, NotFound, UsageError
 from chromaseal.object_store import ObjectStore
 from chromaseal.settle import put_once
 from chromaseal.snapshot.manifest import Version
-from chromaseal.snapshot.removal import removed, removed_versions
+from chromaseal.snapshot.removal import removed_or_going, removed_versions
 from chromaseal.snapshot.version_id import parse
 
 # What could also be a number, a version's id or a time must not be a tag.
@@ -47,9 +47,8 @@ def write_tag(store: ObjectStore, name: str, version: Version) -> None:
     """
     collection = version.manifest.collection
     key = keys.tag(collection, check_tag(name))
-    was_there = store.head(key) is not None
     try:
-        put_once(store, key, version.version_id.encode())
+        stored = put_once(store, key, version.version_id.encode())
     except Conflict as error:
         raise Conflict(
             f"{name} is already a tag of {collection}, for another version",
@@ -58,9 +57,9 @@ def write_tag(store: ObjectStore, name: str, version: Version) -> None:
         ) from error
     if version.version_id in removed_versions(store, collection):
         # A tag that was there before may be what the version stays for.
-        if not was_there:
+        if stored:
             store.delete(key)
-        raise removed(collection, version.version_id)
+        raise removed_or_going(store, collection, version.version_id)
 
 
 def delete_tag(store: ObjectStore, collection: str, name: str) -> None:

@@ -20,8 +20,8 @@ import numpy as np
 
 from chromaseal.record import MetadataValue
 from chromaseal.seal.anatomy import LogEntry, LogOperation, Row
+from chromaseal.seal.quiet import DATABASE
 
-DATABASE = "chroma.sqlite3"
 DOCUMENT_KEY = "chroma:document"
 _HEADER_BYTES = 100
 _DIFFERENT_TEXTS = """

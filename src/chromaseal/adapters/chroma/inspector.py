@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from chromaseal.adapters.chroma.database import DATABASE, CollectionRow, Database
+from chromaseal.adapters.chroma.database import CollectionRow, Database
 from chromaseal.adapters.chroma.hnsw import read_index
 from chromaseal.errors import Damaged
 from chromaseal.seal.anatomy import CollectionAnatomy, DirectoryAnatomy
+from chromaseal.seal.quiet import DATABASE
 
 _JOURNALS = ("-journal", "-wal", "-shm")
 

@@ -33,5 +33,9 @@ def exchange(first: Path, second: Path) -> None:
         raise OSError(code, os.strerror(code), str(first))
     aside = second.with_name(f"{second.name}.old")
     first.rename(aside)
-    second.rename(first)
+    try:
+        second.rename(first)
+    except OSError:
+        aside.rename(first)
+        raise
     aside.rename(second)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,23 @@ class LocalObjectStore:
     def url(self) -> str:
         """Say where this is."""
         return self._root.as_uri()
+
+    def make(self) -> None:
+        """Make the directory that is to hold a new vault.
+
+        Raises:
+            Conflict: ``cannot-write``.
+        """
+        try:
+            _make_directories(self._root)
+            with tempfile.TemporaryFile(dir=self._root):
+                pass
+        except OSError as error:
+            raise Conflict(
+                f"no vault can be made in {self._root}: {error.strerror}",
+                kind="cannot-write",
+                hint="choose another place for the vault",
+            ) from error
 
     def create(self, key: str, body: bytes | memoryview) -> None:
         """Store an object where none is."""

@@ -8,12 +8,13 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
 from obstore.store import MemoryStore, from_url
 
-from chromaseal.errors import Conflict, NotFound, Unavailable
+from chromaseal.errors import Conflict, NotFound, Unavailable, UsageError
 from chromaseal.object_store import ObjectInfo, StoredObject, check_key
 from chromaseal.settings import without_secrets
 
@@ -27,6 +28,19 @@ _TIMEOUT_S = 300
 # given any of its kind, it does not look for it in the environment either.
 _ALLOW_HTTP = "allow_http"
 _ALLOW_HTTP_HERE = "AWS_ALLOW_HTTP"
+# Whoever finds no credentials asks the machine for some, and fails there.
+_ASKED_FOR_CREDENTIALS = (
+    "/latest/api/token",
+    "/latest/meta-data/iam",
+    "/computeMetadata/v1/instance",
+    "/metadata/identity/oauth2",
+)
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with AWS_SESSION_TOKEN if there is one; "
+    "profiles in ~/.aws are not read",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT, the path of a key file",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_KEY",
+}
 
 
 class ObstoreObjectStore:
@@ -41,6 +55,10 @@ class ObstoreObjectStore:
         options: what the environment does not say, by obstore's names, for example
             ``endpoint``, ``access_key_id``, or ``allow_http`` (``true``) for an endpoint that
             does not speak TLS.
+
+    Raises:
+        UsageError: ``bad-url``.
+        Unavailable: ``store-unavailable``, the environment does not say what the service needs.
     """
 
     def __init__(self, url: str, *, options: Mapping[str, str] | None = None) -> None:
@@ -61,8 +79,15 @@ class ObstoreObjectStore:
             "max_retries": 0,
             "retry_timeout": dt.timedelta(seconds=_TIMEOUT_S),
         }
-        self._reads = from_url(url, config=config, client_options=client)
-        self._writes = from_url(url, config=config, client_options=client, retry_config=once)
+        if not urlsplit(url).netloc:
+            raise _bad_url(self._url, "it names no bucket")
+        try:
+            self._reads = from_url(url, config=config, client_options=client)
+            self._writes = from_url(url, config=config, client_options=client, retry_config=once)
+        except ValueError as error:
+            raise _bad_url(self._url, str(error)) from error
+        except BaseError as error:
+            raise self._unavailable(error, f"{self._url} cannot be opened") from error
 
     @property
     def url(self) -> str:
@@ -71,13 +96,13 @@ class ObstoreObjectStore:
 
     def create(self, key: str, body: bytes | memoryview) -> None:
         """Store an object where none is."""
-        with _answered(key):
+        with self._answered(key):
             obstore.put(self._writes, check_key(key), bytes(body), mode="create")
 
     def replace(self, key: str, body: bytes, *, etag: str) -> None:
         """Change an object that still carries ``etag``."""
         try:
-            with _answered(key):
+            with self._answered(key):
                 obstore.put(self._writes, check_key(key), body, mode=_update_version(etag))
         except NotFound:
             # S3 answers 404, others 412, when what was seen is gone.
@@ -85,14 +110,14 @@ class ObstoreObjectStore:
 
     def get(self, key: str) -> StoredObject:
         """Read an object whole."""
-        with _answered(key):
+        with self._answered(key):
             found = obstore.get(self._reads, check_key(key))
             return StoredObject(bytes(found.bytes()), _tag(found.meta))
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Read a part of an object."""
         try:
-            with _answered(key):
+            with self._answered(key):
                 found = obstore.get_range(self._reads, check_key(key), start=start, length=length)
                 return bytes(found)
         except (Unavailable, ValueError) as error:
@@ -104,7 +129,7 @@ class ObstoreObjectStore:
     def head(self, key: str) -> ObjectInfo | None:
         """Tell of an object without its content."""
         try:
-            with _answered(key):
+            with self._answered(key):
                 found = obstore.head(self._reads, check_key(key))
         except NotFound:
             return None
@@ -113,15 +138,45 @@ class ObstoreObjectStore:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Tell of every object whose key starts with ``prefix``, in order."""
         folder = prefix.rpartition("/")[0]
-        with _answered(prefix):
+        with self._answered(prefix):
             batches = obstore.list(self._reads, prefix=folder or None)
             found = [ObjectInfo(each["path"], each["size"]) for batch in batches for each in batch]
         return iter(sorted((i for i in found if i.key.startswith(prefix)), key=lambda i: i.key))
 
     def delete(self, key: str) -> None:
         """Remove an object."""
-        with _answered(key), contextlib.suppress(NotFound, FileNotFoundError, NotFoundError):
+        with self._answered(key), contextlib.suppress(NotFound, FileNotFoundError, NotFoundError):
             obstore.delete(self._reads, check_key(key))
+
+    @contextlib.contextmanager
+    def _answered(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (FileNotFoundError, NotFoundError):
+            raise NotFound(f"there is no object {key}", kind="no-object") from None
+        except AlreadyExistsError:
+            raise Conflict(f"{key} is there already", kind="already-exists") from None
+        except PreconditionError:
+            raise Conflict(f"{key} has changed", kind="lost-race") from None
+        except (BaseError, OSError) as error:
+            raise self._unavailable(error, f"the object store did not answer for {key}") from error
+
+    def _unavailable(self, error: Exception, what: str) -> Unavailable:
+        # After the first line comes the error as its library sees it, over many more.
+        text = str(error)
+        why, hint = text.splitlines()[0], "check the address, the credentials and the network"
+        variables = _CREDENTIALS.get(urlsplit(self._url).scheme, "")
+        if "BadScheme" in text:
+            why = f"the endpoint speaks http without TLS, which {_ALLOW_HTTP_HERE} does not allow"
+            hint = f"set {_ALLOW_HTTP_HERE}=true if that is meant"
+        elif any(mark in why for mark in _ASKED_FOR_CREDENTIALS):
+            why = "no credentials found, neither in the environment nor from the machine"
+            hint = f"set {variables}"
+        elif "MissingAccount" in text:
+            hint = f"set {variables}"
+        return Unavailable(
+            f"{what}: {why}", kind="store-unavailable", hint=f"{hint}, then run it again"
+        )
 
     def _is_empty(self, key: str, start: int, length: int) -> bool:
         found = self.head(key)
@@ -151,19 +206,9 @@ def _update_version(tag: str) -> UpdateVersion:
     return named
 
 
-@contextlib.contextmanager
-def _answered(key: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, NotFoundError):
-        raise NotFound(f"there is no object {key}", kind="no-object") from None
-    except AlreadyExistsError:
-        raise Conflict(f"{key} is there already", kind="already-exists") from None
-    except PreconditionError:
-        raise Conflict(f"{key} has changed", kind="lost-race") from None
-    except (BaseError, OSError) as error:
-        raise Unavailable(
-            f"the object store did not answer for {key}: {str(error).splitlines()[0]}",
-            kind="store-unavailable",
-            hint="check the address, the credentials and the network, then run it again",
-        ) from error
+def _bad_url(url: str, why: str) -> UsageError:
+    return UsageError(
+        f"{url} cannot be a vault: {why}",
+        kind="bad-url",
+        hint="for example s3://bucket/vault, gs://bucket/vault or az://container/vault",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -60,6 +61,9 @@ WHERE run_id = :run_id AND collection = :collection
 class SqliteLedger:
     """Runs in one SQLite file, for any number of processes on one machine.
 
+    A file that this user cannot change is only read. Where there is none and none can be made,
+    a vault can be read all the same: only what asks for runs is refused.
+
     Args:
         path: the file, made when missing; None keeps everything in memory.
     """
@@ -68,18 +72,11 @@ class SqliteLedger:
         self._path = path
         # One connection, one thread at a time: SQLite would queue them anyway.
         self._lock = threading.Lock()
+        self._db: sqlite3.Connection | None = None
         with _answered(self.url):
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(
-                path or ":memory:",
-                timeout=_BUSY_TIMEOUT_S,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            self._db.execute("PRAGMA foreign_keys = ON")
-            # A run that was acknowledged is there after a power cut.
-            self._db.execute("PRAGMA synchronous = FULL")
+            self._writable = path is None or _can_write(path)
+            self._there = self._writable or (path is not None and os.access(path, os.R_OK))
+        if self._there:
             self._prepare()
 
     @property
@@ -89,9 +86,13 @@ class SqliteLedger:
 
     def bind(self, vault_id: str) -> None:
         """Tie the ledger to a vault, for ever; the first vault that comes has it."""
+        if not self._there:
+            return
         with self._transaction() as db:
-            db.execute("INSERT INTO vault VALUES (1, ?) ON CONFLICT DO NOTHING", (vault_id,))
-            found = db.execute("SELECT vault_id FROM vault").fetchone()[0]
+            if self._writable:
+                db.execute("INSERT INTO vault VALUES (1, ?) ON CONFLICT DO NOTHING", (vault_id,))
+            row = db.execute("SELECT vault_id FROM vault").fetchone()
+        found = row[0] if row else vault_id
         if found != vault_id:
             raise Conflict(
                 f"the ledger {self.url} keeps the runs of vault {found}, this is {vault_id}",
@@ -188,12 +189,13 @@ class SqliteLedger:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            self._db.close()
+            if self._db is not None:
+                self._db.close()
 
     def _prepare(self) -> None:
         with self._transaction() as db:
             found = db.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0:
+            if found == 0 and self._writable:
                 for statement in _SCHEMA.split(";\n"):
                     db.execute(statement)
                 db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
@@ -208,16 +210,49 @@ class SqliteLedger:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock, _answered(self.url):
+            db = self._connected()
             # IMMEDIATE: a reader that turns writer halfway would be refused at once.
-            self._db.execute("BEGIN IMMEDIATE")
+            db.execute("BEGIN IMMEDIATE" if self._writable else "BEGIN")
             try:
-                yield self._db
-                self._db.execute("COMMIT")
+                yield db
+                db.execute("COMMIT")
             except BaseException:
                 # Some errors, a full disk among them, have rolled back already.
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
                 raise
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._db is None:
+            if self._path is not None and self._writable:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(
+                _address(self._path, writable=self._writable),
+                uri=True,
+                timeout=_BUSY_TIMEOUT_S,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            self._db.execute("PRAGMA foreign_keys = ON")
+            # A run that was acknowledged is there after a power cut.
+            self._db.execute("PRAGMA synchronous = FULL")
+        return self._db
+
+
+def _can_write(path: Path) -> bool:
+    """Tell whether a file can be changed or made; SQLite writes a journal beside it as well."""
+    # Unlike Path.exists, these questions have an answer where looking is forbidden.
+    if os.access(path, os.F_OK) and not os.access(path, os.W_OK):
+        return False
+    folder = next(each for each in path.parents if os.access(each, os.F_OK))
+    # Who names what is no folder hears so when it is to be made.
+    return os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir()
+
+
+def _address(path: Path | None, *, writable: bool) -> str:
+    if path is None:
+        return ":memory:"
+    return f"{path.absolute().as_uri()}?mode={'rwc' if writable else 'ro'}"
 
 
 def _values(part: RunPart) -> tuple[str | int, ...]:

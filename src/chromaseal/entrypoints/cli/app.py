@@ -1,90 +1,201 @@
-"""The commands put together, and what happens to their errors."""
+"""The commands put together, and what happens to their errors.
+
+Nothing heavy is imported with this module: ``main`` has to be there before the commands are, so
+that Ctrl-C is answered from the beginning.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
+import signal
 import sys
-from importlib.metadata import version as release_of
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
+from chromaseal.errors import ChromasealError, Conflict, Interrupted, Unavailable, UsageError
 
-from chromaseal.entrypoints.cli import (
-    compact_cmd,
-    gc_cmd,
-    ingest_cmd,
-    log_cmd,
-    open_cmd,
-    pull_cmd,
-    push_cmd,
-    runs_cmd,
-    search_cmd,
-    tag_cmd,
-    trace_cmd,
-)
-from chromaseal.entrypoints.cli.output import Output
-from chromaseal.errors import ChromasealError, Interrupted
+if TYPE_CHECKING:
+    import typer
 
-app = typer.Typer(
-    name="chromaseal",
-    help="Receipt images in, verified and versioned ChromaDB snapshots out.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("ingest")(ingest_cmd.ingest)
-app.command("compact")(compact_cmd.compact)
-app.command("search")(search_cmd.search)
-app.add_typer(runs_cmd.app, name="runs")
-app.command("trace")(trace_cmd.trace)
-app.command("log")(log_cmd.log)
-app.command("show")(log_cmd.show)
-app.command("diff")(log_cmd.diff)
-app.command("open")(open_cmd.open_copy)
-app.command("push")(push_cmd.push)
-app.command("pull")(pull_cmd.pull)
-app.command("replicate")(push_cmd.replicate)
-app.command("follow")(pull_cmd.follow)
-app.command("tag")(tag_cmd.tag)
-app.command("untag")(tag_cmd.untag)
-app.command("rollback")(tag_cmd.rollback)
-app.command("gc")(gc_cmd.gc)
-app.command("stats")(gc_cmd.stats)
+    from chromaseal.entrypoints.cli.output import Output
 
-
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(f"chromaseal {release_of('chromaseal')}, chromadb {release_of('chromadb')}")
-        raise typer.Exit
-
-
-@app.callback()
-def chromaseal(
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show it and exit."),
-    ] = False,
-) -> None:
-    """Receipt images in, verified and versioned ChromaDB snapshots out."""
+_GENERAL = "Any ChromaDB directory"
+_RECEIPTS = "Receipts"
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def main() -> None:
     """Run the command line; errors become a message and an exit code per kind."""
+    # Docker and systemd stop with SIGTERM what people stop with Ctrl-C. Both wait for the imports:
+    # a module that was imported by half could not even tell that it was interrupted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    app = commands()
+    from chromaseal.entrypoints.cli.output import Output  # noqa: PLC0415
+
+    output = Output.of(as_json="--json" in sys.argv)
     try:
-        app()
-    except ChromasealError as error:
-        Output.of(as_json="--json" in sys.argv).error(error)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        stopped = Interrupted(
-            "interrupted; everything reported as done is stored",
-            kind="interrupted",
-            hint="run the same command again to go on",
-        )
-        Output.of(as_json="--json" in sys.argv).error(stopped)
-        sys.exit(stopped.exit_code)
+        sys.exit(_run(app, output))
     except BrokenPipeError:
         # Whoever read the output has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def commands() -> typer.Typer:
+    """Put the commands together."""
+    import typer  # noqa: PLC0415
+
+    from chromaseal.entrypoints.cli import (  # noqa: PLC0415
+        compact_cmd,
+        gc_cmd,
+        ingest_cmd,
+        log_cmd,
+        open_cmd,
+        pull_cmd,
+        push_cmd,
+        runs_cmd,
+        search_cmd,
+        tag_cmd,
+        trace_cmd,
+    )
+    from chromaseal.entrypoints.cli.options import Command, whole_program  # noqa: PLC0415
+
+    app = typer.Typer(
+        name="chromaseal",
+        callback=whole_program,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    panels: dict[str, dict[str, Callable[..., None]]] = {
+        _GENERAL: {
+            "push": push_cmd.push,
+            "pull": pull_cmd.pull,
+            "replicate": _until_stopped(push_cmd.replicate),
+            "follow": _until_stopped(pull_cmd.follow),
+            "log": log_cmd.log,
+            "show": log_cmd.show,
+            "diff": log_cmd.diff,
+            "open": open_cmd.open_copy,
+            "tag": tag_cmd.tag,
+            "untag": tag_cmd.untag,
+            "rollback": tag_cmd.rollback,
+            "gc": gc_cmd.gc,
+            "stats": gc_cmd.stats,
+        },
+        _RECEIPTS: {
+            "ingest": ingest_cmd.ingest,
+            "compact": compact_cmd.compact,
+            "search": search_cmd.search,
+            "trace": trace_cmd.trace,
+        },
+    }
+    for panel, members in panels.items():
+        for name, command in members.items():
+            app.command(name, cls=Command, rich_help_panel=panel)(command)
+    app.add_typer(runs_cmd.app, name="runs", rich_help_panel=_RECEIPTS)
+
+    return app
+
+
+def _run(app: typer.Typer, output: Output) -> int:
+    """Run what the command line says; give its exit code."""
+    import typer  # noqa: PLC0415
+    from typer.rich_utils import rich_format_error  # noqa: PLC0415
+
+    # typer has no public name for all that can be wrong with a call, but for one of its kinds.
+    wrong_call = typer.BadParameter.__mro__[1]
+    told: ChromasealError
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+        exit_code = int(app(standalone_mode=False) or 0)
+        if exit_code != Interrupted.exit_code:
+            return exit_code
+        # What typer makes of a KeyboardInterrupt.
+        told = _interrupted()
+    except KeyboardInterrupt:
+        told = _interrupted()
+    except ChromasealError as error:
+        told = error
+    except OSError as error:
+        told = _system_error(error)
+    except Exception as error:
+        if not isinstance(error, wrong_call):
+            raise
+        wrong: Any = error
+        if not output.as_json:
+            rich_format_error(wrong)
+            return UsageError.exit_code
+        path = wrong.ctx.command_path if wrong.ctx else "chromaseal"
+        told = UsageError(wrong.format_message(), hint=f"{path} --help")
+    output.error(told)
+    return told.exit_code
+
+
+def _interrupted() -> Interrupted:
+    return Interrupted(
+        "everything that was reported as done is stored",
+        kind="interrupted",
+        hint="run the same command again to go on",
+    )
+
+
+def _system_error(error: OSError) -> ChromasealError:
+    """Say what the operating system refused, and whether that was the cache."""
+    place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    what = (error.strerror or str(error)) + (f": {place}" if place else "")
+    cache = _cache()
+    if place and cache is not None and _is_of(cache, Path(place)):
+        return Conflict(
+            f"the cache {cache} cannot be used: {what}",
+            kind="cannot-write",
+            hint="check permissions and free space, or name another place with CHROMASEAL_CACHE",
+        )
+    return Unavailable(
+        f"the operating system refused something: {what}",
+        kind="system-error",
+        hint="check path, permissions and free space, then run the same command again",
+    )
+
+
+def _cache() -> Path | None:
+    from chromaseal.composition.engine import settings_here  # noqa: PLC0415
+
+    # What settings are read from may be the very thing that was refused.
+    with contextlib.suppress(OSError, ChromasealError):
+        return settings_here().cache
+    return None
+
+
+def _is_of(cache: Path, place: Path) -> bool:
+    if place.is_relative_to(cache):
+        return True
+    # A missing folder above the cache is made for it alone; this question never raises.
+    return cache.is_relative_to(place) and not os.path.isdir(place)  # noqa: PTH112
+
+
+def _until_stopped(command: Callable[..., None]) -> Callable[..., None]:
+    """Make Ctrl-C the normal end of a command that has no other."""
+    from chromaseal.entrypoints.cli.output import Output  # noqa: PLC0415
+
+    @functools.wraps(command)
+    def run(*, as_json: bool, **options: Any) -> None:  # noqa: ANN401 - the command's own
+        try:
+            command(as_json=as_json, **options)
+        except KeyboardInterrupt:
+            output = Output.of(as_json=as_json)
+            output.record("stopped")
+            output.say("stopped")
+
+    return run
+
+
+def __getattr__(name: str) -> typer.Typer:
+    if name == "app":
+        return commands()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,8 @@ from chromaseal.vault import Vault
 
 def compact(
     collections: Annotated[
-        list[str] | None, typer.Argument(help="Collections; all of them by default.")
+        list[str] | None,
+        typer.Argument(metavar="COLLECTIONS", help="Collections; all of them by default."),
     ] = None,
     vault: VaultOption = "",
     ledger: LedgerOption = "",

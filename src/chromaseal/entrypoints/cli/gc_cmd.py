@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from dataclasses import asdict
 from typing import Annotated
 
@@ -14,12 +15,12 @@ from chromaseal.entrypoints.cli.options import (
     VaultOption,
     open_here,
 )
-from chromaseal.entrypoints.cli.output import Output, size
+from chromaseal.entrypoints.cli.output import Output, counted, size
 from chromaseal.snapshot.garbage import Garbage
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats
 
-_SHOWN_OBJECTS = 20
+_SHOWN_REASONS = 20
 
 
 def gc(
@@ -75,16 +76,25 @@ def _show_garbage(output: Output, garbage: Garbage, *, dry_run: bool) -> None:
         objects=[asdict(each) for each in garbage.doomed],
     )
     would = "would go" if dry_run else "went"
-    if garbage.doomed:
-        more = len(garbage.doomed) - _SHOWN_OBJECTS
-        output.table(
-            f"{garbage.collection}: what {would}" + (f", and {more} more" if more > 0 else ""),
-            ["object", "size", "why"],
-            [[d.key, size(d.size_bytes), d.why] for d in garbage.doomed[:_SHOWN_OBJECTS]],
-        )
+    if not garbage.doomed:
+        output.say(f"{garbage.collection}: there is nothing to remove")
+        return
+    reasons = defaultdict(list)
+    for doomed in garbage.doomed:
+        reasons[doomed.why].append(doomed.size_bytes)
+    more = len(reasons) - _SHOWN_REASONS
+    output.table(
+        f"{garbage.collection}: what {would}" + (f", and {more} more" if more > 0 else ""),
+        ["why", "objects", "size"],
+        [
+            [why, len(sizes_bytes), size(sum(sizes_bytes))]
+            for why, sizes_bytes in list(reasons.items())[:_SHOWN_REASONS]
+        ],
+    )
     output.say(
-        f"{garbage.collection}: {len(garbage.versions)} versions and {len(garbage.doomed)} "
-        f"objects, {size(garbage.size_bytes)}, {would}; {len(garbage.kept)} versions stay"
+        f"{garbage.collection}: {counted(len(garbage.versions), 'version')} and "
+        f"{counted(len(garbage.doomed), 'object')}, {size(garbage.size_bytes)}, {would}; "
+        f"{counted(len(garbage.kept), 'version')} {'stays' if len(garbage.kept) == 1 else 'stay'}"
     )
 
 
@@ -124,22 +134,33 @@ def _plain(found: Stats) -> dict[str, object]:
 def _show_stats(output: Output, found: Stats) -> None:
     writes = found.write_amplification
     rows: list[list[object]] = [
-        ["versions", found.versions],
+        ["versions ever made", found.versions],
         ["records", found.records],
         ["directory", size(found.directory_bytes)],
-        ["stored", f"{size(found.stored_bytes)} in {found.objects} objects"],
+        ["stored", f"{size(found.stored_bytes)} in {counted(found.objects, 'object')}"],
         ["of that deltas", size(found.delta_bytes)],
         ["layers ever written", size(found.written_bytes)],
         ["write amplification", f"{writes:.1f} x the deltas" if writes else "no deltas"],
-        ["a cold read", f"{size(found.cold_read_bytes)}, {found.cold_read_gets} requests"],
+        [
+            "a cold read",
+            f"{size(found.cold_read_bytes)}, {counted(found.cold_read_gets, 'request')}",
+        ],
         ["read amplification", f"{found.read_amplification:.2f} x a new base"],
-        ["storage at S3's list price", f"${found.month_usd:.4f} a month"],
-        ["the last commit's requests", f"{found.commit_puts} puts, ${found.commit_usd:.6f}"],
-        ["a cold read's requests", f"${found.cold_read_usd:.6f}"],
+        ["storage at S3's list price", f"{_usd(found.month_usd)} a month"],
+        [
+            "the last commit's requests",
+            f"{counted(found.commit_puts, 'put')}, {_usd(found.commit_usd)}",
+        ],
+        ["a cold read's requests", _usd(found.cold_read_usd)],
     ]
     output.table(f"{found.collection}", ["what", "how much"], rows)
     output.table(
-        f"Chain of the newest version: {len(found.layers)} layers",
+        f"Chain of the newest version: {counted(len(found.layers), 'layer')}",
         ["kind", "versions", "objects", "size"],
         [[e.kind, f"{e.first} to {e.last}", e.objects, size(e.size_bytes)] for e in found.layers],
     )
+
+
+def _usd(amount: float) -> str:
+    """Write an amount of US dollars; most of them are small."""
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.2g}"

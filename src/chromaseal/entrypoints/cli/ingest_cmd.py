@@ -18,7 +18,9 @@ from chromaseal.receipts.records import LINES_COLLECTION, WORDS_COLLECTION
 
 
 def ingest(
-    paths: Annotated[list[str], typer.Argument(help="Images, PDFs, or folders of them.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATHS", help="Images, PDFs, or folders of them.")
+    ],
     vault: VaultOption = "",
     ledger: LedgerOption = "",
     no_compact: Annotated[

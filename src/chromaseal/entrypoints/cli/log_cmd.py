@@ -12,7 +12,9 @@ from chromaseal.entrypoints.cli.options import (
     JsonOption,
     LedgerOption,
     VaultOption,
+    VersionArgument,
     open_here,
+    refuse_empty,
 )
 from chromaseal.entrypoints.cli.output import Output, moment, seconds, size
 from chromaseal.replication.difference import Changed, Difference
@@ -84,9 +86,7 @@ def _plain(entry: LogEntry) -> dict[str, object]:
 
 def show(
     collection: CollectionArgument,
-    at: Annotated[
-        str, typer.Argument(metavar="[VERSION]", help="A number, an id, a tag or a time.")
-    ] = "",
+    at: VersionArgument = "",
     vault: VaultOption = "",
     ledger: LedgerOption = "",
     as_json: JsonOption = False,
@@ -173,9 +173,17 @@ def _plain_layers(manifest: Manifest) -> list[dict[str, object]]:
 
 def diff(
     collection: CollectionArgument,
-    before: Annotated[str, typer.Argument(metavar="A", help="A number, an id, a tag or a time.")],
+    before: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="A number, an id, a tag or a time.", callback=refuse_empty
+        ),
+    ],
     after: Annotated[
-        str, typer.Argument(metavar="[B]", help="The other one; the newest by default.")
+        str,
+        typer.Argument(
+            metavar="B", help="The other one; the newest by default.", callback=refuse_empty
+        ),
     ] = "",
     vault: VaultOption = "",
     ledger: LedgerOption = "",
@@ -204,12 +212,16 @@ def _show_difference(output: Output, collection: str, found: Difference) -> None
         )
         if changed.count
     ]
-    output.table(
-        f"Records from version {one} to {other} of {collection}",
-        ["collection", "what", "records", "ids"],
-        rows or [["", "no record differs", "", ""]],
-    )
-    output.table("Pages of 4 KiB", ["file", "pages"], list(map(list, found.pages.items())))
+    if rows:
+        output.table(
+            f"Records from version {one} to {other} of {collection}",
+            ["collection", "what", "records", "ids"],
+            rows,
+        )
+    else:
+        output.say(f"the records of version {one} and version {other} of {collection} are the same")
+    if found.pages:
+        output.table("Pages of 4 KiB", ["file", "pages"], list(map(list, found.pages.items())))
     step = "" if found.step_bytes is None else f", {size(found.step_bytes)} to fetch"
     sign = "-" if found.size_bytes < 0 else "+"
     output.say(f"the directory: {sign}{size(abs(found.size_bytes))}{step}")

@@ -10,6 +10,7 @@ import typer
 
 from chromaseal.entrypoints.cli.options import (
     AtOption,
+    CollectionArgument,
     JsonOption,
     LedgerOption,
     VaultOption,
@@ -19,8 +20,10 @@ from chromaseal.entrypoints.cli.output import Output, size
 
 
 def open_copy(
-    collection: Annotated[str, typer.Argument(help="Which collection.")],
-    directory: Annotated[Path, typer.Argument(help="Where to; must not exist or be empty.")],
+    collection: CollectionArgument,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to; must not exist or be empty.")
+    ],
     at: AtOption = "",
     vault: VaultOption = "",
     ledger: LedgerOption = "",
@@ -44,9 +47,12 @@ def open_copy(
         version_id=version.version_id,
         records=manifest.records.count,
         size_bytes=manifest.size_bytes,
+        collections=[each.name for each in manifest.collections],
     )
     output.say(
         f"version {manifest.number} of {collection}: {manifest.records.count} records, "
         f"{size(manifest.size_bytes)}, every page checked"
     )
-    output.say(f"  chromadb.PersistentClient({str(directory)!r}).get_collection({collection!r})")
+    output.say(f"  client = chromadb.PersistentClient({str(directory)!r})")
+    for each in manifest.collections:
+        output.say(f"  client.get_collection({each.name!r})")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from importlib.metadata import version as release_of
+from typing import Annotated, Any, TypeAlias
 
 import typer
+from typer.core import TyperCommand
 
 from chromaseal.composition.engine import open_vault, settings_here
 from chromaseal.vault import Vault
@@ -30,16 +32,35 @@ LedgerOption: TypeAlias = Annotated[
 JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="One JSON object per line, for programs.")
 ]
+
+
+def refuse_empty(ctx: typer.Context, param: typer.CallbackParam, value: str) -> str:
+    """Refuse an empty text that was given: an unset variable must not mean the newest version."""
+    source = ctx.get_parameter_source(param.name or "")
+    if source is not None and source.name == "COMMANDLINE" and not value.strip():
+        raise typer.BadParameter("it is empty; leave it out for the newest version")
+    return value
+
+
 AtOption: TypeAlias = Annotated[
     str,
     typer.Option(
         "--at",
         metavar="VERSION",
+        callback=refuse_empty,
         help="A number, an id, a tag, or a time: 2026-11-20T14:00 (UTC) or '2 hours ago'. "
         "Default: the newest.",
     ),
 ]
-CollectionArgument: TypeAlias = Annotated[str, typer.Argument(help="Which collection.")]
+VersionArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="VERSION", help="A number, an id, a tag or a time.", callback=refuse_empty
+    ),
+]
+CollectionArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="COLLECTION", help="Which collection.")
+]
 IntervalOption: TypeAlias = Annotated[
     float,
     typer.Option("--interval", metavar="SECONDS", min=0.01, help="How long to wait in between."),
@@ -47,5 +68,35 @@ IntervalOption: TypeAlias = Annotated[
 
 
 def open_here(vault: str, ledger: str, *, create: bool = False) -> Vault:
-    """Open the vault that the options name."""
-    return open_vault(settings_here(vault=vault, ledger=ledger), create=create)
+    """Open the vault that the options name; say so where that made it one."""
+    return open_vault(settings_here(vault=vault, ledger=ledger), create=create, made=_tell_made)
+
+
+def _tell_made(url: str) -> None:
+    # A mistyped --vault is a new one. Programs read standard output, people this.
+    typer.echo(f"made a vault at {url}", err=True)
+
+
+class Command(TyperCommand):
+    """A command whose usage line names arguments as the reference does: ``DIR [VERSION]``."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - without a public name
+        """Give the pieces of the usage line."""
+        pieces = super().collect_usage_pieces(ctx)
+        plain = (piece.replace("{", "").replace("}", "") for piece in pieces)
+        return [piece.replace("[[", "[").replace("]]", "]").upper() for piece in plain]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"chromaseal {release_of('chromaseal')}, chromadb {release_of('chromadb')}")
+        raise typer.Exit
+
+
+def whole_program(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show it and exit."),
+    ] = False,
+) -> None:
+    """Verified, versioned snapshots of ChromaDB directories and receipts on object storage."""

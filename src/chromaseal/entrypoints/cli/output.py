@@ -28,6 +28,7 @@ from chromaseal.vault import CollectionProgress
 SHORT_ID = 8
 # Cells up to this many characters, a date's length, are not broken over lines.
 _UNBROKEN = 10
+_ENDLESS = 10_000
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 
 
@@ -48,7 +49,9 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._console = Console(highlight=False)
+        # Files and pipes have no edge at which a line would have to end.
+        width = None if sys.stdout.isatty() else _ENDLESS
+        self._console = Console(highlight=False, width=width)
         self._notes = Console(stderr=True, highlight=False)
 
     @classmethod
@@ -65,9 +68,7 @@ class Output:
         """Show a table to people; columns with nothing in them are left out."""
         if self.as_json:
             return
-        table = Table(
-            title=title, title_justify="left", box=None, header_style="bold", pad_edge=False
-        )
+        table = Table(box=None, header_style="bold", pad_edge=False)
         cells = [[str(cell) for cell in row] for row in rows]
         longest = [max((len(row[n]) for row in cells), default=0) for n in range(len(columns))]
         kept = [number for number, length in enumerate(longest) if length]
@@ -76,21 +77,29 @@ class Output:
             table.add_column(columns[number], overflow="fold", no_wrap=short)
         for row in cells:
             table.add_row(*(_shown(row[number]) for number in kept))
+        # Not as the table's own title, which would be broken over lines where the table is narrow.
+        self._console.print(f"[italic]{_shown(title)}[/]", soft_wrap=True)
         self._console.print(table)
 
     def say(self, text: str) -> None:
         """Tell people something."""
         if not self.as_json:
-            self._console.print(_shown(text))
+            self._console.print(_shown(text), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Tell people something beside the answer: on standard error, also with ``--json``."""
+        self._notes.print(_shown(text), soft_wrap=True)
 
     def error(self, error: ChromasealError) -> None:
         """Say what happened, why, and what to do next."""
         if self.as_json:
             self.record("error", **error.as_json(), exit_code=error.exit_code)
             return
-        self._notes.print(f"[bold red]{_shown(error.kind)}[/]: {_shown(error.message)}")
+        self._notes.print(
+            f"[bold red]{_shown(error.kind)}[/]: {_shown(error.message)}", soft_wrap=True
+        )
         if error.hint:
-            self._notes.print(f"  [dim]next:[/] {_shown(error.hint)}")
+            self._notes.print(f"  [dim]next:[/] {_shown(error.hint)}", soft_wrap=True)
 
     @contextlib.contextmanager
     def counting(self, text: str, total: int) -> Iterator[Bar]:
@@ -141,6 +150,16 @@ def _progress(console: Console, *, visible: bool) -> Progress:
         transient=True,
         disable=not visible,
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a number of things for people.
+
+    Args:
+        count: how many.
+        noun: what one of them is called; an s makes it several.
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def size(size_bytes: int | None) -> str:

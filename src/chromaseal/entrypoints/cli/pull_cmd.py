@@ -17,7 +17,8 @@ from chromaseal.entrypoints.cli.options import (
     VaultOption,
     open_here,
 )
-from chromaseal.entrypoints.cli.output import Output, seconds, size
+from chromaseal.entrypoints.cli.output import Output, counted, seconds, size
+from chromaseal.errors import NotFound
 
 
 def pull(
@@ -40,13 +41,18 @@ def pull(
     """
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened, output.steps() as show:
-        pulled = opened.pull(
-            collection,
-            directory,
-            at=at,
-            overwrite=overwrite,
-            progress=functools.partial(show, collection, "fetch"),
-        )
+        try:
+            pulled = opened.pull(
+                collection,
+                directory,
+                at=at,
+                overwrite=overwrite,
+                progress=functools.partial(show, collection, "fetch"),
+            )
+        except NotFound:
+            # Raises where there is no such collection at all, and names those that there are.
+            opened.log(collection)
+            raise
     manifest = pulled.version.manifest
     output.record(
         "pulled" if pulled.new else "unchanged",
@@ -61,7 +67,7 @@ def pull(
     state = "is now" if pulled.new else "was already"
     output.say(
         f"{directory} {state} version {manifest.number} of {collection}: "
-        f"{manifest.records.count} records, {size(manifest.size_bytes)}"
+        f"{counted(manifest.records.count, 'record')}, {size(manifest.size_bytes)}"
     )
 
 
@@ -85,6 +91,8 @@ def follow(
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened:
         output.say(f"following {collection} in {folder}; Ctrl-C ends it")
+        if not opened.has_version(collection):
+            output.note(f"{collection} has no version yet; waiting for the first one")
         for moved in opened.follow(collection, folder, interval_s=interval_s):
             manifest = moved.version.manifest
             output.record(
@@ -98,5 +106,5 @@ def follow(
             )
             output.say(
                 f"{folder / 'current'} is now version {manifest.number}: "
-                f"{manifest.records.count} records, {seconds(moved.duration_s)}"
+                f"{counted(manifest.records.count, 'record')}, {seconds(moved.duration_s)}"
             )

@@ -16,7 +16,7 @@ from chromaseal.entrypoints.cli.options import (
     VaultOption,
     open_here,
 )
-from chromaseal.entrypoints.cli.output import Output, seconds, size
+from chromaseal.entrypoints.cli.output import Output, counted, seconds, size
 from chromaseal.replication.push import Pushed
 from chromaseal.replication.replicate import Skipped
 
@@ -102,7 +102,8 @@ def _tell(output: Output, collection: str, pushed: Pushed) -> None:
         output.say(f"version {manifest.number} of {collection} has this content already")
         return
     output.say(
-        f"version {manifest.number} of {collection}: {manifest.records.count} records, "
+        f"version {manifest.number} of {collection}: {counted(manifest.records.count, 'record')}, "
         f"{size(manifest.size_bytes)}, {size(pushed.stored_bytes)} stored, "
-        f"{len(manifest.checks)} checks passed, {seconds(sum(pushed.durations_s.values()))}"
+        f"{counted(len(manifest.checks), 'check')} passed, "
+        f"{seconds(sum(pushed.durations_s.values()))}"
     )

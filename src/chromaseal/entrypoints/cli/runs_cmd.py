@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
+from chromaseal.entrypoints.cli.options import (
+    Command,
+    JsonOption,
+    LedgerOption,
+    VaultOption,
+    open_here,
+)
 from chromaseal.entrypoints.cli.output import SHORT_ID, Output, moment, size
 from chromaseal.errors import UsageError
 from chromaseal.run.model import Run, RunState
@@ -17,7 +23,7 @@ app = typer.Typer(help="The runs and their states.", no_args_is_help=True)
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id.")]
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_runs(
     state: Annotated[
         str, typer.Option("--state", help="PENDING, MERGING, COMPLETED or FAILED.")
@@ -44,7 +50,7 @@ def list_runs(
     )
 
 
-@app.command("show")
+@app.command("show", cls=Command)
 def show_run(
     run_id: RunArgument,
     vault: VaultOption = "",
@@ -79,7 +85,7 @@ def show_run(
         output.say(f"{key}: {value}")
 
 
-@app.command("retry")
+@app.command("retry", cls=Command)
 def retry_run(
     run_id: RunArgument,
     vault: VaultOption = "",

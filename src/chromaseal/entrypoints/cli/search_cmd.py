@@ -28,7 +28,9 @@ from chromaseal.vault import Vault
 
 
 def search(
-    text: Annotated[str, typer.Argument(help="What to look for; '' to go by --where only.")],
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="What to look for; '' to go by --where only.")
+    ],
     collection: Annotated[
         str, typer.Option("--collection", help="lines or words.")
     ] = LINES_COLLECTION,

@@ -13,9 +13,10 @@ from chromaseal.entrypoints.cli.options import (
     JsonOption,
     LedgerOption,
     VaultOption,
+    VersionArgument,
     open_here,
 )
-from chromaseal.entrypoints.cli.output import Output, size
+from chromaseal.entrypoints.cli.output import Output, counted, size
 
 NameArgument = Annotated[str, typer.Argument(help="Letters, digits, dashes and underscores.")]
 
@@ -62,7 +63,7 @@ def untag(
 
 def rollback(
     collection: CollectionArgument,
-    at: Annotated[str, typer.Argument(metavar="VERSION", help="A number, an id, a tag or a time.")],
+    at: VersionArgument,
     vault: VaultOption = "",
     ledger: LedgerOption = "",
     as_json: JsonOption = False,
@@ -88,5 +89,6 @@ def rollback(
     )
     output.say(
         f"version {manifest.number} of {collection} has the content of version "
-        f"{manifest.restores}: {manifest.records.count} records, {size(done.stored_bytes)} stored"
+        f"{manifest.restores}: {counted(manifest.records.count, 'record')}, "
+        f"{size(done.stored_bytes)} stored"
     )
