@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -316,20 +317,36 @@ def test_what_was_not_pulled_is_not_replaced(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_what_is_said_to_go_goes_and_nothing_else(
+def test_only_chromadb_directories_can_be_said_to_go(
     machine: Machine, states: list[Path], tmp_path: Path, place: str
 ) -> None:
-    """Overwriting replaces the thing at that very place, and leaves nothing beside it."""
+    """Whoever names a file, a vault or a folder of letters to be overwritten did not mean it."""
     machine.push(NAME, states[0])
     target = tmp_path / "place" / "target"
     target.parent.mkdir()
     PLACES[place][0](target, outside(target))
-    elsewhere = contents(target.parent / "elsewhere")
+    before = everything(target.parent)
+    refused = kind_of(lambda: machine.vault.pull(NAME, target, overwrite=True))
+    assert refused == "not-chromadb"
+    assert everything(target.parent) == before
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_said_to_go_goes_and_nothing_else(
+    machine: Machine, states: list[Path], tmp_path: Path, *, linked: bool
+) -> None:
+    """Overwriting replaces the directory, or the link to one, and leaves nothing beside it."""
+    machine.push(NAME, states[0])
+    target, other = tmp_path / "place" / "target", tmp_path / "place" / "elsewhere"
+    shutil.copytree(states[1], other if linked else target)
+    if linked:
+        target.symlink_to(other)
     machine.vault.pull(NAME, target, overwrite=True)
     assert contents(target) == contents(states[0])
     assert not target.is_symlink()
     assert {path.name for path in target.parent.iterdir()} <= {"target", "elsewhere"}
-    assert contents(target.parent / "elsewhere") == elsewhere
+    if linked:
+        assert contents(other) == contents(states[1])
 
 
 @pytest.mark.parametrize("spoil", [os.mkfifo, lambda path: path.symlink_to("nowhere")])

@@ -17,6 +17,7 @@ from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.errors import Conflict
 from chromaseal.replication import follow
 from chromaseal.testing.directory_states import contents, made_states
 from chromaseal.testing.faults import Fault, FaultyStore
@@ -176,3 +177,20 @@ def waits_for_lock(path: Path) -> bool:
     inode = f":{path.stat().st_ino} "
     lines = Path("/proc/locks").read_text().splitlines()
     return any("->" in line and inode in line for line in lines)
+
+
+def test_a_folder_keeps_one_collection(
+    machine: Machine, states: list[Path], tmp_path: Path
+) -> None:
+    """Readers of a folder never find another collection in it, nor one of another vault."""
+    folder = tmp_path / "copies"
+    machine.push(NAME, states[0])
+    machine.push("others", states[1], replace=True)
+    once = iter((False, True)).__next__
+    assert [moved.directory.parent for moved in machine.vault.follow(NAME, folder, stop=once)]
+    before = follow.current(folder)
+    with pytest.raises(Conflict, match=f"keeps {NAME} of vault vault, not others of") as raised:
+        list(machine.vault.follow("others", folder, stop=lambda: False))
+    assert raised.value.kind == "not-a-copy"
+    assert follow.current(folder) == before
+    assert contents(folder / str(before)) == contents(states[0])

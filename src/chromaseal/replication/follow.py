@@ -4,6 +4,7 @@
 
     <folder>/<version id>/    a private copy of a version; whoever reads it may open it
     <folder>/current          a link to the newest one
+    <folder>/.follows         which collection of which vault it keeps
 
 Each copy appears whole under a name of its own and is never touched again; the link moves in one
 step. A reader opens ``current`` once and keeps what it got for as long as it likes.
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from chromaseal.errors import Conflict, Damaged, NotFound, Unavailable
 from chromaseal.parts import Parts
+from chromaseal.replication.origins import write_whole
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.snapshot.checkout import cannot_write, name_of_unfinished, sync
 from chromaseal.snapshot.history import head, pointer
@@ -29,6 +31,7 @@ from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.version_id import VersionId, parse
 
 CURRENT = "current"
+_FOLLOWS = ".follows"
 _KEPT_COPIES = 2
 _TEMPORARY_LINK = re.compile(r"\.[0-9a-f]{32}")
 
@@ -70,10 +73,10 @@ def follow(
         progress: called with fetched and all bytes.
 
     Raises:
-        Conflict: ``cannot-write`` or ``not-a-copy``.
+        Conflict: ``cannot-write``; ``not-a-copy``, something else is in the folder.
         Damaged: a version cannot be fetched whole.
     """
-    _prepare(folder)
+    _prepare(parts, collection, folder)
     while not stop():
         with contextlib.suppress(Unavailable):
             moved = advance(parts, collection, folder, progress=progress)
@@ -144,7 +147,7 @@ def current(folder: Path) -> str | None:
     return link.readlink().name if link.is_symlink() and link.is_dir() else None
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(parts: Parts, collection: str, folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -153,6 +156,26 @@ def _prepare(folder: Path) -> None:
     if strangers:
         raise Conflict(
             f"{folder} has {', '.join(sorted(strangers)[:3])} in it, which is no copy of a version",
+            kind="not-a-copy",
+            hint="name a folder that does not exist yet",
+        )
+    _claim(parts, collection, folder)
+
+
+def _claim(parts: Parts, collection: str, folder: Path) -> None:
+    """Refuse a folder whose readers expect another collection."""
+    mine = f"{collection} of vault {parts.checkouts.vault_id}\n"
+    with _alone_in(folder):
+        path = folder / _FOLLOWS
+        try:
+            found = path.read_text() if path.exists() else ""
+            if not found:
+                write_whole(path, mine, parts.ids)
+        except (OSError, ValueError) as error:
+            raise cannot_write(path, OSError(str(error))) from error
+    if found and found != mine:
+        raise Conflict(
+            f"{folder} keeps {found.strip()}, not {mine.strip()}",
             kind="not-a-copy",
             hint="name a folder that does not exist yet",
         )

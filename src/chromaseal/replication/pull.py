@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chromaseal.errors import Conflict, Damaged, NotFound
+from chromaseal.errors import Conflict, Damaged, NotFound, RefusedInput
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import Origin, origin_of, origins_of, stamps_of_all
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.seal.page_table import FileStamp, stamp_of
+from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import changed_while_reading, refuse_open, seal
 from chromaseal.seal.verify import verify
 from chromaseal.snapshot.checkout import (
@@ -65,12 +66,13 @@ def pull(
         collection: whose version.
         directory: where to.
         at: a number, an id, a tag or a time; the newest by default.
-        overwrite: replace whatever is in the directory.
+        overwrite: replace the ChromaDB directory that is there, whatever is in it.
         progress: called with fetched and all bytes.
 
     Raises:
         Conflict: ``not-a-copy``, something else is in the directory; ``changed-locally``,
             records in it were changed since; ``still-open``.
+        RefusedInput: ``not-chromadb``, what is to be overwritten is no ChromaDB directory.
         NotFound: ``no-version`` or ``removed-version``.
         Damaged: the version cannot be fetched whole.
     """
@@ -84,6 +86,8 @@ def pull(
         refuse_open(directory, parts.open_files)
         if origin is None and not overwrite:
             raise _not_a_copy(collection, directory)
+        if overwrite:
+            _refuse_foreign(directory)
         there = origin is not None and origin.untouched(directory)
         if there and origin is not None and origin.version_id == version.version_id:
             return Pulled(version, new=False)
@@ -134,6 +138,18 @@ def _bring_anew(parts: Parts, version: Version, at: str, progress: Progress) -> 
     """Fetch a version of which what is kept is bad, or was thrown away by another process."""
     parts.checkouts.forget(version)
     return _bring(parts, version, at, progress)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    # A vault, a folder of documents, a folder that `follow` keeps: whoever typed their name here
+    # did not mean it.
+    if not (directory / DATABASE).is_file():
+        raise RefusedInput(
+            f"{directory} is no ChromaDB directory: it has no {DATABASE}, and --overwrite replaces "
+            "nothing else",
+            kind="not-chromadb",
+            hint="name a directory that does not exist yet",
+        )
 
 
 class _Old:

@@ -84,19 +84,21 @@ def push(
             hint="name the directory that a chromadb.PersistentClient was opened on",
         )
     origins = origins_of(parts, collection)
-    origin = origins.read(directory)
-
-    def from_newest(found: Head) -> None:
-        if found.version is None or replace or origins.made(directory, found.version):
-            return
-        raise not_the_newest(directory, found.version, origin)
-
     announce = functools.partial(origins.announce, directory)
     commit = Commit(parts, collection, announce=announce, progress=progress)
-    pushed = commit.run(directory, origin, check=from_newest)
-    if commit.sealed is not None:
-        stamps, at_ns = commit.sealed.stamps, commit.sealed_at_ns
-        origins.write(directory, origin_of(pushed.version, stamps, at_ns))
+    # A pull that replaced the directory in between would have its content taken for another's.
+    with origins.locked(directory):
+        origin = origins.read(directory)
+
+        def from_newest(found: Head) -> None:
+            if found.version is None or replace or origins.made(directory, found.version):
+                return
+            raise not_the_newest(directory, found.version, origin)
+
+        pushed = commit.run(directory, origin, check=from_newest)
+        if commit.sealed is not None:
+            stamps, at_ns = commit.sealed.stamps, commit.sealed_at_ns
+            origins.write(directory, origin_of(pushed.version, stamps, at_ns))
     return pushed
 
 

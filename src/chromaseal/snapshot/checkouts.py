@@ -63,6 +63,7 @@ class Checkouts:
         ids: Ids,
         boot_id: str = "",
     ) -> None:
+        self.vault_id = vault_id
         self.boot_id = boot_id
         self._store = store
         self._kept = root / vault_id

@@ -26,7 +26,8 @@ def pull(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
     at: AtOption = "",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace whatever is in DIR.")
+        bool,
+        typer.Option("--overwrite", help="Replace the ChromaDB directory DIR, whatever is in it."),
     ] = False,
     vault: VaultOption = "",
     ledger: LedgerOption = "",
