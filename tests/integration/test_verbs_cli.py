@@ -372,7 +372,7 @@ REFUSALS = {
     "push {folder} notes": ("not-chromadb", 3),
     "push {other} notes": ("not-the-newest", 5),
     "replicate {other} notes": ("not-the-newest", 5),
-    "replicate {folder} notes": ("no-database", 6),
+    "replicate {folder} notes": ("not-chromadb", 3),
 }
 
 

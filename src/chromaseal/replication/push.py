@@ -77,12 +77,7 @@ def push(
         Damaged: ``hot-journal``, ``not-a-plain-file``, ``failed-verification``.
     """
     keys.check_collection(collection)
-    if not (directory / DATABASE).is_file():
-        raise RefusedInput(
-            f"{directory} is no ChromaDB directory: it has no {DATABASE}",
-            kind="not-chromadb",
-            hint="name the directory that a chromadb.PersistentClient was opened on",
-        )
+    refuse_not_chromadb(directory)
     origins = origins_of(parts, collection)
     announce = functools.partial(origins.announce, directory)
     commit = Commit(parts, collection, announce=announce, progress=progress)
@@ -100,6 +95,22 @@ def push(
             stamps, at_ns = commit.sealed.stamps, commit.sealed_at_ns
             origins.write(directory, origin_of(pushed.version, stamps, at_ns))
     return pushed
+
+
+def refuse_not_chromadb(directory: Path) -> None:
+    """Refuse what is no ChromaDB directory.
+
+    Raises:
+        RefusedInput: ``not-chromadb``.
+    """
+    if (directory / DATABASE).is_file():
+        return
+    why = f"it has no {DATABASE}" if directory.is_dir() else "there is no such directory"
+    raise RefusedInput(
+        f"{directory} is no ChromaDB directory: {why}",
+        kind="not-chromadb",
+        hint="name the directory that a chromadb.PersistentClient was opened on",
+    )
 
 
 class Commit:

@@ -29,7 +29,7 @@ from chromaseal.digests import blake3_hex
 from chromaseal.errors import Conflict, Damaged, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import Lineage, Origin, origin_of, origins_of, write_whole
-from chromaseal.replication.push import Commit, Pushed, not_the_newest
+from chromaseal.replication.push import Commit, Pushed, not_the_newest, refuse_not_chromadb
 from chromaseal.sandbox import limits_for
 from chromaseal.snapshot.checkout import cannot_write
 from chromaseal.snapshot.history import Head
@@ -77,9 +77,11 @@ def replicate(
         Conflict: ``not-the-newest``, somebody else publishes to the collection.
         Conflict: ``already-replicated``, this machine does so already; ``cannot-write``, in this
             machine's cache.
+        RefusedInput: ``not-chromadb``.
         Damaged: ``hot-journal`` and the like: the directory itself is not sound.
     """
     keys.check_collection(collection)
+    refuse_not_chromadb(directory)
     replica = _Replica(parts, directory, collection, replace=replace)
     with replica.held_alone():
         while not stop():
