@@ -9,6 +9,7 @@ import pytest
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.metering import CountingStore
+from chromaseal.snapshot import kept
 from chromaseal.testing.directory_states import contents, made_states
 from chromaseal.testing.machine import Machine, RememberingSandbox
 
@@ -16,10 +17,15 @@ NAME = "notes"
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("share", [1, 8])
 def test_catching_up_costs_steps_or_the_whole_whichever_is_less(
-    tmp_path: Path, sandbox: ProcessSandbox
+    tmp_path: Path, sandbox: ProcessSandbox, monkeypatch: pytest.MonkeyPatch, share: int
 ) -> None:
-    """Two versions behind, two steps travel; sixty behind, what a new machine fetches."""
+    """Two versions behind, two steps travel; sixty behind, what a new machine fetches.
+
+    Whether pages that change are kept apart from their files, or these are written anew.
+    """
+    monkeypatch.setattr(kept, "APART_SHARE", share)
     store = CountingStore(ObstoreObjectStore("memory://"))
     states = made_states()
     remembering = RememberingSandbox(sandbox)

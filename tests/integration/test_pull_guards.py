@@ -18,7 +18,7 @@ from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.errors import Conflict
 from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
 from chromaseal.seal.open_files import Holder
-from chromaseal.snapshot import patch
+from chromaseal.snapshot import kept as kept_versions
 from chromaseal.testing.directory_states import contents, made_states, replace_contents
 from chromaseal.testing.faults import Fault, FaultyStore
 from chromaseal.testing.machine import Machine, RememberingSandbox
@@ -238,7 +238,7 @@ def test_what_is_kept_may_go_while_a_pull_compares(
 ) -> None:
     """A process that keeps newer versions, or fetches this one anew, changes nothing for it."""
     # Small files, too, are kept as older ones with their newer pages apart.
-    monkeypatch.setattr(patch, "_APART_SHARE", 0)
+    monkeypatch.setattr(kept_versions, "APART_SHARE", 0)
     target = tmp_path / "place" / "target"
     machine.push(NAME, states[0])
     machine.vault.pull(NAME, target)

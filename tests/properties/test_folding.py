@@ -127,7 +127,7 @@ class Line:
                 found = restore(
                     reader,
                     self.entries(number),
-                    layers,
+                    reader.open(layers),
                     target,
                     before=before,
                     progress=no_progress,
@@ -227,7 +227,7 @@ def test_a_difference_on_top_of_other_pages_is_refused(tmp_path: Path) -> None:
             restore(
                 reader,
                 line.entries(2),
-                diffs,
+                reader.open(diffs),
                 target,
                 before=line.sealed[0].tables,
                 progress=no_progress,
@@ -268,7 +268,7 @@ def test_sizes_that_lie_take_no_room(tmp_path: Path, size_bytes: int) -> None:
     lying = [FileEntry(entry.path, size_bytes, entry.digest)]
     target = tmp_path / "target"
     with LayerReader(line.store, "abc") as reader, pytest.raises(Damaged) as caught:
-        restore(reader, lying, [line.base], target, before={}, progress=no_progress)
+        restore(reader, lying, reader.open([line.base]), target, before={}, progress=no_progress)
     assert caught.value.kind in {"bad-file", "bad-layer"}
     assert sum(path.stat().st_size for path in target.rglob("*")) <= 2 * PAGE
 

@@ -17,7 +17,7 @@ from chromaseal.digests import pages_in
 from chromaseal.errors import Conflict
 from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.sealed import Sealed, seal
-from chromaseal.snapshot import patch
+from chromaseal.snapshot import kept as kept_module
 from chromaseal.snapshot.kept import Kept, newer_in, read_kept, write_kept
 from chromaseal.snapshot.manifest import BASE, LayerEntry, Manifest, Version
 from chromaseal.snapshot.patch import fill_kept
@@ -90,7 +90,7 @@ def test_a_line_of_kept_versions_is_each_of_its_states(history: list[list[Change
     """Each made from the one before, which then goes; compared with, read and copied."""
     with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patched:
         # So that small files have pages that stand apart, and are written anew now and then.
-        patched.setattr(patch, "_APART_SHARE", 2)
+        patched.setattr(kept_module, "APART_SHARE", 2)
         folder = Path(name)
         kept: Kept | None = None
         for number, state in enumerate(states_of(history)):

@@ -32,7 +32,7 @@ from chromaseal import keys
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.errors import ChromasealError, NotFound
-from chromaseal.snapshot import chain, history
+from chromaseal.snapshot import chain, checkouts, history, kept
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.audit import assert_clean, audit
 from chromaseal.testing.clock import ManualClock
@@ -289,6 +289,9 @@ def test_versions_are_what_plain_copies_would_be(
     monkeypatch.setattr(chain, "CHAIN_LIMIT", 4)
     monkeypatch.setattr(chain, "OUTWEIGHED", 2.0)
     monkeypatch.setattr(history, "PAGE_VERSIONS", 3)
+    # So small directories would be written anew by every commit, and fetched whole.
+    monkeypatch.setattr(kept, "APART_SHARE", 2)
+    monkeypatch.setattr(checkouts, "_REQUEST_BYTES", 100)
     Versions.states = made_states()
     Versions.sandbox = RememberingSandbox(sandbox)
     run_state_machine_as_test(

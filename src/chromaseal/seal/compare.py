@@ -27,7 +27,7 @@ from chromaseal.seal.page_table import NO_PAGES, PageTable
 _BLOCK_PAGES = 512
 _BLOCK_BYTES = _BLOCK_PAGES * PAGE_SIZE_BYTES
 # What one thread takes at a time.
-_SPAN_PAGES = 8 * _BLOCK_PAGES
+_SPAN_PAGES = 16 * _BLOCK_PAGES
 _THREADS = 2
 
 

@@ -27,9 +27,9 @@ from chromaseal.seal.sealed import Sealed
 from chromaseal.snapshot.checkout import appearing_whole, cannot_write, check_files
 from chromaseal.snapshot.history import line, load, load_all
 from chromaseal.snapshot.kept import Kept, directory_in, read_kept, stamps_of, write_kept
-from chromaseal.snapshot.layer_objects import LayerReader
+from chromaseal.snapshot.layer_objects import LayerReader, touched_pages
 from chromaseal.snapshot.manifest import LayerEntry, Version
-from chromaseal.snapshot.patch import fill_kept
+from chromaseal.snapshot.patch import fill_kept, share_kept
 from chromaseal.snapshot.removal import removed_if_announced
 from chromaseal.snapshot.restore import restore
 from chromaseal.snapshot.version_id import VersionId, parse
@@ -211,8 +211,7 @@ class Checkouts:
             if older is None:
                 return False
             with self._building(version) as folder:
-                tables = self._step(older, version, steps, folder, progress)
-                write_kept(folder, tables, self.boot_id)
+                self._step(older, version, steps, folder, progress)
         except (Damaged, Conflict):
             # Steps are a convenience too, and another process may have taken the older copy.
             return False
@@ -224,7 +223,7 @@ class Checkouts:
             return restore(
                 reader,
                 manifest.files,
-                manifest.layers,
+                reader.open(manifest.layers),
                 directory_in(folder),
                 before={},
                 progress=progress,
@@ -237,18 +236,23 @@ class Checkouts:
         steps: Sequence[LayerEntry],
         folder: Path,
         progress: Progress,
-    ) -> dict[str, PageTable]:
-        manifest, directory = version.manifest, directory_in(folder)
-        same = {e.path for e in manifest.files if e in older.version.manifest.files}
-        changed = [entry for entry in manifest.files if entry.path not in same]
-        before: Tables = {e.path: older.tables[e.path] for e in changed if e.path in older.tables}
-        for path in same:
-            older.share_file(path, directory / path)
-        for path in before:
-            older.copy_file(path, directory / path)
-        with LayerReader(self._store, manifest.collection) as reader:
-            tables = restore(reader, changed, steps, directory, before=before, progress=progress)
-        return tables | {path: older.tables[path] for path in same}
+    ) -> None:
+        files = version.manifest.files
+        before: Tables = {e.path: older.tables[e.path] for e in files if e.path in older.tables}
+        with LayerReader(self._store, version.manifest.collection) as reader:
+            layers = reader.open(steps)
+            apart = share_kept(older, files, touched_pages(layers), folder)
+            tables = restore(
+                reader,
+                files,
+                layers,
+                directory_in(folder),
+                before=before,
+                progress=progress,
+                apart=apart,
+            )
+        stale = {path: each.pages for path, each in apart.items()}
+        write_kept(folder, tables, self.boot_id, stale=stale)
 
     def _way_to(self, version: Version) -> tuple[Kept | None, list[LayerEntry]]:
         """Find a kept version from which the steps to another one weigh less than the whole."""

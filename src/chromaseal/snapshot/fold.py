@@ -22,7 +22,7 @@ from chromaseal.snapshot.layer import (
     check_pages,
     pack,
 )
-from chromaseal.snapshot.layer_objects import LayerReader, OpenLayer, OpenPart
+from chromaseal.snapshot.layer_objects import LayerReader, OpenLayer, OpenPart, touched_pages
 from chromaseal.snapshot.pack import DIFF_LEVEL
 from chromaseal.snapshot.page_file import size_of_pages
 
@@ -46,7 +46,7 @@ def fold(
     Raises:
         Damaged: ``bad-layer`` or ``missing-object``.
     """
-    for path in sorted({f.path for layer in layers for p in layer.parts for f in p.frames}):
+    for path, pages in sorted(touched_pages(layers).items()):
         frames = [
             (part, frame)
             for layer in layers
@@ -54,18 +54,13 @@ def fold(
             for frame in part.frames
             if frame.path == path
         ]
-        touched = _touched([frame for _, frame in frames], sizes_bytes.get(path, 0))
+        touched = pages[pages < pages_in(sizes_bytes.get(path, 0))]
         for start in range(0, len(touched), _WINDOW_PAGES):
             window = _Window(touched[start : start + _WINDOW_PAGES])
             touching = [each for each in frames if window.touches(each[1])]
             for frame, key, content in _contents(reader, touching):
                 window.apply(key, frame, content)
             yield from window.frames(path, sizes_bytes[path])
-
-
-def _touched(frames: Sequence[Frame], file_size_bytes: int) -> Pages:
-    pages = np.unique(np.concatenate([frame.pages for frame in frames]))
-    return pages[pages < pages_in(file_size_bytes)]
 
 
 def _contents(

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from chromaseal.digests import DIGEST_SIZE_BYTES, page_digests, pages_in
+from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests, pages_in
 from chromaseal.errors import Damaged
 from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, Tables, stamp_of
 from chromaseal.seal.sealed import plain_files
@@ -39,6 +39,8 @@ _NEWER = "newer"
 _TABLES = "tables.json"
 _DIGESTS = "digests"
 _CHUNK_PAGES = 1024
+# Of a file's pages, one in so many may stand apart; beyond that it is written anew.
+APART_SHARE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,35 @@ class Kept:
                 pages = stale[start : start + _CHUNK_PAGES]
                 write_pages(copy.fileno(), pages, source.read(pages))
 
-    def share_file(self, path: str, target: Path) -> None:
-        """Have a file of the version at another place too, where nobody writes it either."""
-        if len(self.stale.get(path, NO_PAGES)):
-            self.copy_file(path, target)
-            return
+    def link_file(self, path: str, target: Path) -> None:
+        """Have the file as it is in the folder at another place too, where nobody writes it."""
         target.parent.mkdir(parents=True, exist_ok=True)
         os.link(directory_in(self.folder) / path, target)
+
+    def apart(self, path: str, changed: Pages, size_bytes: int) -> Pages | None:
+        """Give which pages are to stand apart from a file that is linked to.
+
+        Args:
+            path: the file.
+            changed: its pages that have changed since this version, ascending.
+            size_bytes: of the file as it has become.
+
+        Returns:
+            Their numbers, ascending; None where the file is to be written anew.
+        """
+        count = pages_in(size_bytes)
+        pages = np.union1d(self.stale.get(path, NO_PAGES), changed)
+        pages = pages[pages < count]
+        linked_bytes = (directory_in(self.folder) / path).stat().st_size
+        if linked_bytes > size_bytes or len(pages) * APART_SHARE > count:
+            return None
+        return pages
+
+    def read_padded(self, path: str, pages: Pages) -> bytes:
+        """Read pages of a file, some of which it may not have; zeros stand for what is missing."""
+        there = pages[pages < pages_in(self.tables[path].size_bytes)]
+        with self.open(path) as file:
+            return file.read(there).ljust(len(pages) * PAGE_SIZE_BYTES, b"\0")
 
 
 def stamps_of(directory: Path, tables: Tables) -> dict[str, FileStamp]:

@@ -7,6 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
+
 from chromaseal import keys
 from chromaseal.errors import Damaged, NotFound
 from chromaseal.object_store import ObjectStore
@@ -15,6 +17,7 @@ from chromaseal.settle import put_once
 from chromaseal.snapshot.layer import (
     Frame,
     PackedPages,
+    Pages,
     PartWriter,
     bad_layer,
     read_frame,
@@ -101,6 +104,16 @@ class OpenLayer:
 
     entry: LayerEntry
     parts: tuple[OpenPart, ...]
+
+
+def touched_pages(layers: Iterable[OpenLayer]) -> dict[str, Pages]:
+    """Give by path the pages that any of some layers has, ascending."""
+    found: dict[str, list[Pages]] = {}
+    for layer in layers:
+        for part in layer.parts:
+            for frame in part.frames:
+                found.setdefault(frame.path, []).append(frame.pages)
+    return {path: np.unique(np.concatenate(pages)) for path, pages in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,23 +1,23 @@
-"""Somebody's directory -> what is kept of it: links to what was kept before, and what changed."""
+"""What is kept of a version, made of what is kept of an earlier one and of what changed."""
 
 from __future__ import annotations
 
-import os
 import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, file_page_digests, page_digests
+from chromaseal.seal.evidence import FileEntry
 from chromaseal.seal.page_table import NO_PAGES, PageTable, differing_pages
 from chromaseal.seal.sealed import Sealed, SealedFile, changed_while_reading
 from chromaseal.snapshot.kept import Kept, directory_in, newer_in
 from chromaseal.snapshot.layer import Pages
 from chromaseal.snapshot.page_file import PageFile, size_of_pages, write_pages
+from chromaseal.snapshot.restore import Apart
 
-# Of a file's pages, one in so many may stand apart; beyond that the file is written anew.
-_APART_SHARE = 8
 _CHUNK_PAGES = 1024
 
 
@@ -43,25 +43,45 @@ def fill_kept(sealed: Sealed, folder: Path, older: Kept | None) -> dict[str, Pag
             if older is None or file.path not in older.tables:
                 _copy_whole(source, target, file.table)
                 continue
-            apart = _apart(file, older)
+            changed = differing_pages(older.tables[file.path], file.table)
+            apart = older.apart(file.path, changed, file.table.size_bytes)
             if apart is None:
-                _copy_patched(file, source, target, older)
+                _copy_patched(file, source, target, older, changed)
             else:
-                os.link(directory_in(older.folder) / file.path, target)
+                older.link_file(file.path, target)
                 _write_newer(newer, file, source, apart)
                 stale[file.path] = apart
     return stale
 
 
-def _apart(file: SealedFile, older: Kept) -> Pages | None:
-    """Give the pages that are to stand apart; None where the file is to be written anew."""
-    count = len(file.table.digests) // DIGEST_SIZE_BYTES
-    changed = differing_pages(older.tables[file.path], file.table)
-    apart = np.union1d(older.stale.get(file.path, NO_PAGES), changed)
-    apart = apart[apart < count]
-    linked_bytes = (directory_in(older.folder) / file.path).stat().st_size
-    if linked_bytes > file.table.size_bytes or len(apart) * _APART_SHARE > count:
-        return None
+def share_kept(
+    older: Kept, files: Iterable[FileEntry], touched: Mapping[str, Pages], folder: Path
+) -> dict[str, Apart]:
+    """Fill a folder with an earlier version's files, so that steps can lead on from there.
+
+    Args:
+        older: the earlier version: its files are linked to where little will change in them.
+        files: of the version to come.
+        touched: by path, the pages that the steps have, ascending.
+        folder: of the version to keep.
+
+    Returns:
+        By path, where the pages are that stand apart from their file.
+    """
+    apart: dict[str, Apart] = {}
+    with newer_in(folder).open("wb") as newer:
+        for path, size_bytes in sorted((file.path, file.size_bytes) for file in files):
+            if path not in older.tables:
+                continue
+            target = directory_in(folder) / path
+            pages = older.apart(path, touched.get(path, NO_PAGES), size_bytes)
+            if pages is None:
+                older.copy_file(path, target)
+                continue
+            older.link_file(path, target)
+            apart[path] = Apart(newer_in(folder), newer.tell() // PAGE_SIZE_BYTES, pages)
+            for start in range(0, len(pages), _CHUNK_PAGES):
+                newer.write(older.read_padded(path, pages[start : start + _CHUNK_PAGES]))
     return apart
 
 
@@ -71,9 +91,10 @@ def _copy_whole(source: Path, target: Path, table: PageTable) -> None:
         raise changed_while_reading(source)
 
 
-def _copy_patched(file: SealedFile, source: Path, target: Path, older: Kept) -> None:
+def _copy_patched(
+    file: SealedFile, source: Path, target: Path, older: Kept, changed: Pages
+) -> None:
     older.copy_file(file.path, target)
-    changed = differing_pages(older.tables[file.path], file.table)
     with PageFile(source) as new, target.open("r+b", buffering=0) as copy:
         copy.truncate(file.table.size_bytes)
         for start in range(0, len(changed), _CHUNK_PAGES):

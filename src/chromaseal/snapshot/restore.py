@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -20,20 +21,38 @@ from chromaseal.errors import Damaged
 from chromaseal.sandbox import Progress
 from chromaseal.seal.evidence import FileEntry
 from chromaseal.seal.page_table import PageTable, Tables
-from chromaseal.snapshot.layer import XOR, Frame, bad_layer
+from chromaseal.snapshot.layer import XOR, Frame, Pages, bad_layer
 from chromaseal.snapshot.layer_objects import LayerReader, OpenLayer
-from chromaseal.snapshot.manifest import LayerEntry
 from chromaseal.snapshot.page_file import read_pages, size_of_pages, write_pages
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Apart:
+    """Pages of a file that are brought to a version in another file.
+
+    Attributes:
+        path: the other file, which has them as they were, 4,096 bytes each.
+        first: from which page on.
+        pages: their numbers, ascending; every page that layers may change is among them.
+    """
+
+    path: Path
+    first: int
+    pages: Pages
+
+
+_NOWHERE: Mapping[str, Apart] = {}
 
 
 def restore(
     reader: LayerReader,
     entries: Sequence[FileEntry],
-    layers: Sequence[LayerEntry],
+    layers: Sequence[OpenLayer],
     directory: Path,
     *,
     before: Tables,
     progress: Progress,
+    apart: Mapping[str, Apart] = _NOWHERE,
 ) -> dict[str, PageTable]:
     """Bring files to a version.
 
@@ -44,6 +63,7 @@ def restore(
         directory: holds the files that ``before`` tells of.
         before: the pages of the files that are there.
         progress: called with fetched and all bytes.
+        apart: by path, files that are left as they are, with their changing pages elsewhere.
 
     Returns:
         The pages of those files.
@@ -51,17 +71,18 @@ def restore(
     Raises:
         Damaged: ``bad-layer``, ``bad-file`` or ``missing-object``.
     """
-    opened = reader.open(layers)
     sizes = {entry.path: entry.size_bytes for entry in entries}
-    _refuse_too_large(opened, sizes, before)
+    _refuse_too_large(layers, sizes, before)
     with ExitStack() as held:
         files = {
-            path: held.enter_context(_File(directory / path, size_bytes, before.get(path)))
+            path: held.enter_context(
+                _File(directory / path, size_bytes, before.get(path), apart.get(path))
+            )
             for path, size_bytes in sizes.items()
         }
-        _find_last(opened, files)
-        done, total = 0, sum(p.entry.tail_offset for layer in opened for p in layer.parts)
-        for fetched in reader.fetch(opened):
+        _find_last(layers, files)
+        done, total = 0, sum(p.entry.tail_offset for layer in layers for p in layer.parts)
+        for fetched in reader.fetch(layers):
             for frame, content in fetched.frames:
                 if frame.path in files:
                     files[frame.path].apply(fetched.layer, fetched.part.key, frame, content)
@@ -103,13 +124,19 @@ def _find_last(layers: Sequence[OpenLayer], files: Mapping[str, _File]) -> None:
 class _File:
     """A file that is being brought to its new content; use as a context manager."""
 
-    def __init__(self, path: Path, size_bytes: int, before: PageTable | None) -> None:
+    def __init__(
+        self, path: Path, size_bytes: int, before: PageTable | None, apart: Apart | None
+    ) -> None:
         count = pages_in(size_bytes)
         self._size_bytes = size_bytes
         # By which layer a page becomes what it stays; -1 for what was there before.
         self._last = np.full(count, -1, dtype=np.int32)
         known = before.digests[: count * DIGEST_SIZE_BYTES] if before else b""
         self._digests = bytearray(known.ljust(count * DIGEST_SIZE_BYTES, b"\0"))
+        self._apart = apart
+        if apart is not None:
+            self._descriptor = os.open(apart.path, os.O_RDWR)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         os.ftruncate(self._descriptor, size_bytes)
@@ -146,10 +173,16 @@ class _File:
         if frame.mode == XOR:
             content = self._changed(pages, content)
         self._check(layer, key, frame, pages, content)
-        write_pages(self._descriptor, pages, content)
+        write_pages(self._descriptor, self._places(pages), content)
+
+    def _places(self, pages: Pages) -> Pages:
+        """Give where in the open file pages stand."""
+        if self._apart is None:
+            return pages
+        return np.searchsorted(self._apart.pages, pages) + self._apart.first
 
     def _changed(self, pages: NDArray[np.int64], difference: bytes) -> bytes:
-        old = np.frombuffer(read_pages(self._descriptor, pages), dtype=np.uint8)
+        old = np.frombuffer(read_pages(self._descriptor, self._places(pages)), dtype=np.uint8)
         return (old ^ np.frombuffer(difference, dtype=np.uint8)).tobytes()
 
     def _check(
