@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock test-receipts bench-receipts test-replicate bench-layers bench-crowd clean
+.PHONY: help setup demo test slow-faults slow-others check format lock test-receipts bench-receipts test-replicate bench-layers bench-crowd clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -34,7 +34,14 @@ demo: $(STAMP) ## render sample receipts, ingest them, search them
 
 test: setup check ## every check: format, lint, types, import contracts, tests
 	@$(BIN)/python -m pytest -m "not slow"
-	@$(BIN)/python -m pytest -m slow --durations=5
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line slow-faults slow-others
+
+# The slow tests in two halves, side by side.
+slow-faults: $(STAMP)
+	@$(BIN)/python -m pytest -m slow tests/faults
+
+slow-others: $(STAMP)
+	@$(BIN)/python -m pytest -m slow --ignore=tests/faults --durations=5
 
 check: $(STAMP) ## format, lint, types and import contracts only
 	@$(BIN)/ruff format --check --quiet .
