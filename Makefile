@@ -34,6 +34,7 @@ demo: $(STAMP) ## render sample receipts, ingest them, search them
 
 test: setup check ## every check: format, lint, types, import contracts, tests
 	@$(BIN)/python -m pytest -m "not slow"
+	@echo "the slow tests, in two halves side by side; each shows itself when it is done, after some minutes ..."
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line slow-faults slow-others
 
 # The slow tests in two halves, side by side.
