@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,18 +40,21 @@ class ProcOpenFiles:
 
 
 def _open_in(process: Path, root: str) -> Iterator[Holder]:
-    with contextlib.suppress(OSError):
-        for descriptor in (process / "fd").iterdir():
+    with contextlib.suppress(OSError), os.scandir(process / "fd") as descriptors:
+        for descriptor in descriptors:
             with contextlib.suppress(OSError):
-                target = str(descriptor.readlink())
+                # A machine has thousands: objects for their paths would double what it takes.
+                target = os.readlink(descriptor.path)  # noqa: PTH115
                 if target.startswith(root):
                     yield Holder(int(process.name), _command(process), target, "open")
 
 
 def _mapped_in(process: Path, root: str) -> Iterator[Holder]:
     with contextlib.suppress(OSError):
-        maps = (process / "maps").read_text(errors="replace")
-        targets = {line[line.index(root) :] for line in maps.splitlines() if root in line}
+        maps, sought = (process / "maps").read_bytes(), os.fsencode(root)
+        # Of most processes nothing is split: a machine may have hundreds of them.
+        lines = maps.splitlines() if sought in maps else []
+        targets = {os.fsdecode(line[line.index(sought) :]) for line in lines if sought in line}
         for target in sorted(targets):
             yield Holder(int(process.name), _command(process), target, "mapped")
 
