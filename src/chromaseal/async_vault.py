@@ -18,6 +18,7 @@ from chromaseal.replication.follow import Moved
 from chromaseal.replication.pull import Pulled
 from chromaseal.replication.push import Pushed
 from chromaseal.replication.replicate import Replicated
+from chromaseal.snapshot.find import VersionName
 from chromaseal.snapshot.garbage import Garbage
 from chromaseal.snapshot.log import LogEntry
 from chromaseal.snapshot.manifest import Version
@@ -58,7 +59,7 @@ class AsyncVault:
         """See ``Vault.collections``."""
         return await asyncio.to_thread(self.vault.collections)
 
-    async def version(self, collection: str, at: str = "") -> Version:
+    async def version(self, collection: str, at: VersionName = "") -> Version:
         """See ``Vault.version``."""
         return await asyncio.to_thread(self.vault.version, collection, at)
 
@@ -66,11 +67,11 @@ class AsyncVault:
         """See ``Vault.log``."""
         return await asyncio.to_thread(lambda: list(self.vault.log(collection)))
 
-    async def reader(self, collection: str, *, at: str = "") -> Reader:
+    async def reader(self, collection: str, *, at: VersionName = "") -> Reader:
         """See ``Vault.reader``."""
         return await asyncio.to_thread(self.vault.reader, collection, at=at)
 
-    async def open_copy(self, collection: str, directory: Path, *, at: str = "") -> Version:
+    async def open_copy(self, collection: str, directory: Path, *, at: VersionName = "") -> Version:
         """See ``Vault.open_copy``."""
         return await asyncio.to_thread(self.vault.open_copy, collection, directory, at=at)
 
@@ -85,7 +86,7 @@ class AsyncVault:
         collection: str,
         directory: Path | str,
         *,
-        at: str = "",
+        at: VersionName = "",
         overwrite: bool = False,
     ) -> Pulled:
         """See ``Vault.pull``."""
@@ -118,11 +119,13 @@ class AsyncVault:
             interval_s,
         )
 
-    async def diff(self, collection: str, before: str, after: str = "") -> Difference:
+    async def diff(
+        self, collection: str, before: VersionName, after: VersionName = ""
+    ) -> Difference:
         """See ``Vault.diff``."""
         return await asyncio.to_thread(self.vault.diff, collection, before, after)
 
-    async def tag(self, collection: str, name: str, *, at: str = "") -> Version:
+    async def tag(self, collection: str, name: str, *, at: VersionName = "") -> Version:
         """See ``Vault.tag``."""
         return await asyncio.to_thread(self.vault.tag, collection, name, at=at)
 
@@ -134,7 +137,7 @@ class AsyncVault:
         """See ``Vault.tags``."""
         return await asyncio.to_thread(self.vault.tags, collection)
 
-    async def rollback(self, collection: str, at: str) -> Pushed:
+    async def rollback(self, collection: str, at: VersionName) -> Pushed:
         """See ``Vault.rollback``."""
         return await asyncio.to_thread(self.vault.rollback, collection, at)
 

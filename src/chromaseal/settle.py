@@ -34,7 +34,7 @@ def put_once(store: ObjectStore, key: str, body: bytes | memoryview) -> bool:
             raise Unavailable(
                 f"{key} was not stored: {error.message}",
                 kind="unknown-outcome",
-                hint="run the same command again; nothing is half done",
+                hint=error.hint or "run the same command again; nothing is half done",
             ) from error
         if found.body != bytes(body):
             raise Conflict(
@@ -66,7 +66,7 @@ def swap(store: ObjectStore, key: str, body: bytes, *, etag: str | None) -> None
             raise Unavailable(
                 f"{key} was not moved: {error.message}",
                 kind="unknown-outcome",
-                hint="run the same command again; a version is committed only once",
+                hint=error.hint or "run the same command again; a version is committed only once",
             ) from error
         raise Conflict(f"somebody else moved {key} first", kind="lost-race") from error
 

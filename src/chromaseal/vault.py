@@ -28,7 +28,7 @@ from chromaseal.replication.rollback import rollback
 from chromaseal.run.model import Run, RunState
 from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
 from chromaseal.snapshot.checkout import absolute, refuse_occupied
-from chromaseal.snapshot.find import find
+from chromaseal.snapshot.find import VersionName, find
 from chromaseal.snapshot.garbage import Garbage, collect
 from chromaseal.snapshot.history import head, line
 from chromaseal.snapshot.log import LogEntry, log_entries
@@ -144,7 +144,7 @@ class Vault:
         """Give what a collection is pinned to; None before its first write."""
         return read_pin(self.parts.store, collection)
 
-    def version(self, collection: str, at: str = "") -> Version:
+    def version(self, collection: str, at: VersionName = "") -> Version:
         """Give one version: by number, id, tag or time; the newest by default.
 
         Raises:
@@ -161,7 +161,9 @@ class Vault:
         self._known(collection)
         return log_entries(self.parts.store, collection)
 
-    def reader(self, collection: str, *, at: str = "", progress: Progress = no_progress) -> Reader:
+    def reader(
+        self, collection: str, *, at: VersionName = "", progress: Progress = no_progress
+    ) -> Reader:
         """Open a private, verified copy of a version; close it when done.
 
         Raises:
@@ -176,7 +178,12 @@ class Vault:
             return self._open_reader(version, directory, held.pop_all())
 
     def open_copy(
-        self, collection: str, directory: Path, *, at: str = "", progress: Progress = no_progress
+        self,
+        collection: str,
+        directory: Path,
+        *,
+        at: VersionName = "",
+        progress: Progress = no_progress,
     ) -> Version:
         """Make a verified copy of a version that any ChromaDB client may open and change.
 
@@ -214,7 +221,7 @@ class Vault:
         collection: str,
         directory: Path | str,
         *,
-        at: str = "",
+        at: VersionName = "",
         overwrite: bool = False,
         progress: Progress = no_progress,
     ) -> Pulled:
@@ -269,12 +276,12 @@ class Vault:
             progress=progress,
         )
 
-    def diff(self, collection: str, before: str, after: str = "") -> Difference:
+    def diff(self, collection: str, before: VersionName, after: VersionName = "") -> Difference:
         """Tell what changed between two versions: records, pages, bytes."""
         one, other = self.version(collection, before), self.version(collection, after)
         return difference(self.parts, one, other)
 
-    def tag(self, collection: str, name: str, *, at: str = "") -> Version:
+    def tag(self, collection: str, name: str, *, at: VersionName = "") -> Version:
         """Give a version a name; it stays until that is taken away."""
         version = self.version(collection, at)
         write_tag(self.parts.store, name, version)
@@ -289,7 +296,7 @@ class Vault:
         return read_tags(self.parts.store, collection)
 
     def rollback(
-        self, collection: str, at: str, *, progress: StepProgress = no_step_progress
+        self, collection: str, at: VersionName, *, progress: StepProgress = no_step_progress
     ) -> Pushed:
         """Publish an older version's content as the next version."""
         return rollback(self.parts, collection, at, progress=progress)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,10 +16,10 @@ from chromaseal import keys
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.clock import to_iso
 from chromaseal.digests import blake3_hex
-from chromaseal.errors import Damaged, NotFound
+from chromaseal.errors import Damaged, NotFound, Unsupported
 from chromaseal.ids import SystemIds
 from chromaseal.object_store import ObjectStore
-from chromaseal.snapshot.find import find, parse_moment
+from chromaseal.snapshot.find import VersionName, find, parse_moment
 from chromaseal.snapshot.garbage import collect
 from chromaseal.snapshot.history import (
     PAGE_VERSIONS,
@@ -28,14 +30,11 @@ from chromaseal.snapshot.history import (
     merged_runs,
 )
 from chromaseal.snapshot.log import log_entries
-from chromaseal.snapshot.manifest import (
-    MergedRun,
-    PastVersion,
-)
-from chromaseal.snapshot.removal import write_removal
+from chromaseal.snapshot.manifest import MergedRun, Parent, PastVersion, Version, encode, to_json
+from chromaseal.snapshot.removal import removed_versions, write_removal
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.tags import write_tag
-from chromaseal.snapshot.version_id import VersionId
+from chromaseal.snapshot.version_id import VersionId, parse
 from chromaseal.testing.clock import START, ManualClock
 from chromaseal.testing.manifest_line import NAME, ManifestLine
 
@@ -109,6 +108,62 @@ def test_a_damaged_page_of_history_is_refused(damage: str) -> None:
         line(made.store, newest)
     assert info.key in caught.value.message
     assert head(made.store, NAME).version == newest
+
+
+def forged_page(made: ManifestLine, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Version:
+    """Give the newest version, as it would be with another page of history, its digest right."""
+    newest = made.versions[-1].manifest
+    (page,) = newest.pages
+    body = to_json(change(json.loads(made.inner.get(keys.history_page(NAME, page.page_id)).body)))
+    forged = replace(page, page_id="forged", size_bytes=len(body), digest=blake3_hex(body))
+    made.inner.create(keys.history_page(NAME, "forged"), body)
+    return encode(replace(newest, pages=(forged,)))[0]
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda rows: rows[1:],
+        lambda rows: [*rows[:9], *rows[10:]],
+        lambda rows: rows[:-1],
+        lambda rows: [*rows[:9], rows[8], *rows[10:]],
+        lambda rows: [rows[1], rows[0], *rows[2:]],
+    ],
+)
+def test_a_page_of_history_has_every_version_once(pick: Callable[[list[Any]], list[Any]]) -> None:
+    """A page that lacks, repeats or mixes up versions is refused, though its digest is right."""
+    made = ManifestLine()
+    made.grow(66)
+    newest = forged_page(made, lambda raw: raw | {"past": pick(raw["past"])})
+    with pytest.raises(Damaged, match="gaps") as caught:
+        line(made.store, newest)
+    assert caught.value.kind == "bad-manifest"
+
+
+def test_lists_in_a_newer_format_are_refused() -> None:
+    """History and removals that this release does not know are not taken for what it knows."""
+    made = ManifestLine()
+    made.grow(66)
+    newest = forged_page(made, lambda raw: raw | {"format_version": 2})
+    write_removal(made.inner, NAME, "1", ["x"])
+    raw = json.loads(made.inner.get(keys.gc(NAME, "1")).body)
+    made.inner.create(keys.gc(NAME, "2"), to_json(raw | {"format_version": 2}))
+    for act in (lambda: line(made.store, newest), lambda: removed_versions(made.store, NAME)):
+        with pytest.raises(Unsupported) as caught:
+            act()
+        assert caught.value.kind == "newer-version"
+
+
+def test_a_page_of_history_ends_at_the_parent() -> None:
+    """Where pages alone list what came before, the last one of them has to lead to the parent."""
+    made = ManifestLine()
+    made.grow(65)
+    newest = made.versions[-1].manifest
+    assert newest.past == ()
+    other = replace(parse(made.versions[-2].version_id), digest_prefix="0" * 32)
+    forged, _ = encode(replace(newest, parent=Parent(str(other), "0" * 64)))
+    with pytest.raises(Damaged, match="does not end at its parent"):
+        line(made.store, forged)
 
 
 def test_a_version_of_another_collection_is_refused(two_hundred: ManifestLine) -> None:
@@ -193,6 +248,11 @@ def test_effective_runs_equal_a_model_of_sets(steps: list[int | None]) -> None:
         ("2026-11-20", dt.datetime(2026, 11, 20, tzinfo=dt.UTC)),
         ("2026-11-20T14:00", dt.datetime(2026, 11, 20, 14, tzinfo=dt.UTC)),
         ("2026-11-20 14:00:05.25", dt.datetime(2026, 11, 20, 14, 0, 5, 250_000, tzinfo=dt.UTC)),
+        (
+            "2026-11-20 14:00:05",
+            dt.datetime(2026, 11, 20, 14, 0, 5, 999_999, tzinfo=dt.UTC),
+        ),
+        ("20261120_140005", dt.datetime(2026, 11, 20, 14, 0, 5, 999_999, tzinfo=dt.UTC)),
         ("2026-11-20T14:00Z", dt.datetime(2026, 11, 20, 14, tzinfo=dt.UTC)),
         ("2026-11-20T14:00+02:00", dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)),
         ("1 second ago", START - dt.timedelta(seconds=1)),
@@ -219,7 +279,7 @@ def test_times_are_read_as_people_write_them(text: str, expected: dt.datetime | 
     assert parse_moment(text, START) == expected
 
 
-def found_number(made: ManifestLine, at: str, clock: ManualClock | None = None) -> int:
+def found_number(made: ManifestLine, at: VersionName, clock: ManualClock | None = None) -> int:
     """Give the number of the version that a text names."""
     return find(made.store, NAME, at, clock=clock or made.clock).manifest.number
 
@@ -230,6 +290,7 @@ def test_a_version_is_found_by_number_id_and_time(two_hundred: ManifestLine) -> 
     for number in (1, 64, 65, 100, 200):
         version_id = two_hundred.versions[number - 1].version_id
         assert found_number(two_hundred, str(number)) == number
+        assert found_number(two_hundred, number) == number
         assert found_number(two_hundred, f"{number:06d}") == number
         assert found_number(two_hundred, version_id) == number
         moment = START + dt.timedelta(hours=number - 1)

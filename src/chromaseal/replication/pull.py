@@ -26,7 +26,7 @@ from chromaseal.snapshot.checkout import (
     taking_name,
     unfinished_beside,
 )
-from chromaseal.snapshot.find import find
+from chromaseal.snapshot.find import VersionName, find
 from chromaseal.snapshot.history import load
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import Version
@@ -53,7 +53,7 @@ def pull(
     collection: str,
     directory: Path,
     *,
-    at: str = "",
+    at: VersionName = "",
     overwrite: bool = False,
     progress: Progress = no_progress,
 ) -> Pulled:
@@ -83,11 +83,12 @@ def pull(
     # What is remembered is of the directory itself, and a link to it is not replaced by one.
     origin = None if directory.is_symlink() else origins.read(directory)
     if is_occupied(directory):
-        refuse_open(directory, parts.open_files)
         if origin is None and not overwrite:
             raise _not_a_copy(collection, directory)
         if overwrite:
             _refuse_foreign(directory)
+        # After what tells whose directory it is: this very process may have a vault's files open.
+        refuse_open(directory, parts.open_files)
         there = origin is not None and origin.untouched(directory)
         if there and origin is not None and origin.version_id == version.version_id:
             return Pulled(version, new=False)
@@ -122,7 +123,7 @@ def _same_content(placed: Mapping[str, FileStamp], directory: Path) -> dict[str,
     return stamps
 
 
-def _bring(parts: Parts, version: Version, at: str, progress: Progress) -> Kept:
+def _bring(parts: Parts, version: Version, at: VersionName, progress: Progress) -> Kept:
     """Fetch a version; where it was removed meanwhile, the one that has its name now."""
     while True:
         try:
@@ -134,7 +135,7 @@ def _bring(parts: Parts, version: Version, at: str, progress: Progress) -> Kept:
             version = now
 
 
-def _bring_anew(parts: Parts, version: Version, at: str, progress: Progress) -> Kept:
+def _bring_anew(parts: Parts, version: Version, at: VersionName, progress: Progress) -> Kept:
     """Fetch a version of which what is kept is bad, or was thrown away by another process."""
     parts.checkouts.forget(version)
     return _bring(parts, version, at, progress)

@@ -6,11 +6,11 @@ from chromaseal.errors import Conflict
 from chromaseal.parts import Parts
 from chromaseal.replication.push import Commit, Pushed
 from chromaseal.sandbox import StepProgress, no_step_progress
-from chromaseal.snapshot.find import find
+from chromaseal.snapshot.find import VersionName, find
 
 
 def rollback(
-    parts: Parts, collection: str, at: str, *, progress: StepProgress = no_step_progress
+    parts: Parts, collection: str, at: VersionName, *, progress: StepProgress = no_step_progress
 ) -> Pushed:
     """Publish an older version's content as the next version.
 

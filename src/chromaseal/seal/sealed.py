@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -131,12 +131,24 @@ def refuse_open(directory: Path, open_files: OpenFiles) -> None:
 
 
 def _still_open(directory: Path, holders: list[Holder]) -> Conflict:
-    shown = "; ".join(str(holder) for holder in holders[:5])
+    by_process: dict[int, list[Holder]] = {}
+    for holder in holders:
+        by_process.setdefault(holder.pid, []).append(holder)
+    shown = [_one_process(found) for found in by_process.values()]
     return Conflict(
-        f"{directory} is still open: {shown}",
+        f"{directory} is still open: {'; '.join(shown[:5])}",
         kind="still-open",
         hint="stop that process; setting its client to None closes nothing",
     )
+
+
+def _one_process(found: list[Holder]) -> str:
+    """Name one of the files that a process holds, and say how many others there are."""
+    first, paths = found[0], {holder.path for holder in found}
+    hows = sorted({holder.how for holder in found if holder.path == first.path})
+    shown = str(replace(first, how=" and ".join(hows)))
+    others = len(paths) - 1
+    return f"{shown}, and {others} more file{'s' * (others > 1)}" if others else shown
 
 
 def plain_files(directory: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from chromaseal import keys
 from chromaseal.clock import Clock, to_iso
@@ -14,6 +15,9 @@ from chromaseal.snapshot.history import head, line, load
 from chromaseal.snapshot.manifest import PastVersion, Version
 from chromaseal.snapshot.removal import removed_if_announced
 from chromaseal.snapshot.tags import read_tag
+
+# A number may come as one, from Python.
+VersionName: TypeAlias = str | int
 
 _UNITS = {
     "seconds": ("s", "sec", "secs", "second", "seconds"),
@@ -25,6 +29,7 @@ _UNITS = {
 _UNIT_OF = {word: unit for unit, words in _UNITS.items() for word in words}
 _AGO = re.compile(rf"(\d+)\s*({'|'.join(_UNIT_OF)})\s+ago")
 _NUMBER = re.compile(r"\d{1,9}")
+_WHOLE_SECOND = re.compile(r"(:\d\d:\d\d|[T_ ]\d{6})(?![.,\d])")
 _VERSION_ID = re.compile(r"\d{8}_\d{6}_\d{6}_.+")
 
 
@@ -37,7 +42,8 @@ def parse_moment(text: str, now: dt.datetime) -> dt.datetime | None:
         now: what ``ago`` counts from.
 
     Returns:
-        The time; None if the text is none.
+        The time, and of a second without a fraction its end: `log` shows the second in which a
+        version was made, and that second then names it. None if the text is none.
     """
     ago = _AGO.fullmatch(text.strip().lower())
     try:
@@ -46,10 +52,12 @@ def parse_moment(text: str, now: dt.datetime) -> dt.datetime | None:
         moment = dt.datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         return None
+    if _WHOLE_SECOND.search(text):
+        moment = moment.replace(microsecond=999_999)
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
 
 
-def find(store: ObjectStore, collection: str, at: str = "", *, clock: Clock) -> Version:
+def find(store: ObjectStore, collection: str, at: VersionName = "", *, clock: Clock) -> Version:
     """Give the version that a person names.
 
     Args:
@@ -69,6 +77,7 @@ def find(store: ObjectStore, collection: str, at: str = "", *, clock: Clock) -> 
             kind="no-version",
             hint=f"chromaseal push DIR {collection}, or chromaseal compact {collection}",
         )
+    at = str(at)
     if not at:
         return newest
     tagged = read_tag(store, collection, at)

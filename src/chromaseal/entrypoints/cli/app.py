@@ -37,12 +37,26 @@ def main() -> None:
     from chromaseal.entrypoints.cli.output import Output  # noqa: PLC0415
 
     output = Output.of(as_json="--json" in sys.argv)
+    exit_code = 0
     try:
-        sys.exit(_run(app, output))
-    except BrokenPipeError:
-        # Whoever read the output has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        exit_code = _run(app, output)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):
+        # Whoever read the output has seen enough. Typer and rich make an exit of that.
+        _discard_output()
+        exit_code = 0
+    except OSError as error:
+        _discard_output()
+        if not exit_code:
+            # Where the answer cannot be written, its error cannot be either.
+            told = _system_error(error)
+            Output.of(as_json=False).error(told)
+            exit_code = told.exit_code
+    sys.exit(exit_code)
+
+
+def _discard_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def commands() -> typer.Typer:

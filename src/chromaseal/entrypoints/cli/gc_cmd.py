@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from dataclasses import asdict
+from decimal import Decimal
 from typing import Annotated
 
 import typer
@@ -13,9 +14,10 @@ from chromaseal.entrypoints.cli.options import (
     JsonOption,
     LedgerOption,
     VaultOption,
+    open_for,
     open_here,
 )
-from chromaseal.entrypoints.cli.output import Output, counted, size
+from chromaseal.entrypoints.cli.output import Output, counted, size, span
 from chromaseal.snapshot.garbage import Garbage
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats
@@ -111,9 +113,13 @@ def stats(
     Example: [bold]chromaseal stats notes[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened:
-        names = [collection] if collection else opened.collections()
-        found = [opened.stats(name) for name in names if collection or opened.has_version(name)]
+    if collection:
+        with open_for(collection, vault, ledger) as opened:
+            found = [opened.stats(collection)]
+    else:
+        with open_here(vault, ledger) as opened:
+            names = [name for name in opened.collections() if opened.has_version(name)]
+            found = [opened.stats(name) for name in names]
     for each in found:
         output.record("stats", **_plain(each))
         _show_stats(output, each)
@@ -157,10 +163,10 @@ def _show_stats(output: Output, found: Stats) -> None:
     output.table(
         f"Chain of the newest version: {counted(len(found.layers), 'layer')}",
         ["kind", "versions", "objects", "size"],
-        [[e.kind, f"{e.first} to {e.last}", e.objects, size(e.size_bytes)] for e in found.layers],
+        [[e.kind, span(e.first, e.last), e.objects, size(e.size_bytes)] for e in found.layers],
     )
 
 
 def _usd(amount: float) -> str:
     """Write an amount of US dollars; most of them are small."""
-    return f"${amount:.2f}" if amount >= 1 else f"${amount:.2g}"
+    return f"${amount:.2f}" if amount >= 1 else f"${Decimal(f'{amount:.2g}'):f}"

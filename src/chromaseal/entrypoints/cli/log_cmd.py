@@ -13,10 +13,11 @@ from chromaseal.entrypoints.cli.options import (
     LedgerOption,
     VaultOption,
     VersionArgument,
+    open_for,
     open_here,
     refuse_empty,
 )
-from chromaseal.entrypoints.cli.output import Output, moment, seconds, size
+from chromaseal.entrypoints.cli.output import Output, moment, seconds, size, span
 from chromaseal.replication.difference import Changed, Difference
 from chromaseal.snapshot.log import LogEntry
 from chromaseal.snapshot.manifest import Manifest, Version
@@ -60,7 +61,7 @@ def _row(entry: LogEntry) -> list[object]:
         version.number,
         moment(to_iso(version.created_at)),
         ", ".join(entry.tags),
-        len(version.runs),
+        len(version.runs) or "",
         version.records,
         size(version.size_bytes),
         size(version.stored_bytes),
@@ -96,7 +97,7 @@ def show(
     Example: [bold]chromaseal show notes "2 hours ago"[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened:
+    with open_for(collection, vault, ledger) as opened:
         version = opened.version(collection, at)
     output.record("version", **_plain_version(version))
     _show_version(output, version)
@@ -118,7 +119,7 @@ def _show_version(output: Output, version: Version) -> None:
         "Layers",
         ["kind", "versions", "objects", "size"],
         [
-            [e.kind, _span(e.first, e.last), len(e.parts), size(e.size_bytes)]
+            [e.kind, span(e.first, e.last), len(e.parts), size(e.size_bytes)]
             for e in manifest.layers
         ],
     )
@@ -131,10 +132,6 @@ def _show_version(output: Output, version: Version) -> None:
         ["check", "found", "time"],
         [[check.name, check.evidence, seconds(check.duration_s)] for check in manifest.checks],
     )
-
-
-def _span(first: int, last: int) -> str:
-    return str(last) if first == last else f"{first} to {last}"
 
 
 def _plain_version(version: Version) -> dict[str, object]:
@@ -194,7 +191,7 @@ def diff(
     Example: [bold]chromaseal diff notes 3 5[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened:
+    with open_for(collection, vault, ledger) as opened:
         found = opened.diff(collection, before, after)
     output.record("difference", **_plain_difference(found))
     _show_difference(output, collection, found)

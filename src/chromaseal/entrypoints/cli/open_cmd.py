@@ -14,7 +14,7 @@ from chromaseal.entrypoints.cli.options import (
     JsonOption,
     LedgerOption,
     VaultOption,
-    open_here,
+    open_for,
 )
 from chromaseal.entrypoints.cli.output import Output, size
 
@@ -34,7 +34,7 @@ def open_copy(
     Example: [bold]chromaseal open lines ./lines-copy[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened, output.steps() as show:
+    with open_for(collection, vault, ledger) as opened, output.steps() as show:
         version = opened.open_copy(
             collection, directory, at=at, progress=functools.partial(show, collection, "fetch")
         )

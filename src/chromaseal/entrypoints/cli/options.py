@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
+from collections.abc import Iterator
 from importlib.metadata import version as release_of
 from typing import Annotated, Any, TypeAlias
 
@@ -9,6 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from chromaseal.composition.engine import open_vault, settings_here
+from chromaseal.errors import NotFound, UsageError
 from chromaseal.vault import Vault
 
 VaultOption: TypeAlias = Annotated[
@@ -42,6 +46,17 @@ def refuse_empty(ctx: typer.Context, param: typer.CallbackParam, value: str) -> 
     return value
 
 
+def refuse_path(ctx: typer.Context, value: str) -> str:
+    """Refuse a directory where a collection's name belongs: the two are easily exchanged."""
+    if "/" in value:
+        raise UsageError(
+            f"{value} is a path, not a collection's name",
+            kind="bad-collection-name",
+            hint=" ".join(ctx.get_usage().removeprefix("Usage:").split()),
+        )
+    return value
+
+
 AtOption: TypeAlias = Annotated[
     str,
     typer.Option(
@@ -59,7 +74,7 @@ VersionArgument: TypeAlias = Annotated[
     ),
 ]
 CollectionArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="COLLECTION", help="Which collection.")
+    str, typer.Argument(metavar="COLLECTION", help="Which collection.", callback=refuse_path)
 ]
 IntervalOption: TypeAlias = Annotated[
     float,
@@ -72,6 +87,21 @@ def open_here(vault: str, ledger: str, *, create: bool = False) -> Vault:
     return open_vault(settings_here(vault=vault, ledger=ledger), create=create, made=_tell_made)
 
 
+@contextlib.contextmanager
+def open_for(collection: str, vault: str, ledger: str) -> Iterator[Vault]:
+    """Open the vault that has a collection; a mistyped name gets the right ones.
+
+    Raises:
+        NotFound: ``no-collection`` in place of what is not found in a collection that is not there.
+    """
+    with open_here(vault, ledger) as opened:
+        try:
+            yield opened
+        except NotFound:
+            opened.log(collection)
+            raise
+
+
 def _tell_made(url: str) -> None:
     # A mistyped --vault is a new one. Programs read standard output, people this.
     typer.echo(f"made a vault at {url}", err=True)
@@ -79,6 +109,12 @@ def _tell_made(url: str) -> None:
 
 class Command(TyperCommand):
     """A command whose usage line names arguments as the reference does: ``DIR [VERSION]``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - typer's own
+        super().__init__(*args, **kwargs)
+        # Terminals break lines where they end, not where the source does.
+        paragraphs = inspect.cleandoc(self.help or "").split("\n\n")
+        self.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - without a public name
         """Give the pieces of the usage line."""

@@ -15,7 +15,9 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
 )
@@ -68,6 +70,9 @@ class Output:
         """Show a table to people; columns with nothing in them are left out."""
         if self.as_json:
             return
+        if not rows:
+            self.say(f"{title}: none")
+            return
         table = Table(box=None, header_style="bold", pad_edge=False)
         cells = [[str(cell) for cell in row] for row in rows]
         longest = [max((len(row[n]) for row in cells), default=0) for n in range(len(columns))]
@@ -104,23 +109,41 @@ class Output:
     @contextlib.contextmanager
     def counting(self, text: str, total: int) -> Iterator[Bar]:
         """Show a bar that counts to a total."""
-        with _progress(self._notes, visible=not self.as_json and sys.stderr.isatty()) as progress:
+        with self._progress(MofNCompleteColumn()) as progress:
             task = progress.add_task(text, total=total or None)
             yield _CountingBar(progress, task, text)
 
     @contextlib.contextmanager
     def steps(self) -> Iterator[CollectionProgress]:
         """Show a bar per collection and step of a compaction or fetch."""
-        with _progress(self._notes, visible=not self.as_json and sys.stderr.isatty()) as progress:
+        with self._progress(TaskProgressColumn()) as progress:
             tasks: dict[str, Any] = {}
+            at: dict[str, str] = {}
 
             def show(collection: str, step: str, done: int, total: int) -> None:
                 name = f"{collection} {step}".strip()
+                before = at.get(collection)
+                if before is not None and before != name:
+                    # A step ends as the next one begins; of some nobody knows how long they are.
+                    progress.update(tasks[before], completed=1, total=1)
+                at[collection] = name
                 if name not in tasks:
-                    tasks[name] = progress.add_task(name, total=None)
+                    tasks[name] = progress.add_task(_shown(name), total=None)
                 progress.update(tasks[name], completed=done, total=total or None)
 
             yield show
+
+    def _progress(self, how_far: ProgressColumn) -> Progress:
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            how_far,
+            TimeElapsedColumn(),
+            console=self._notes,
+            transient=True,
+            disable=self.as_json or not sys.stderr.isatty(),
+        )
 
 
 class _CountingBar:
@@ -137,19 +160,6 @@ class _CountingBar:
 def _shown(value: object) -> str:
     """Write a value so that nothing in it acts on the terminal: receipts say what they like."""
     return escape(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", str(value)))
-
-
-def _progress(console: Console, *, visible: bool) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not visible,
-    )
 
 
 def counted(count: int, noun: str) -> str:
@@ -172,6 +182,11 @@ def size(size_bytes: int | None) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def span(first: int, last: int) -> str:
+    """Write the versions of a layer for people."""
+    return str(first) if first == last else f"{first} to {last}"
 
 
 def seconds(duration_s: float | None) -> str:

@@ -15,10 +15,10 @@ from chromaseal.entrypoints.cli.options import (
     JsonOption,
     LedgerOption,
     VaultOption,
+    open_for,
     open_here,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, seconds, size
-from chromaseal.errors import NotFound
 
 
 def pull(
@@ -41,19 +41,14 @@ def pull(
     Example: [bold]chromaseal pull notes ./notes --at "2 hours ago"[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened, output.steps() as show:
-        try:
-            pulled = opened.pull(
-                collection,
-                directory,
-                at=at,
-                overwrite=overwrite,
-                progress=functools.partial(show, collection, "fetch"),
-            )
-        except NotFound:
-            # Raises where there is no such collection at all, and names those that there are.
-            opened.log(collection)
-            raise
+    with open_for(collection, vault, ledger) as opened, output.steps() as show:
+        pulled = opened.pull(
+            collection,
+            directory,
+            at=at,
+            overwrite=overwrite,
+            progress=functools.partial(show, collection, "fetch"),
+        )
     manifest = pulled.version.manifest
     output.record(
         "pulled" if pulled.new else "unchanged",
@@ -94,6 +89,9 @@ def follow(
         output.say(f"following {collection} in {folder}; Ctrl-C ends it")
         if not opened.has_version(collection):
             output.note(f"{collection} has no version yet; waiting for the first one")
+            known = opened.collections()
+            if known and collection not in known:
+                output.note(f"  there are: {', '.join(known)}")
         for moved in opened.follow(collection, folder, interval_s=interval_s):
             manifest = moved.version.manifest
             output.record(

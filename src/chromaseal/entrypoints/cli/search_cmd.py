@@ -16,7 +16,7 @@ from chromaseal.entrypoints.cli.options import (
     JsonOption,
     LedgerOption,
     VaultOption,
-    open_here,
+    open_for,
 )
 from chromaseal.entrypoints.cli.output import SHORT_ID, Output
 from chromaseal.errors import UsageError
@@ -58,7 +58,7 @@ def search(
     """
     output = Output.of(as_json=as_json)
     filters = dict(_pair(each) for each in where or [])
-    with open_here(vault, ledger) as opened:
+    with open_for(collection, vault, ledger) as opened:
         with output.steps() as show:
             reader = opened.reader(
                 collection, at=at, progress=functools.partial(show, collection, "fetch")

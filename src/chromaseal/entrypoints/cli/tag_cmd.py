@@ -14,7 +14,7 @@ from chromaseal.entrypoints.cli.options import (
     LedgerOption,
     VaultOption,
     VersionArgument,
-    open_here,
+    open_for,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, size
 
@@ -34,7 +34,7 @@ def tag(
     Example: [bold]chromaseal tag notes before-import[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened:
+    with open_for(collection, vault, ledger) as opened:
         version = opened.tag(collection, name, at=at)
     number = version.manifest.number
     output.record(
@@ -55,7 +55,7 @@ def untag(
     Example: [bold]chromaseal untag notes before-import[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened:
+    with open_for(collection, vault, ledger) as opened:
         opened.untag(collection, name)
     output.record("untagged", collection=collection, tag=name)
     output.say(f"{name} is no tag of {collection} any more")
@@ -75,7 +75,7 @@ def rollback(
     Example: [bold]chromaseal rollback notes before-import[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened, output.steps() as show:
+    with open_for(collection, vault, ledger) as opened, output.steps() as show:
         done = opened.rollback(collection, at, progress=functools.partial(show, collection))
     manifest = done.version.manifest
     output.record(
