@@ -78,7 +78,7 @@ def crowd(place: Place, folder: Path, processes: int, count: int) -> list[str]:
         vault.push(states / "0", COLLECTION)
     # Forked from one process that has imported everything, so that no one's start is measured.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__spec__.name])
+    context.set_forkserver_preload(["bench.layers", "bench.data"])
     start = time.perf_counter()
     with context.Pool(processes) as pool:
         jobs = [

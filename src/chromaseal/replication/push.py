@@ -20,7 +20,7 @@ from chromaseal.seal.page_table import FileStamp, Known
 from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
-from chromaseal.snapshot.history import Head, head, lost_race_if_moved
+from chromaseal.snapshot.history import Head, head, lost_race_if_moved, refuse_moved
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.publish import Draft, publish
@@ -30,7 +30,7 @@ from chromaseal.stopwatch import Stopwatch
 
 CheckHead: TypeAlias = Callable[[Head], None]
 
-_BACKOFF = Backoff(attempts=200, first_wait_s=0.01, longest_wait_s=1.0)
+_BACKOFF = Backoff(attempts=200, first_wait_s=0.01, longest_wait_s=8.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +204,9 @@ class Commit:
             writer=parts.writer,
             restores=self._restores,
         )
+        if lost_races:
+            # Where many publish, most attempts are lost by now: nothing is stored for those.
+            refuse_moved(parts.store, self._collection, found)
         attempt = parts.ids.unique()
         self._announce(attempt)
         with self._step("publish"):

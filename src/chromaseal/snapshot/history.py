@@ -80,13 +80,19 @@ def lost_race_if_moved(store: ObjectStore, collection: str, found: Head) -> Iter
     try:
         yield
     except (Damaged, NotFound) as error:
-        if error.kind not in {"missing-object", "removed-version"}:
-            raise
-        if pointer(store, collection)[1] == found.etag:
-            raise
-        raise Conflict(
-            f"somebody else moved {keys.pointer(collection)} first", kind="lost-race"
-        ) from error
+        if error.kind in {"missing-object", "removed-version"}:
+            refuse_moved(store, collection, found)
+        raise
+
+
+def refuse_moved(store: ObjectStore, collection: str, found: Head) -> None:
+    """Refuse to go on from a head that is not the newest any more.
+
+    Raises:
+        Conflict: ``lost-race``.
+    """
+    if pointer(store, collection)[1] != found.etag:
+        raise Conflict(f"somebody else moved {keys.pointer(collection)} first", kind="lost-race")
 
 
 def pointer(store: ObjectStore, collection: str) -> tuple[str | None, str | None]:

@@ -15,7 +15,11 @@ _Won = TypeVar("_Won")
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """How often to try, and how long to wait after a lost race; the wait doubles each time."""
+    """How often to try, and how long to wait after a lost race.
+
+    The wait doubles each time, and is no shorter than an attempt takes: attempts that overlap
+    cannot all win, so a crowd is fastest when most of it waits.
+    """
 
     attempts: int
     first_wait_s: float
@@ -46,13 +50,18 @@ def until_won(
     """
     wait_s = backoff.first_wait_s
     for lost_races in range(backoff.attempts):
+        start_s = clock.monotonic_s()
         try:
             return attempt(lost_races)
         except Conflict as error:
             if error.kind != "lost-race":
                 raise
+            # The first attempt also did what need not be done again, such as verifying.
+            if lost_races:
+                wait_s = max(wait_s, clock.monotonic_s() - start_s)
+            wait_s = min(wait_s, backoff.longest_wait_s)
             clock.sleep(wait_s * (0.5 + ids.fraction()))
-            wait_s = min(wait_s * 2, backoff.longest_wait_s)
+            wait_s *= 2
     raise Conflict(
         f"{collection} was published by others {backoff.attempts} times in a row",
         kind="too-many-races",
