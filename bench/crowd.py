@@ -56,18 +56,16 @@ def _publish(place: Place, states: Path, scratch: Path, number: int, count: int)
     """Publish ``count`` times, as one of the processes; give the ids of the versions made."""
     ids: list[str] = []
     with _opened(place, scratch / f"cache-{number}") as vault:
-        for turn in range(count):
+        state = number
+        while len(ids) < count:
             directory = scratch / f"directory-{number}"
             shutil.rmtree(directory, ignore_errors=True)
-            shutil.copytree(states / str((number + turn) % _STATES), directory)
-            # What is the newest content already becomes no version, so another one is published.
-            while True:
-                pushed = vault.push(directory, COLLECTION, replace=True)
-                if pushed.new:
-                    ids.append(pushed.version.version_id)
-                    break
-                shutil.rmtree(directory)
-                shutil.copytree(states / str((number + turn + 1) % _STATES), directory)
+            shutil.copytree(states / str(state % _STATES), directory)
+            pushed = vault.push(directory, COLLECTION, replace=True)
+            # What is the newest content already becomes no version; the next state does.
+            if pushed.new:
+                ids.append(pushed.version.version_id)
+            state += 1
     return ids
 
 

@@ -11,12 +11,15 @@ from typing import Protocol
 import hypothesis
 import pytest
 
+from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.clock import Clock
 from chromaseal.composition.engine import open_vault
 from chromaseal.object_store import ObjectStore
 from chromaseal.settings import Settings
 from chromaseal.snapshot.checkouts import Checkouts
+from chromaseal.testing.directory_states import made_states
+from chromaseal.testing.machine import Machine, RememberingSandbox
 from chromaseal.testing.servers import S3Server, ministack, seaweedfs
 from chromaseal.vault import Vault
 
@@ -72,6 +75,26 @@ def ministack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Ser
     """Give a running ministack with one bucket; tests take a prefix each."""
     with ministack(tmp_path_factory.mktemp("ministack")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def states() -> list[Path]:
+    """Give directories that follow each other."""
+    return made_states()
+
+
+@pytest.fixture(scope="session")
+def remembering(sandbox: ProcessSandbox) -> RememberingSandbox:
+    """Give a sandbox that is asked once per content."""
+    return RememberingSandbox(sandbox)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, remembering: RememberingSandbox) -> Machine:
+    """Give a machine with an empty vault."""
+    return Machine(
+        ObstoreObjectStore("memory://"), tmp_path / "cache", tmp_path / "app", remembering
+    )
 
 
 @pytest.fixture

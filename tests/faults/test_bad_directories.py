@@ -16,40 +16,24 @@ from pathlib import Path
 import pytest
 
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
-from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
-from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.digests import file_page_digests
 from chromaseal.errors import ChromasealError
 from chromaseal.replication import follow
 from chromaseal.seal import sealed as sealing
 from chromaseal.snapshot import chain
 from chromaseal.testing.clock import ManualClock
-from chromaseal.testing.directory_states import EXTRA, contents, made_states, replace_contents
+from chromaseal.testing.directory_states import EXTRA, contents, replace_contents
 from chromaseal.testing.faults import Fault, FaultyStore
-from chromaseal.testing.machine import Machine, RememberingSandbox
+from chromaseal.testing.machine import Machine
 
 NAME = "notes"
 DATABASE = "chroma.sqlite3"
 
 
-@pytest.fixture(scope="module")
-def states() -> list[Path]:
-    """Give directories that follow each other."""
-    return made_states()
-
-
-@pytest.fixture(scope="module")
-def remembering(sandbox: ProcessSandbox) -> RememberingSandbox:
-    """Give a sandbox that is asked once per content."""
-    return RememberingSandbox(sandbox)
-
-
 @pytest.fixture
-def machine(tmp_path: Path, remembering: RememberingSandbox) -> Machine:
+def machine(machine: Machine) -> Machine:
     """Give a machine with an empty vault, which sees who has files open."""
-    store = ObstoreObjectStore("memory://")
-    made = Machine(store, tmp_path / "cache", tmp_path / "app", remembering)
-    return seeing(made)
+    return seeing(machine)
 
 
 def seeing(machine: Machine) -> Machine:

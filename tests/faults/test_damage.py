@@ -350,3 +350,17 @@ def test_a_damaged_kept_copy_is_fetched_anew(
     assert done.version.manifest.records.count == 2
     check_files(vault.version("notes", "1").manifest, kept.parent)
     vault.open_copy("notes", tmp_path / "newest")
+
+
+def test_a_rotten_kept_copy_is_fetched_anew(vault_at: OpenVault, tmp_path: Path) -> None:
+    """A disk that changes a byte changes no time with it: every page is checked in a copy."""
+    vault = vault_at()
+    vault.write({"notes": upserts(record("a", 1))})
+    vault.compact()
+    kept = find(tmp_path / "cache", SQLITE)
+    status = kept.stat()
+    flip(kept, 0.5)
+    os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+    version = vault.open_copy("notes", tmp_path / "copy")
+    check_files(version.manifest, tmp_path / "copy")
+    check_files(version.manifest, kept.parent)

@@ -19,7 +19,6 @@ import pytest
 
 from chromaseal import keys
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
-from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.errors import ChromasealError
 from chromaseal.metering import CountingStore
 from chromaseal.replication import follow
@@ -27,9 +26,9 @@ from chromaseal.snapshot import chain, history
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.tags import write_tag
 from chromaseal.testing.audit import assert_clean, audit, outline
-from chromaseal.testing.directory_states import contents, made_states
+from chromaseal.testing.directory_states import contents
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
-from chromaseal.testing.machine import Machine, RememberingSandbox
+from chromaseal.testing.machine import Machine
 
 NAME = "notes"
 OPERATIONS = ("create", "replace", "get", "get_range", "head", "list", "delete")
@@ -326,23 +325,11 @@ class Trials:
             assert reader.fetched(NAME, str(number)) == contents(self.states[state])
 
 
-@pytest.fixture(scope="module")
-def states() -> list[Path]:
-    """Give directories that follow each other."""
-    return made_states()
-
-
-@pytest.fixture(scope="module")
-def remembering(sandbox: ProcessSandbox) -> RememberingSandbox:
-    """Give a sandbox that is asked once per content."""
-    return RememberingSandbox(sandbox)
-
-
 @pytest.fixture(params=CASES)
 def trials(
     request: pytest.FixtureRequest,
     states: list[Path],
-    remembering: RememberingSandbox,
+    machine: Machine,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Trials]:
@@ -351,13 +338,10 @@ def trials(
     monkeypatch.setattr(chain, "CHAIN_LIMIT", operation.limits.chain)
     monkeypatch.setattr(chain, "OUTWEIGHED", operation.limits.outweighed)
     monkeypatch.setattr(history, "PAGE_VERSIONS", operation.limits.page)
-    template = Machine(
-        ObstoreObjectStore("memory://"), tmp_path / "cache", tmp_path / "app", remembering
-    )
     for state in operation.before:
-        template.push(NAME, states[state])
-    operation.prepare(template)
-    yield Trials(operation, template, states, tmp_path)
+        machine.push(NAME, states[state])
+    operation.prepare(machine)
+    yield Trials(operation, machine, states, tmp_path)
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 

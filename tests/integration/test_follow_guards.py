@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +15,12 @@ import pytest
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
-from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.errors import Conflict
 from chromaseal.replication import follow
-from chromaseal.testing.directory_states import contents, made_states
+from chromaseal.testing.directory_states import contents
 from chromaseal.testing.faults import Fault, FaultyStore
 from chromaseal.testing.machine import Machine, RememberingSandbox
+from chromaseal.testing.synced import Synced
 
 NAME = "notes"
 DATABASE = "chroma.sqlite3"
@@ -40,45 +39,33 @@ follow.advance(machine.vault.parts, "notes", folder)
 """
 
 
-@pytest.fixture(scope="module")
-def states() -> list[Path]:
-    """Give directories that follow each other."""
-    return made_states()
+class Watch:
+    """Looks before each time that this process gives or takes a name; Python tells of those."""
 
+    EVENTS = frozenset({"os.rename", "os.remove", "os.symlink", "os.link", "os.rmdir"})
 
-@pytest.fixture(scope="module")
-def remembering(sandbox: ProcessSandbox) -> RememberingSandbox:
-    """Give a sandbox that is asked once per content."""
-    return RememberingSandbox(sandbox)
+    def __init__(self) -> None:
+        self.look: Callable[[], object] = int
+
+    def __call__(self, event: str, _: object) -> None:
+        """Take note of an event."""
+        if event in self.EVENTS:
+            self.look()
 
 
 @pytest.fixture
-def machine(tmp_path: Path, remembering: RememberingSandbox) -> Machine:
-    """Give a machine with an empty vault."""
-    return Machine(
-        ObstoreObjectStore("memory://"), tmp_path / "cache", tmp_path / "app", remembering
-    )
-
-
-class Synced:
-    """What was made durable, and what had its name by then; asks the kernel all the same."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, there: Callable[[], object]) -> None:
-        self.seen: list[tuple[Path, object]] = []
-        self._there = there
-        self._fsync = os.fsync
-        monkeypatch.setattr(os, "fsync", self._sync)
-
-    def _sync(self, descriptor: int) -> None:
-        self._fsync(descriptor)
-        path = Path(f"/proc/self/fd/{descriptor}").readlink()
-        self.seen.append((path, self._there()))
+def watch() -> Iterator[Watch]:
+    """Give one that looks for as long as the test runs; Python keeps it for ever."""
+    made = Watch()
+    sys.addaudithook(made)
+    yield made
+    made.look = int
 
 
 def test_a_name_is_as_durable_as_what_has_it(
     machine: Machine, states: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a new content has taken its name, the folder with the name is made durable."""
+    """A new content is made durable, takes its name, and then the folder with the name is."""
     target = tmp_path / "place" / "target"
 
     def there() -> bytes | None:
@@ -90,6 +77,10 @@ def test_a_name_is_as_durable_as_what_has_it(
         machine.push(NAME, state)
         machine.vault.pull(NAME, target)
         assert (target.parent, (state / DATABASE).read_bytes()) in synced.seen
+    # Under their own names, before they have that of the target.
+    places = {(path.name, path.parent.name[-11:], body) for path, body in synced.seen}
+    assert (DATABASE, ".unfinished", None) in places
+    assert (DATABASE, ".unfinished", (states[0] / DATABASE).read_bytes()) in places
     target = tmp_path / "opened" / "target"
     machine.vault.open_copy(NAME, target)
     assert (target.parent, (states[1] / DATABASE).read_bytes()) in synced.seen
@@ -106,6 +97,59 @@ def test_the_link_to_the_newest_is_durable(
         moved = follow.advance(machine.vault.parts, NAME, folder)
         assert moved is not None
         assert (folder, moved.version.version_id) in synced.seen
+
+
+def test_there_is_always_a_newest(
+    machine: Machine, states: list[Path], tmp_path: Path, watch: Watch
+) -> None:
+    """From the first move on, nobody who opens ``current`` finds it missing or without files."""
+    folder = tmp_path / "followed"
+    seen: list[bytes] = []
+    for state in states[:3]:
+        machine.push(NAME, state)
+        if follow.current(folder):
+            watch.look = lambda: seen.append((folder / follow.CURRENT / DATABASE).read_bytes())
+        assert follow.advance(machine.vault.parts, NAME, folder) is not None
+    watch.look = int
+    assert list(dict.fromkeys(seen)) == [(state / DATABASE).read_bytes() for state in states[:3]]
+
+
+def test_old_copies_stay_while_they_are_used(
+    machine: Machine, states: list[Path], tmp_path: Path
+) -> None:
+    """The copy before the newest stays, and each that somebody has open; others go."""
+    folder = tmp_path / "followed"
+    machine.vault.parts = replace(machine.vault.parts, open_files=ProcOpenFiles())
+    ids: list[str] = []
+
+    def advance(state: Path) -> Path:
+        machine.push(NAME, state)
+        moved = follow.advance(machine.vault.parts, NAME, folder)
+        assert moved is not None
+        ids.append(moved.version.version_id)
+        return moved.directory
+
+    with (advance(states[0]) / DATABASE).open("rb"):
+        advance(states[1])
+        advance(states[2])
+        assert {path.name for path in folder.iterdir()} == {*ids, follow.CURRENT}
+    advance(states[3])
+    assert {path.name for path in folder.iterdir()} == {*ids[-2:], follow.CURRENT}
+
+
+def test_a_vault_from_a_backup_is_followed(
+    machine: Machine, states: list[Path], tmp_path: Path
+) -> None:
+    """Where the newest version is older than the copies that are there, its own copy stays."""
+    folder = tmp_path / "followed"
+    machine.push(NAME, states[0])
+    backup = machine.copy(ObstoreObjectStore("memory://"), tmp_path / "other cache")
+    for state in states[1:3]:
+        machine.push(NAME, state)
+        assert follow.advance(machine.vault.parts, NAME, folder) is not None
+    moved = follow.advance(backup.vault.parts, NAME, folder)
+    assert moved is not None
+    assert contents(folder / follow.CURRENT) == contents(states[0])
 
 
 def test_what_a_dead_follower_left_goes(

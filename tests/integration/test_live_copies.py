@@ -36,8 +36,10 @@ BUDGET_S = 0.2
 # waits for one held this long looks again after 228 ms. What waiting really costs a writer is
 # measured in test_reserved_lock.py; here its calls take longer for want of a processor too.
 LONGEST_HOLD_S = 0.228
+# With a new application each, so that the last ones are not about ever larger directories.
 ROUND = 25
-COPIES = int(os.environ.get("CHROMASEAL_LIVE_COPIES", "0"))
+# `make test-replicate` asks for 500.
+COPIES = int(os.environ.get("CHROMASEAL_LIVE_COPIES", str(ROUND)))
 
 
 @dataclass
@@ -195,29 +197,19 @@ def checked_prefix(copier: Copier, figures: Figures) -> int | None:
 
 
 @pytest.mark.slow
-def test_every_copy_is_one_state(copier: Copier) -> None:
-    """25 copies of a busy directory: each verifies, and is what some number of calls left."""
+@pytest.mark.timeout(max(120, 15 * COPIES))
+def test_every_copy_is_one_state(tmp_path: Path, sandbox: ProcessSandbox) -> None:
+    """Copies of a busy directory: each verifies, and is what some number of calls left."""
     figures = Figures()
-    copy_in_a_round(copier, ROUND, figures)
-    figures.tell()
-    assert figures.counts["verified and recognised"] >= 24
-    assert figures.counts["with a newer index"]
-    assert not [name for name in figures.counts if name.startswith("refused")]
-    assert max(figures.holds_s) <= LONGEST_HOLD_S
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not COPIES, reason="set CHROMASEAL_LIVE_COPIES to a number of copies")
-@pytest.mark.timeout(7200)
-def test_many_copies(tmp_path: Path, sandbox: ProcessSandbox) -> None:
-    """As many copies as asked for, in rounds of 25 with an application each; prints figures."""
-    figures = Figures()
-    for number in range(-(-COPIES // ROUND)):
-        folder = tmp_path / str(number)
+    for start in range(0, COPIES, ROUND):
+        folder = tmp_path / str(start)
         folder.mkdir()
-        copy_in_a_round(Copier(folder / "live", folder / "copy", sandbox), ROUND, figures)
+        copier = Copier(folder / "live", folder / "copy", sandbox)
+        copy_in_a_round(copier, min(ROUND, COPIES - start), figures)
         shutil.rmtree(folder)
     figures.tell()
+    assert figures.counts["verified and recognised"] >= 0.96 * COPIES
+    assert figures.counts["with a newer index"]
     assert not [name for name in figures.counts if name.startswith("refused")]
     assert max(figures.holds_s) <= LONGEST_HOLD_S
 

@@ -6,22 +6,18 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
-from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.errors import Conflict
-from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
 from chromaseal.seal.open_files import Holder
 from chromaseal.snapshot import kept as kept_versions
-from chromaseal.testing.directory_states import contents, made_states, replace_contents
+from chromaseal.testing.directory_states import contents, replace_contents
 from chromaseal.testing.faults import Fault, FaultyStore
-from chromaseal.testing.machine import Machine, RememberingSandbox
+from chromaseal.testing.machine import Machine
 
 NAME = "notes"
 DATABASE = "chroma.sqlite3"
@@ -51,35 +47,6 @@ with opened(live) as client:
 """
 
 
-class ActingSandbox:
-    """Runs jobs in another sandbox; when one of them is done, something else happens."""
-
-    def __init__(self, inner: Sandbox, job: str, act: Callable[[], object]) -> None:
-        self._inner = inner
-        self._job = job
-        self._act = act
-
-    def start(self) -> None:
-        """Begin nothing."""
-
-    def run(
-        self,
-        job: str,
-        request: Mapping[str, Any],
-        *,
-        limits: Limits,
-        progress: Progress | None = None,
-    ) -> Plain:
-        """Run a job, then let happen what is to happen, before anybody has the answer."""
-        answer = self._inner.run(job, request, limits=limits, progress=progress)
-        if job == self._job:
-            self._act()
-        return answer
-
-    def close(self) -> None:
-        """End nothing."""
-
-
 class LateWriter:
     """Nobody has a directory open; when that was found out, somebody writes and goes."""
 
@@ -94,34 +61,6 @@ class LateWriter:
         if not self._left:
             self._act()
         return []
-
-
-@pytest.fixture(scope="module")
-def states() -> list[Path]:
-    """Give directories that follow each other."""
-    return made_states()
-
-
-@pytest.fixture(scope="module")
-def remembering(sandbox: ProcessSandbox) -> RememberingSandbox:
-    """Give a sandbox that is asked once per content."""
-    return RememberingSandbox(sandbox)
-
-
-@pytest.fixture
-def machine(tmp_path: Path, remembering: RememberingSandbox) -> Machine:
-    """Give a machine with an empty vault."""
-    return Machine(
-        ObstoreObjectStore("memory://"), tmp_path / "cache", tmp_path / "app", remembering
-    )
-
-
-def acting_after_verify(machine: Machine, act: Callable[[], object]) -> Machine:
-    """Give the same machine, where something happens when a directory was verified."""
-    made = machine.with_store(machine.store)
-    sandbox = ActingSandbox(machine.vault.parts.sandbox, "verify", act)
-    made.vault.parts = replace(made.vault.parts, sandbox=sandbox)
-    return made
 
 
 def write_into(path: Path) -> None:
@@ -178,7 +117,7 @@ def test_what_is_written_after_comparing_is_not_lost(
     machine.push(NAME, states[1])
     # As opening it does: other times, and the same records.
     os.utime(target / DATABASE)
-    late = acting_after_verify(machine, lambda: replace_contents(target, states[5]))
+    late = machine.interrupted("verify", lambda: replace_contents(target, states[5]))
     assert outcome(lambda: late.vault.pull(NAME, target)) == "changed-locally"
     assert contents(target) == contents(states[5])
     machine.vault.pull(NAME, target, overwrite=True)
@@ -257,7 +196,7 @@ def test_what_is_kept_may_go_while_a_pull_compares(
             machine.vault.pull(NAME, tmp_path / "elsewhere", at="2")
             assert kept.folder.exists()
 
-    late = acting_after_verify(machine, rival)
+    late = machine.interrupted("verify", rival)
     assert late.vault.pull(NAME, target, at="2").version.version_id == version.version_id
     assert contents(target) == contents(states[1])
 

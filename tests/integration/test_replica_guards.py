@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,46 +14,14 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.errors import Conflict
 from chromaseal.replication.push import Pushed
-from chromaseal.replication.replicate import Replicated, _size_bytes
-from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
-from chromaseal.testing.directory_states import made_states, replace_contents
+from chromaseal.replication.replicate import Replicated, Skipped, _size_bytes
+from chromaseal.sandbox import Plain
+from chromaseal.testing.directory_states import contents, replace_contents
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
 from chromaseal.testing.machine import Machine
 
 NAME = "notes"
 DATABASE = "chroma.sqlite3"
-
-
-class ActingSandbox:
-    """Runs jobs in another sandbox; before the first one of a name something else happens."""
-
-    def __init__(self, inner: Sandbox, job: str, act: Callable[[], object]) -> None:
-        self._inner = inner
-        self._acts = {job: act}
-
-    def start(self) -> None:
-        """Begin nothing."""
-
-    def run(
-        self,
-        job: str,
-        request: Mapping[str, Any],
-        *,
-        limits: Limits,
-        progress: Progress | None = None,
-    ) -> Plain:
-        """Let happen what is to happen, then run a job."""
-        self._acts.pop(job, int)()
-        return self._inner.run(job, request, limits=limits, progress=progress)
-
-    def close(self) -> None:
-        """End nothing."""
-
-
-@pytest.fixture(scope="module")
-def states() -> list[Path]:
-    """Give directories that follow each other."""
-    return made_states()
 
 
 @pytest.fixture
@@ -151,9 +118,7 @@ def test_an_older_version_pulled_during_a_commit_undoes_nothing(
     def pull_the_first() -> None:
         machine.vault.pull(NAME, machine.directory, at="1", overwrite=True)
 
-    late = machine.with_store(machine.store)
-    sandbox = ActingSandbox(machine.vault.parts.sandbox, "verify", pull_the_first)
-    late.vault.parts = replace(late.vault.parts, sandbox=sandbox)
+    late = machine.interrupted("verify", pull_the_first)
     assert replicated(late, states[2]) == 3
     newest = records_in(machine)
     assert kind_of(lambda: replicated(machine)) == "not-the-newest"
@@ -167,14 +132,63 @@ def test_a_newest_version_pushed_by_others_during_a_copy_stays(
     """A copy that is older than what was pushed from the same directory is not published."""
     assert replicated(machine, states[0]) == 1
     replace_contents(machine.directory, states[1])
-    late = machine.with_store(machine.store)
     # Verifying is after the copy: an attempt loses its race against the push.
-    sandbox = ActingSandbox(
-        machine.vault.parts.sandbox, "verify", lambda: machine.push(NAME, states[2])
-    )
-    late.vault.parts = replace(late.vault.parts, sandbox=sandbox)
+    late = machine.interrupted("verify", lambda: machine.push(NAME, states[2]))
     assert kind_of(lambda: replicated(late)) == "not-the-newest"
     assert replicated(machine, states[3]) == 3
+
+
+def test_a_copy_that_does_not_verify_is_never_published(
+    machine: Machine, states: list[Path]
+) -> None:
+    """It is told and thrown away; the next one is published, with what the application has."""
+    assert replicated(machine, states[0]) == 1
+    replace_contents(machine.directory, states[1])
+
+    def damage() -> None:
+        (copy,) = machine.cache.glob("*/*/replicas/*/directory/*/data_level0.bin")
+        copy.write_bytes(bytes(copy.stat().st_size))
+
+    found = begun(machine.interrupted("copy-live", damage))
+    skipped = next(found)
+    assert isinstance(skipped, Skipped)
+    assert "did not pass verification" in skipped.reason
+    assert machine.vault.version(NAME).manifest.number == 1
+    assert not known_files(machine)
+    assert number_of(found) == 2
+    newest = records_in(machine)
+    machine.push("pushed", states[1])
+    pushed = machine.vault.version("pushed").manifest
+    assert newest == {each.name: each.records.multiset for each in pushed.collections}
+
+
+def test_a_copy_of_a_busy_moment_is_never_published(
+    machine: Machine, states: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it would verify: nobody knows whether the application was ever in that state."""
+    replace_contents(machine.directory, states[0])
+    run = ProcessSandbox.run
+
+    def busy(self: ProcessSandbox, job: str, *rest: Any, **options: Any) -> Plain:  # noqa: ANN401
+        answer = run(self, job, *rest, **options)
+        return answer | {"consistent": False, "reason": "busy"} if job == "copy-live" else answer
+
+    monkeypatch.setattr(ProcessSandbox, "run", busy)
+    assert list(islice(begun(machine), 2)) == [Skipped("busy")] * 2
+    assert list(machine.store.list("")) == []
+    monkeypatch.undo()
+    assert replicated(machine) == 1
+
+
+def test_a_copy_of_another_boot_is_made_anew(machine: Machine, states: list[Path]) -> None:
+    """After a power cut a file may have its time and size, and not its content."""
+    assert replicated(machine, states[0]) == 1
+    (known,) = known_files(machine)
+    known.write_text(json.dumps(json.loads(known.read_text()) | {"boot_id": "before the cut"}))
+    for path in known.parent.glob("directory/*/*.bin"):
+        path.write_bytes(bytes(path.stat().st_size))
+    assert list(begun(machine)) == []
+    assert contents(known.parent / "directory").items() <= contents(machine.directory).items()
 
 
 def test_a_replicate_goes_on_where_it_died(

@@ -20,15 +20,15 @@ from chromaseal.clock import SystemClock
 from chromaseal.errors import ChromasealError
 from chromaseal.seal.quiet import DATABASE
 
-# A transaction that has written into the database, and waits to be killed.
+# A transaction that has written into the database, and waits for its death or its starter's end.
 HALF_WRITER = """
-import sqlite3, sys, time
+import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute("PRAGMA cache_size = 1")
 db.execute("BEGIN")
 db.execute("UPDATE t SET x = zeroblob(5000)")
 print("half", flush=True)
-time.sleep(60)
+sys.stdin.read()
 """
 
 
@@ -122,7 +122,8 @@ def test_a_writer_is_not_disturbed(directory: Path) -> None:
 def test_a_hot_journal_is_neither_locked_nor_rolled_back(directory: Path) -> None:
     """What a dead writer left is told and stays as it is; a living one's is waited for."""
     command = [sys.executable, "-c", HALF_WRITER, str(directory / DATABASE)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "half\n"
         with LiveDirectory(directory, SystemClock()) as live:

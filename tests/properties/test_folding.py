@@ -25,9 +25,10 @@ from chromaseal.metering import CountingStore
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import no_progress
 from chromaseal.seal.evidence import FileEntry
-from chromaseal.seal.page_table import Tables
+from chromaseal.seal.page_table import PageTable, Tables
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.snapshot import fold as fold_module
+from chromaseal.snapshot import layer as layer_module
 from chromaseal.snapshot import layer_objects, pack
 from chromaseal.snapshot.fold import fold
 from chromaseal.snapshot.kept import Kept
@@ -271,6 +272,31 @@ def test_sizes_that_lie_take_no_room(tmp_path: Path, size_bytes: int) -> None:
         restore(reader, lying, reader.open([line.base]), target, before={}, progress=no_progress)
     assert caught.value.kind in {"bad-file", "bad-layer"}
     assert sum(path.stat().st_size for path in target.rglob("*")) <= 2 * PAGE
+
+
+def test_a_page_that_is_not_what_it_says_is_not_folded(tmp_path: Path) -> None:
+    """Whoever folds finds such a page, before it becomes a part of every version to come."""
+    line = Line(ObstoreObjectStore("memory://"), tmp_path, [{"a": NOISE[:PAGE]}])
+    lying = layer_module.pack("a", RAW, np.array([0]), NOISE[1 : PAGE + 1], bytes(16))
+    diff = LayerEntry("lying", DIFF, 0, 0, 0, store_parts(line.store, "abc", "lying", [lying]))
+    with pytest.raises(Damaged, match="lying-0000") as caught:
+        line.folded([diff])
+    assert caught.value.kind == "bad-layer"
+
+
+def test_a_page_that_is_cut_short_is_not_filled_up(tmp_path: Path) -> None:
+    """A page of fewer bytes than its place asks for is refused, though its digest is right."""
+    pieces = [NOISE[:100], NOISE[PAGE : 2 * PAGE]]
+    frames = [
+        layer_module.pack("a", RAW, np.array([number]), piece, page_digests(piece))
+        for number, piece in enumerate(pieces)
+    ]
+    store = ObstoreObjectStore("memory://")
+    base = LayerEntry("base", BASE, 0, 0, 0, store_parts(store, "abc", "base", frames))
+    told = PageTable(2 * PAGE, b"".join(map(page_digests, pieces))).entry("a")
+    with LayerReader(store, "abc") as reader, pytest.raises(Damaged) as caught:
+        restore(reader, [told], reader.open([base]), tmp_path, before={}, progress=no_progress)
+    assert caught.value.kind == "bad-layer"
 
 
 def test_a_page_that_no_layer_has_is_refused(tmp_path: Path) -> None:

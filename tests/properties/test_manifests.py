@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ from chromaseal.snapshot.manifest import (
     PartEntry,
     PastVersion,
 )
-from chromaseal.snapshot.version_id import VersionId
+from chromaseal.snapshot.version_id import VersionId, parse
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 moments = st.integers(0, 10**15).map(lambda us: START + dt.timedelta(microseconds=us))
@@ -249,6 +250,24 @@ def test_whatever_is_no_manifest_is_refused(wrong: dict[str, object]) -> None:
     assert manifests.decode(*body_of(plain)).manifest == THIRD
     with pytest.raises(Damaged):
         manifests.decode(*body_of(plain | wrong))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"number": 4},
+        {"created_at": from_iso(THIRD.created_at) + dt.timedelta(microseconds=1)},
+        {"digest_prefix": "0" * 32},
+    ],
+)
+def test_an_id_says_what_its_manifest_says(other: dict[str, Any]) -> None:
+    """Under an id of another number, time or digest a sound manifest is refused."""
+    version, body = manifests.encode(THIRD)
+    own = parse(version.version_id)
+    assert manifests.decode(str(replace(own)), body) == version
+    with pytest.raises(Damaged) as caught:
+        manifests.decode(str(replace(own, **other)), body)
+    assert caught.value.kind == "bad-manifest"
 
 
 def test_other_formats_are_refused_with_the_release_that_reads_them() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
+from chromaseal.digests import file_page_digests
 from chromaseal.errors import Conflict, Damaged
+from chromaseal.seal import sealed as sealing
 from chromaseal.seal.evidence import RecordSummary
+from chromaseal.seal.page_table import FileStamp, Known
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
 from chromaseal.testing.clock import ManualClock
@@ -57,3 +62,43 @@ def test_a_link_is_not_sealed(tmp_path: Path) -> None:
     with pytest.raises(Damaged) as refused:
         sealed_directory(tmp_path)
     assert refused.value.kind == "not-a-plain-file"
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither are pages that were read by then: what is verified would be something else."""
+    read = file_page_digests
+
+    def late_write(path: Path) -> bytes:
+        digests = read(path)
+        path.write_bytes(b"y" * 5000)
+        return digests
+
+    monkeypatch.setattr(sealing, "file_page_digests", late_write)
+    with pytest.raises(Conflict) as refused:
+        sealed_directory(tmp_path)
+    assert refused.value.kind == "changed-while-reading"
+
+
+def test_only_an_old_and_equal_stamp_spares_reading() -> None:
+    """A time that was set back does not hide a write, nor one that came within a tick."""
+    second_ns = 10**9
+    stamp = FileStamp(size_bytes=5, modified_ns=second_ns, changed_ns=second_ns, inode=1)
+    later = Known(Path(), {}, {}, {"file": stamp}, 3 * second_ns)
+    assert later.unchanged("file", stamp)
+    for name in ("size_bytes", "modified_ns", "changed_ns", "inode"):
+        assert not later.unchanged("file", replace(stamp, **{name: 7}))
+    assert not later.unchanged("another", stamp)
+    assert not replace(later, stamped_at_ns=second_ns + 5).unchanged("file", stamp)
+
+
+def test_a_write_whose_time_was_set_back_is_sealed(tmp_path: Path) -> None:
+    """Whoever restores a file's time and size has changed it all the same."""
+    before = sealed_directory(tmp_path)
+    (file,) = before.files
+    (tmp_path / "file").write_bytes(b"y" * 5000)
+    os.utime(tmp_path / "file", ns=(file.stamp.modified_ns, file.stamp.modified_ns))
+    known = Known(tmp_path / "gone", before.tables, {}, before.stamps, file.stamp.modified_ns * 2)
+    after = seal(tmp_path, open_files=ProcOpenFiles(), clock=ManualClock(), known=known)
+    assert after.tables != before.tables

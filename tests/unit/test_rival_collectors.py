@@ -1,7 +1,9 @@
-"""Collectors of garbage beside each other: what one has just taken is not lost for the other."""
+"""Collectors of garbage beside each other, and after one has died: what it took is not lost."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 
 from chromaseal import keys
@@ -9,9 +11,11 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.ids import SystemIds
 from chromaseal.object_store import ObjectInfo, StoredObject
 from chromaseal.snapshot.garbage import collect
+from chromaseal.snapshot.history import load
 from chromaseal.snapshot.removal import write_removal
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.clock import ManualClock
+from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
 from chromaseal.testing.manifest_line import NAME, ManifestLine
 
 
@@ -53,3 +57,39 @@ def test_versions_that_others_take_one_after_the_other_are_not_lost() -> None:
     garbage = collect(store, NAME, Policy(), clock=ManualClock(), ids=SystemIds())
     assert store.gone == wanted
     assert garbage.kept == (4, 5)
+
+
+def test_what_one_that_died_has_announced_goes() -> None:
+    """Though the rules of the next one would keep it: nobody can read or tag it any more."""
+    made = ManifestLine()
+    made.grow(5)
+    write_removal(made.inner, NAME, "dead", [made.versions[1].version_id])
+    for _ in range(2):
+        garbage = collect(
+            made.inner, NAME, Policy(keep_last=5), clock=ManualClock(), ids=SystemIds()
+        )
+        assert garbage.kept == (1, 3, 4, 5)
+    assert made.inner.head(keys.manifest(NAME, made.versions[1].version_id)) is None
+
+
+def test_what_is_still_listed_is_whole() -> None:
+    """Wherever a collector dies, versions have gone before the layers that they need."""
+    died = 0
+    for after in itertools.count():
+        store = FaultyStore(ObstoreObjectStore("memory://"))
+        made = ManifestLine(store.inner)
+        made.grow(5)
+        layers = [keys.layer_part(NAME, v.manifest.layers[0].layer_id, 0) for v in made.versions]
+        for key in layers:
+            store.create(key, b"x")
+        store.plan(Fault.CRASH_BEFORE, after=after)
+        with contextlib.suppress(SimulatedCrash):
+            collect(store, NAME, Policy(keep_last=1), clock=ManualClock(), ids=SystemIds())
+        for info in store.inner.list(keys.manifests(NAME)):
+            _, version_id = keys.parse_manifest(info.key) or ("", "")
+            number = load(store.inner, NAME, version_id).manifest.number
+            assert store.inner.head(layers[number - 1]) is not None
+        if not store.fired:
+            break
+        died += 1
+    assert died > 8
