@@ -17,12 +17,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from chromaseal.async_vault import AsyncVault
     from chromaseal.delta.model import Changes
     from chromaseal.embedding import Embedder, ModelPin
     from chromaseal.errors import ChromasealError
     from chromaseal.reader import Hit, Reader
     from chromaseal.record import Record
+    from chromaseal.seal.verdict import Level, Verdict
     from chromaseal.snapshot.retention import Policy
     from chromaseal.vault import Vault
     from chromaseal.writing import Written
@@ -33,14 +36,17 @@ __all__ = [
     "ChromasealError",
     "Embedder",
     "Hit",
+    "Level",
     "ModelPin",
     "Policy",
     "Reader",
     "Record",
     "Vault",
+    "Verdict",
     "Written",
     "open",
     "open_async",
+    "verify",
 ]
 
 _HOMES = {
@@ -49,11 +55,13 @@ _HOMES = {
     "ChromasealError": "chromaseal.errors",
     "Embedder": "chromaseal.embedding",
     "Hit": "chromaseal.reader",
+    "Level": "chromaseal.seal.verdict",
     "ModelPin": "chromaseal.embedding",
     "Policy": "chromaseal.snapshot.retention",
     "Reader": "chromaseal.reader",
     "Record": "chromaseal.record",
     "Vault": "chromaseal.vault",
+    "Verdict": "chromaseal.seal.verdict",
     "Written": "chromaseal.writing",
 }
 
@@ -83,6 +91,21 @@ async def open_async(url: str = "", *, ledger: str = "", create: bool = True) ->
     from chromaseal.async_vault import AsyncVault  # noqa: PLC0415
 
     return AsyncVault(await to_thread(open, url, ledger=ledger, create=create))
+
+
+def verify(directory: Path | str, level: Level | str = "quick") -> Verdict:
+    """Look at any ChromaDB directory that no process has open; it is only read.
+
+    Args:
+        directory: what a ``chromadb.PersistentClient`` was opened on.
+        level: ``presence``, ``quick`` or ``deep``.
+
+    Raises:
+        ChromasealError: why there can be no verdict; what is wrong is in the verdict.
+    """
+    from chromaseal.composition.directories import verify_directory  # noqa: PLC0415
+
+    return verify_directory(directory, level)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for

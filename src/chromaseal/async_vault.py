@@ -18,6 +18,7 @@ from chromaseal.replication.follow import Moved
 from chromaseal.replication.pull import Pulled
 from chromaseal.replication.push import Pushed
 from chromaseal.replication.replicate import Replicated
+from chromaseal.seal.verdict import Level, Verdict
 from chromaseal.snapshot.find import VersionName
 from chromaseal.snapshot.garbage import Garbage
 from chromaseal.snapshot.log import LogEntry
@@ -150,6 +151,16 @@ class AsyncVault:
     async def stats(self, collection: str) -> Stats:
         """See ``Vault.stats``."""
         return await asyncio.to_thread(self.vault.stats, collection)
+
+    async def verify(
+        self, collection: str, *, at: VersionName = "", level: Level | str = Level.QUICK
+    ) -> Verdict:
+        """See ``Vault.verify``."""
+        return await asyncio.to_thread(self.vault.verify, collection, at=at, level=level)
+
+    async def verify_run(self, run_id: str, *, level: Level | str = Level.QUICK) -> Verdict:
+        """See ``Vault.verify_run``."""
+        return await asyncio.to_thread(self.vault.verify_run, run_id, level=level)
 
     async def close(self) -> None:
         """See ``Vault.close``; ends every ``replicate`` and ``follow``."""

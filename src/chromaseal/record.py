@@ -17,6 +17,9 @@ MetadataValue: TypeAlias = Scalar | list[str] | list[int] | list[float] | list[b
 Metadata: TypeAlias = Mapping[str, MetadataValue]
 MetadataPatch: TypeAlias = Mapping[str, MetadataValue | None]
 
+_CANONICAL = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -57,9 +60,7 @@ def canonical_metadata(metadata: MetadataPatch) -> str:
     Raises:
         ValueError: a float is not finite.
     """
-    return json.dumps(
-        metadata, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-    )
+    return _CANONICAL.encode(metadata)
 
 
 def record_digest(record: Record, *, with_embedding: bool = True) -> bytes:

@@ -10,14 +10,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from chromaseal import keys
 from chromaseal.clock import to_iso
 from chromaseal.compaction.compactor import Compaction, Compactor
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
-from chromaseal.errors import NotFound, UsageError
 from chromaseal.parts import Parts
-from chromaseal.pin import CollectionPin, read_pin
 from chromaseal.reader import Reader
 from chromaseal.replication.difference import Difference, difference
 from chromaseal.replication.follow import Moved, follow
@@ -25,18 +22,16 @@ from chromaseal.replication.pull import Pulled, pull
 from chromaseal.replication.push import Pushed, push
 from chromaseal.replication.replicate import Replicated, replicate
 from chromaseal.replication.rollback import rollback
-from chromaseal.run.model import Run, RunState
+from chromaseal.run.model import RunState
 from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
 from chromaseal.snapshot.checkout import absolute, refuse_occupied
 from chromaseal.snapshot.find import VersionName, find
-from chromaseal.snapshot.garbage import Garbage, collect
-from chromaseal.snapshot.history import head, line
+from chromaseal.snapshot.history import head
 from chromaseal.snapshot.log import LogEntry, log_entries
 from chromaseal.snapshot.manifest import Version
-from chromaseal.snapshot.retention import Policy
-from chromaseal.snapshot.stats import Stats, stats
 from chromaseal.snapshot.tags import delete_tag, read_tags, write_tag
 from chromaseal.trace import TraceStep, trace_run
+from chromaseal.upkeep import Upkeep
 from chromaseal.writing import Writing, Written
 
 _AT_ONCE = 2
@@ -44,7 +39,7 @@ CollectionProgress = Callable[[str, str, int, int], None]
 OpenReader = Callable[[Version, Path, ExitStack], Reader]
 
 
-class Vault:
+class Vault(Upkeep):
     """Collections of records in an object store. Use as a context manager.
 
     ``chromaseal.open`` makes one with everything that it needs.
@@ -56,7 +51,7 @@ class Vault:
     """
 
     def __init__(self, parts: Parts, *, open_reader: OpenReader, close: Callable[[], None]) -> None:
-        self.parts = parts
+        super().__init__(parts)
         self._open_reader = open_reader
         self._close = close
 
@@ -135,14 +130,6 @@ class Vault:
                 # The children would work on to an end that nobody waits for.
                 self.parts.sandbox.close()
                 raise
-
-    def collections(self) -> list[str]:
-        """Give the names of all collections."""
-        return [keys.parse_collection(o.key) for o in self.parts.store.list(keys.COLLECTIONS)]
-
-    def pin(self, collection: str) -> CollectionPin | None:
-        """Give what a collection is pinned to; None before its first write."""
-        return read_pin(self.parts.store, collection)
 
     def version(self, collection: str, at: VersionName = "") -> Version:
         """Give one version: by number, id, tag or time; the newest by default.
@@ -301,57 +288,6 @@ class Vault:
         """Publish an older version's content as the next version."""
         return rollback(self.parts, collection, at, progress=progress)
 
-    def gc(
-        self,
-        collection: str,
-        policy: Policy | None = None,
-        *,
-        dry_run: bool = False,
-        progress: Progress = no_progress,
-    ) -> Garbage:
-        """Remove what no version needs, and versions that the policy does not keep."""
-        self._known(collection)
-        return collect(
-            self.parts.store,
-            collection,
-            policy or Policy(),
-            clock=self.parts.clock,
-            ids=self.parts.ids,
-            dry_run=dry_run,
-            progress=progress,
-        )
-
-    def stats(self, collection: str) -> Stats:
-        """Tell what a collection takes and costs."""
-        newest = self.version(collection)
-        store = self.parts.store
-        objects = {i.key: i.size_bytes for i in store.list(keys.everything(collection))}
-        deltas = (size for key, size in objects.items() if keys.parse_delta(key))
-        return stats(newest.manifest, line(store, newest), objects, sum(deltas))
-
-    def run(self, run_id: str) -> Run:
-        """Give one run, by its id or by the beginning of it.
-
-        Raises:
-            NotFound: ``no-run``.
-            UsageError: ``ambiguous-run``, several runs begin like that.
-        """
-        found = self.parts.ledger.get(run_id)
-        if found is not None:
-            return found
-        similar = self.parts.ledger.with_prefix(run_id) if run_id else []
-        if len(similar) > 1:
-            raise UsageError(
-                f"several runs begin with {run_id}: {', '.join(run.run_id for run in similar)}",
-                kind="ambiguous-run",
-                hint="give more of the id",
-            )
-        if not similar:
-            raise NotFound(
-                f"the ledger has no run {run_id}", kind="no-run", hint="chromaseal runs list"
-            )
-        return similar[0]
-
     def retry(self, run_id: str) -> list[str]:
         """Put the failed parts of a run back; give the collections that wait again."""
         run = self.run(run_id)
@@ -369,14 +305,6 @@ class Vault:
     def trace(self, run_id: str) -> list[TraceStep]:
         """Tell every step of a run, from its deltas to the versions that contain it."""
         return trace_run(self.parts.store, self.run(run_id))
-
-    def _known(self, collection: str) -> None:
-        if self.pin(collection) is None:
-            raise NotFound(
-                f"there is no collection {collection} in {self.url}",
-                kind="no-collection",
-                hint="there are: " + (", ".join(self.collections()) or "none yet"),
-            )
 
     def close(self) -> None:
         """Give back the ledger and the child process."""

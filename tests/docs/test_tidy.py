@@ -40,7 +40,13 @@ PORTS = {
     "text_similarity": "receipts/text_similarity.py TextSimilarity",
 }
 # ... or is a job of the child process, or a part of one technology that no port asks for.
-JOBS = {"chroma/comparison", "chroma/live_copy", "chroma/merge", "chroma/verification"}
+JOBS = {
+    "chroma/comparison",
+    "chroma/live_copy",
+    "chroma/merge",
+    "chroma/questions",
+    "chroma/verification",
+}
 PARTS = {
     "chroma/backlog": "how far each index is behind its log",
     "chroma/block_copy": "brings a copy up to date by blocks",
@@ -48,9 +54,11 @@ PARTS = {
     "chroma/collection": "ChromaDB's collections in records",
     "chroma/database": "ChromaDB's SQLite file as plain data",
     "chroma/hnsw": "ChromaDB's HNSW files as plain data",
+    "chroma/hnsw_links": "the links between elements, followed",
     "chroma/inspector": "both put together",
     "chroma/live_directory": "a directory of another process, observed",
     "chroma/reserved_lock": "SQLite's lock against writers, without SQLite",
+    "chroma/soundness": "questions whose answers say whether a database is sound",
     "linux/boot": "which boot of the machine this is",
     "linux/exchange": "swaps two directories in one step",
     "pillow/picture": "writes a crop as PNG",

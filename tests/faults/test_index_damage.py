@@ -122,7 +122,10 @@ def change_the_distance(directory: Path) -> None:
 
 def verdict(directory: Path) -> list[str]:
     """Give the checks that fail."""
-    answer = run({"directory": str(directory), "collection": "notes", "space": "l2"}, no_progress)
+    answer = run(
+        {"directory": str(directory), "deep": True, "collection": "notes", "space": "l2"},
+        no_progress,
+    )
     return [finding["check"] for finding in answer["findings"] if not finding["passed"]]
 
 

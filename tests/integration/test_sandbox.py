@@ -115,7 +115,9 @@ def test_a_job_that_is_no_job_is_told(tmp_path: Path, *, fork: bool) -> None:
         assert caught.value.kind == "child-died"
         assert "KeyError" in caught.value.message
     with pytest.raises(ChromasealError):
-        sandbox.run("verify", {"directory": str(tmp_path), "collection": "x"}, limits=LIMITS)
+        sandbox.run(
+            "verify", {"directory": str(tmp_path), "deep": True, "collection": "x"}, limits=LIMITS
+        )
     sandbox.close()
 
 
@@ -143,7 +145,7 @@ def test_a_caller_that_gives_up_gets_no_stale_answer(tmp_path: Path) -> None:
 
 def test_errors_keep_their_class(sandbox: ProcessSandbox, tmp_path: Path) -> None:
     """A chromaseal error of the child is the same error here."""
-    request = {"directory": str(tmp_path), "collection": "notes"}
+    request = {"directory": str(tmp_path), "deep": True, "collection": "notes"}
     with pytest.raises(ChromasealError) as caught:
         sandbox.run("verify", request, limits=LIMITS)
     assert (type(caught.value).__name__, caught.value.kind) == ("Damaged", "no-database")

@@ -10,13 +10,20 @@ import pytest
 from chromaseal.record import Record
 from chromaseal.seal.anatomy import (
     CollectionAnatomy,
+    DeepLook,
     DirectoryAnatomy,
     HnswIndex,
     LogEntry,
     LogOperation,
     Row,
 )
-from chromaseal.seal.checks import check_collection, check_database, records, vector_ids
+from chromaseal.seal.checks import (
+    check_collection,
+    check_database,
+    check_deep,
+    records,
+    vector_ids,
+)
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(3, 4)
 INDEX = HnswIndex(
@@ -55,9 +62,12 @@ FLUSHED = CollectionAnatomy(
     name="notes",
     dimension=4,
     space="l2",
+    scopes=("METADATA", "VECTOR"),
     vector_segment="segment",
     flushed_seq_id=10,
     applied_seq_id=12,
+    row_ids=("b", "d"),
+    fresh_rows={"d": 11},
     rows=(row("b"), row("d")),
     log=(
         entry(9, LogOperation.ADD, "old"),
@@ -67,19 +77,25 @@ FLUSHED = CollectionAnatomy(
     index=INDEX,
 )
 NEVER_FLUSHED = replace(
-    FLUSHED, flushed_seq_id=0, rows=(row("d"), row("old")), index=None, vector_segment=""
+    FLUSHED,
+    flushed_seq_id=0,
+    row_ids=("d", "old"),
+    fresh_rows={"d": 11, "old": 9},
+    rows=(row("d"), row("old")),
+    index=None,
 )
-EMPTY = CollectionAnatomy("notes", None, "l2", "", 0, 0, (), (), None)
+EMPTY = CollectionAnatomy("notes", None, "l2", FLUSHED.scopes, "", 0, 0, (), {}, (), None)
 DATABASE = DirectoryAnatomy(
     size_bytes=8192,
     page_size_bytes=4096,
     page_count=2,
-    integrity_check=("ok",),
-    full_text_check="",
+    quick_check=("ok",),
     migrations={"embeddings_queue": 2, "metadb": 6, "sysdb": 10},
+    odd_types={},
     collections=(),
     journals=(),
 )
+LOOK = DeepLook(integrity_check=("ok",), full_text_check="", odd_values=0, lost_rows={})
 
 
 def failed(collection: CollectionAnatomy) -> set[str]:
@@ -113,13 +129,20 @@ def test_healthy_collections_pass(healthy: CollectionAnatomy) -> None:
         (replace(FLUSHED, index=replace(INDEX, id_to_label={"a": 1, "b": 7})), "labels"),
         (replace(FLUSHED, applied_seq_id=11), "log"),
         (replace(FLUSHED, flushed_seq_id=13), "log"),
-        (replace(FLUSHED, rows=(row("b"),)), "same-ids"),
-        (replace(FLUSHED, rows=(row("b"), row("d"), row("e"))), "same-ids"),
-        (replace(FLUSHED, rows=(row("b"), row("d"), row("d"))), "same-ids"),
+        (replace(FLUSHED, scopes=("METADATA",)), "segment"),
+        (replace(FLUSHED, scopes=("METADATA", "VECTOR", "VECTOR")), "segment"),
+        (replace(FLUSHED, index=replace(INDEX, levels_ok=False)), "index-structure"),
+        (replace(FLUSHED, index=replace(INDEX, unreached=1)), "reachable"),
+        (replace(FLUSHED, fresh_rows={"b": 12, "d": 11}), "log"),
+        (replace(FLUSHED, fresh_rows={"a": 12, "d": 11}), "log"),
+        (replace(FLUSHED, row_ids=("b",)), "same-ids"),
+        (replace(FLUSHED, row_ids=("b", "d", "e")), "same-ids"),
+        (replace(FLUSHED, row_ids=("b", "d", "d")), "same-ids"),
         (replace(FLUSHED, log=FLUSHED.log[:1]), "same-ids"),
         (replace(FLUSHED, dimension=5), "vectors"),
         (replace(FLUSHED, log=(entry(11, LogOperation.ADD, "d", np.nan),)), "vectors"),
         (replace(FLUSHED, index=replace(INDEX, vectors=np.full_like(VECTORS, np.inf))), "vectors"),
+        (replace(FLUSHED, space="cosine"), "vectors"),
         (replace(NEVER_FLUSHED, flushed_seq_id=5), "segment"),
         (replace(NEVER_FLUSHED, log=()), "same-ids"),
     ],
@@ -151,7 +174,8 @@ def test_records_have_the_newest_vector() -> None:
     [
         (replace(DATABASE, size_bytes=8191), "sqlite-size"),
         (replace(DATABASE, page_count=3), "sqlite-size"),
-        (replace(DATABASE, integrity_check=("row 1 missing",)), "sqlite-structure"),
+        (replace(DATABASE, quick_check=("row 1 missing",)), "sqlite-structure"),
+        (replace(DATABASE, odd_types={"embeddings": 1}), "types"),
         (replace(DATABASE, journals=("chroma.sqlite3-wal",)), "no-journal"),
         (replace(DATABASE, migrations={**DATABASE.migrations, "metadb": 99}), "schema-known"),
         (replace(DATABASE, migrations={}), "schema-known"),
@@ -161,3 +185,27 @@ def test_the_database_as_a_whole_is_checked(damaged: DirectoryAnatomy, check: st
     """Size, SQLite's own check, journals and the version of the schema."""
     assert {finding.check for finding in check_database(damaged) if not finding.passed} == {check}
     assert all(finding.passed for finding in check_database(DATABASE))
+
+
+@pytest.mark.parametrize(
+    ("damaged", "check"),
+    [
+        (replace(LOOK, integrity_check=("row 1 missing from index",)), "sqlite-structure"),
+        (replace(LOOK, full_text_check="malformed"), "full-text"),
+        (replace(LOOK, odd_values=1), "values"),
+        (replace(LOOK, lost_rows={"values without a record": 1}), "foreign-rows"),
+    ],
+)
+def test_what_takes_long_is_checked(damaged: DeepLook, check: str) -> None:
+    """SQLite's own thorough check, the full text, odd values and lost rows."""
+    assert {finding.check for finding in check_deep(damaged) if not finding.passed} == {check}
+    assert all(finding.passed for finding in check_deep(LOOK))
+
+
+def test_lengths_are_checked_where_chromadb_makes_them_one() -> None:
+    """In a cosine collection every stored vector has length 1, or none at all."""
+    units = np.array([[1, 0, 0, 0], [0, 0, 0, 0], [0, 3, 0, 0]], np.float32)
+    cosine = replace(FLUSHED, space="cosine", index=replace(INDEX, vectors=units))
+    assert failed(cosine) == set(), "the element with length 3 is deleted"
+    alive = replace(cosine, index=replace(INDEX, vectors=units[[0, 2, 1]]))
+    assert failed(alive) == {"vectors"}

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from chromaseal import keys, multiset
 from chromaseal.clock import to_iso
+from chromaseal.compaction.deltas import read_delta, read_stored
 from chromaseal.compaction.plan import new_runs, runs_to_repeat, sort_runs
-from chromaseal.delta.admission import admit
-from chromaseal.delta.model import Delta, same_changes
+from chromaseal.delta.model import Delta
 from chromaseal.errors import Conflict, Damaged, NotFound, RefusedInput, Unsupported
 from chromaseal.parts import Parts
-from chromaseal.pin import CollectionPin, check_pin, read_pin
+from chromaseal.pin import CollectionPin, read_pin
 from chromaseal.run.model import Run, RunState
 from chromaseal.sandbox import Plain, Progress, StepProgress, limits_for, no_progress
 from chromaseal.seal.evidence import RecordSummary
@@ -242,32 +242,10 @@ class _Attempt:
             self._shown("read deltas")(done + 1, len(runs))
         return found
 
-    def _decode_stored(self, key: str) -> tuple[Delta, bytes]:
-        try:
-            body = self._parts.store.get(key).body
-            return self._parts.codec.decode(body), body
-        except Damaged:
-            # The object may be sound and this reading of it damaged.
-            body = self._parts.store.get(key).body
-            return self._parts.codec.decode(body), body
-
     def _read_delta(self, run: Run) -> Delta:
-        stored, body = self._decode_stored(run.parts[self._collection].delta_key)
-        header = stored.header
-        # Whoever wrote it may not have been chromaseal: what ChromaDB cannot keep is refused
-        # here, before it stops a whole batch.
-        delta = admit(header, stored.upserts, stored.updates, stored.deletes)
-        if same_changes(delta, stored):
+        delta, body = read_delta(self._parts.store, self._parts.codec, run, self._pin())
+        if body:
             self._bodies[run.run_id] = body
-        if (header.run_id, header.collection) != (run.run_id, self._collection):
-            raise Damaged(
-                f"the delta says that it is run {header.run_id} of {header.collection}",
-                kind="bad-delta",
-            )
-        pin = self._pin()
-        dimension = delta.upserts.embeddings.shape[1] if len(delta.upserts) else pin.dimension
-        model = header.model if len(delta.upserts) else pin.model
-        check_pin(pin, CollectionPin(self._collection, dimension, pin.space, model))
         return delta
 
     def _fetch_merged(self, run: MergedRun) -> Delta:
@@ -275,7 +253,9 @@ class _Attempt:
         if run.run_id not in self._merged_deltas:
             key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
             try:
-                delta, self._bodies[run.run_id] = self._decode_stored(key)
+                delta, self._bodies[run.run_id] = read_stored(
+                    self._parts.store, self._parts.codec, key
+                )
                 self._merged_deltas[run.run_id] = delta
             except (Damaged, NotFound, Unsupported) as error:
                 raise NotFound(

@@ -24,6 +24,7 @@ from chromaseal.errors import ChromasealError
 from chromaseal.sandbox import Job, Plain
 
 _JOBS = {
+    "ask": "chromaseal.adapters.chroma.questions",
     "compare": "chromaseal.adapters.chroma.comparison",
     "copy-live": "chromaseal.adapters.chroma.live_copy",
     "merge": "chromaseal.adapters.chroma.merge",

@@ -30,6 +30,11 @@ class LogEntry:
     record_id: str
     vector: NDArray[np.float32] | None
 
+    @property
+    def is_delete(self) -> bool:
+        """Whether it takes its record away."""
+        return self.operation is LogOperation.DELETE
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HnswIndex:
@@ -47,12 +52,14 @@ class HnswIndex:
         links_end: where the chain in ``link_lists.bin`` ends; -1 if it breaks.
         labels: uint64, shape (count,).
         deleted: bool, shape (count,).
-        neighbours_ok: whether every level-0 neighbour is an element and no list is too long.
+        neighbours_ok: whether every level-0 neighbour is another element and no list is too long.
         vectors: float32, shape (count, dimension).
         levels_ok: whether every list above level 0 leads to elements of its level, and the
             entry point stands on the highest.
         id_to_label: from ``index_metadata.pickle``; None where that is missing.
         names_ok: whether the pickle's other parts fit ``id_to_label``.
+        unreached: living elements that no chain of level-0 links leads to from the entry point;
+            None where nobody looked.
         problem: why the files could not be read any further; empty if they could.
     """
 
@@ -72,6 +79,7 @@ class HnswIndex:
     levels_ok: bool
     id_to_label: Mapping[str, int] | None
     names_ok: bool
+    unreached: int | None = None
     problem: str = ""
 
 
@@ -92,23 +100,47 @@ class CollectionAnatomy:
         name: of the collection.
         dimension: numbers per vector; None before the first record.
         space: ``l2``, ``cosine`` or ``ip``.
+        scopes: of its segments; ``METADATA`` and ``VECTOR`` where nothing is missing.
         vector_segment: its directory's name; empty where there is no vector segment.
         flushed_seq_id: log entries up to here are in the index; 0 before the first flush.
         applied_seq_id: log entries up to here are in the rows.
-        rows: the records as SQLite has them.
+        row_ids: the ids of the records that SQLite has.
+        fresh_rows: the log entry that last changed a record, by the record's id, for those that
+            were changed after the last flush.
         log: the entries of the pending log, oldest first.
         index: the HNSW files; None where there are none.
+        rows: the records as SQLite has them; empty where nobody looked.
     """
 
     name: str
     dimension: int | None
     space: str
+    scopes: tuple[str, ...]
     vector_segment: str
     flushed_seq_id: int
     applied_seq_id: int
-    rows: tuple[Row, ...]
+    row_ids: tuple[str, ...]
+    fresh_rows: Mapping[str, int]
     log: tuple[LogEntry, ...]
     index: HnswIndex | None
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeepLook:
+    """What takes long to find out about a database.
+
+    Attributes:
+        integrity_check: what SQLite's own check answered; ``("ok",)`` when it is content.
+        full_text_check: what is wrong with the full-text index; empty if nothing is.
+        odd_values: metadata that is not exactly one value of its column's type.
+        lost_rows: how many rows refer to one that is not there, by what they are.
+    """
+
+    integrity_check: tuple[str, ...]
+    full_text_check: str
+    odd_values: int
+    lost_rows: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,9 +151,10 @@ class DirectoryAnatomy:
         size_bytes: of ``chroma.sqlite3``.
         page_size_bytes: as its header says.
         page_count: as its header says.
-        integrity_check: what SQLite's own check answered; ``("ok",)`` when it is content.
-        full_text_check: what is wrong with the full-text index; empty if nothing is.
+        quick_check: what SQLite's own quick check answered; ``("ok",)`` when it is content, and
+            empty where the thorough one was asked.
         migrations: newest migration by part of the schema.
+        odd_types: how many rows have a value of a type that ChromaDB never writes, by table.
         collections: every collection.
         journals: names of journal and write-ahead files that are there.
     """
@@ -129,8 +162,8 @@ class DirectoryAnatomy:
     size_bytes: int
     page_size_bytes: int
     page_count: int
-    integrity_check: tuple[str, ...]
-    full_text_check: str
+    quick_check: tuple[str, ...]
     migrations: Mapping[str, int]
+    odd_types: Mapping[str, int]
     collections: tuple[CollectionAnatomy, ...]
     journals: tuple[str, ...]

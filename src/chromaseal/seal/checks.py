@@ -9,8 +9,7 @@ element; the digests of pages see both, and the multiset hash the former.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +17,13 @@ from numpy.typing import NDArray
 from chromaseal.record import Record
 from chromaseal.seal.anatomy import (
     CollectionAnatomy,
+    DeepLook,
     DirectoryAnatomy,
     HnswIndex,
     LogEntry,
     LogOperation,
-    Row,
 )
+from chromaseal.seal.verdict import Finding
 
 # Newest migration by part of the schema; chromadb 0.5.23, 1.0.20 and 1.5.9.
 KNOWN_SCHEMAS = (
@@ -34,19 +34,10 @@ KNOWN_SCHEMAS = (
 _HNSW_VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check says.
-
-    Attributes:
-        check: its name.
-        passed: the verdict.
-        evidence: what it is based on, in a few words.
-    """
-
-    check: str
-    passed: bool
-    evidence: str
+# What dividing by a length in single precision may leave.
+_LENGTH_TOLERANCE = 1e-3
+# hnswlib drops links as it adds others, so a healthy index may have elements without a way to them.
+_MOST_UNREACHED = 0.01
 
 
 def check_database(anatomy: DirectoryAnatomy) -> Iterator[Finding]:
@@ -58,27 +49,45 @@ def check_database(anatomy: DirectoryAnatomy) -> Iterator[Finding]:
         f"{anatomy.page_count} pages of {anatomy.page_size_bytes} bytes, "
         f"{anatomy.size_bytes} bytes on disk",
     )
-    yield Finding(
-        "sqlite-structure",
-        anatomy.integrity_check == ("ok",),
-        "; ".join(anatomy.integrity_check),
-    )
-    yield Finding("full-text", not anatomy.full_text_check, anatomy.full_text_check or "ok")
+    if anatomy.quick_check:
+        yield _sqlite_structure(anatomy.quick_check)
     yield Finding("no-journal", not anatomy.journals, ", ".join(anatomy.journals) or "none")
     yield Finding(
         "schema-known",
         anatomy.migrations in KNOWN_SCHEMAS,
         ", ".join(f"{part} {newest}" for part, newest in sorted(anatomy.migrations.items())),
     )
+    yield Finding("types", not anatomy.odd_types, _counts(anatomy.odd_types))
 
 
-def check_collection(collection: CollectionAnatomy) -> Iterator[Finding]:
+def check_deep(deep: DeepLook) -> Iterator[Finding]:
+    """Check what took long to find out."""
+    yield _sqlite_structure(deep.integrity_check)
+    yield Finding("full-text", not deep.full_text_check, deep.full_text_check or "ok")
+    yield Finding("values", not deep.odd_values, f"{deep.odd_values} of no known type")
+    yield Finding("foreign-rows", not deep.lost_rows, _counts(deep.lost_rows))
+
+
+def _sqlite_structure(answer: tuple[str, ...]) -> Finding:
+    return Finding("sqlite-structure", answer == ("ok",), "; ".join(answer))
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {what}" for what, count in found.items()) or "ok"
+
+
+def check_collection(collection: CollectionAnatomy, *, deep: bool = True) -> Iterator[Finding]:
     """Check one collection's parts against each other."""
-    yield from (check(collection) for check in _COLLECTION_CHECKS)
+    yield from (check(collection) for check in _QUICK_CHECKS)
+    if deep:
+        yield _check_reachable(collection)
 
 
 def _check_segment(collection: CollectionAnatomy) -> Finding:
     index, flushed = collection.index, collection.flushed_seq_id
+    if collection.scopes != ("METADATA", "VECTOR"):
+        scopes = ", ".join(collection.scopes) or "none"
+        return Finding("segment", passed=False, evidence=f"segments: {scopes}")
     if index is None:
         return Finding("segment", not flushed, "never flushed" if not flushed else "missing")
     if index.problem:
@@ -130,38 +139,64 @@ def _check_log(collection: CollectionAnatomy) -> Finding:
     newest = log[-1].seq_id if log else collection.flushed_seq_id
     in_order = collection.flushed_seq_id <= collection.applied_seq_id
     applied = newest <= collection.applied_seq_id
-    return Finding(
-        "log",
-        in_order and applied,
+    gaps = _gaps(collection)
+    evidence = (
         f"flushed to {collection.flushed_seq_id}, applied to {collection.applied_seq_id}, "
-        f"newest {newest}",
+        f"newest {newest}"
     )
+    if gaps:
+        evidence += f"; {len(gaps)} records whose last change is not in the log: {gaps[0]}"
+    return Finding("log", in_order and applied and not gaps, evidence)
+
+
+def _gaps(collection: CollectionAnatomy) -> list[str]:
+    """Give the records that were changed since the last flush by no entry of the log."""
+    there = {(e.seq_id, e.record_id) for e in collection.log if not e.is_delete}
+    fresh = collection.fresh_rows.items()
+    return [record_id for record_id, seq_id in fresh if (seq_id, record_id) not in there]
 
 
 def _check_sets(collection: CollectionAnatomy) -> Finding:
-    rows = {row.record_id for row in collection.rows}
+    rows = set(collection.row_ids)
     vectors = vector_ids(collection)
     missing, extra = len(rows - vectors), len(vectors - rows)
     evidence = f"{len(rows)} rows, {len(vectors)} vectors"
     if missing or extra:
         evidence += f"; {missing} rows without vector, {extra} vectors without row"
-    unique = len(rows) == len(collection.rows)
+    unique = len(rows) == len(collection.row_ids)
     return Finding("same-ids", unique and not missing and not extra, evidence)
 
 
 def _check_vectors(collection: CollectionAnatomy) -> Finding:
+    waiting = [entry.vector for entry in pending(collection) if entry.vector is not None]
+    right = {len(vector) for vector in waiting} <= {collection.dimension}
+    finite = all(bool(np.isfinite(vector).all()) for vector in waiting)
+    evidence = f"{collection.dimension} dimensions"
+    if collection.index is None or not collection.index.count:
+        return Finding("vectors", right and finite, evidence)
+    stored = collection.index.vectors[~collection.index.deleted]
+    # Of sums, one that is not finite shows in the sum.
+    squares = np.einsum("ij,ij->i", stored, stored)
+    finite = finite and bool(np.isfinite(squares).all())
+    zeros = int((squares == 0).sum())
+    evidence += f", {zeros} of length 0" if zeros else ""
+    if collection.space == "cosine" and finite:
+        odd = int((abs(np.sqrt(squares[squares > 0]) - 1) > _LENGTH_TOLERANCE).sum())
+        evidence += f", {odd} not of length 1" if odd else ""
+        right = right and not odd
+    return Finding("vectors", right and finite, evidence if finite else f"{evidence}, not finite")
+
+
+def _check_reachable(collection: CollectionAnatomy) -> Finding:
     index = collection.index
-    sizes = {len(e.vector) for e in pending(collection) if e.vector is not None}
-    right = sizes <= {collection.dimension}
-    finite = all(
-        bool(np.isfinite(e.vector).all()) for e in pending(collection) if e.vector is not None
-    )
-    if index is not None and index.count:
-        finite = finite and bool(np.isfinite(index.vectors[~index.deleted]).all())
-    return Finding("vectors", right and finite, f"{collection.dimension} dimensions")
+    if index is None or index.unreached is None:
+        return Finding("reachable", passed=True, evidence="no links to follow")
+    alive = int((~index.deleted).sum())
+    lost = index.unreached
+    return Finding("reachable", lost <= alive * _MOST_UNREACHED, f"{alive - lost} of {alive}")
 
 
-_COLLECTION_CHECKS: tuple[Callable[[CollectionAnatomy], Finding], ...] = (
+_QUICK_CHECKS: tuple[Callable[[CollectionAnatomy], Finding], ...] = (
     _check_segment,
     _check_index,
     _check_labels,
@@ -192,26 +227,44 @@ def records(collection: CollectionAnatomy) -> Iterator[Record]:
 
     Only for a collection that passed its checks.
     """
-    recent = {e.record_id: e.vector for e in pending(collection) if e.vector is not None}
-    labels = _labels(collection.index)
-    places: dict[int, int] = {}
-    if collection.index is not None:
-        places = {int(label): place for place, label in enumerate(collection.index.labels)}
+    vectors = _Vectors(collection)
     for row in collection.rows:
-        vector = recent.get(row.record_id)
-        if vector is None:
-            vector = _stored_vector(collection.index, places, labels, row)
-        yield Record(row.record_id, vector, row.document, row.metadata)
+        yield Record(row.record_id, vectors.of(row.record_id), row.document, row.metadata)
+
+
+def stored_vectors(
+    collection: CollectionAnatomy, ids: Iterable[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Give the vectors that a reader would get, by id.
+
+    Only for a collection that passed its checks.
+    """
+    vectors = _Vectors(collection)
+    return {record_id: vectors.of(record_id) for record_id in ids}
+
+
+class _Vectors:
+    """Where a collection's vectors are: in the log, or else in the index."""
+
+    def __init__(self, collection: CollectionAnatomy) -> None:
+        index = collection.index
+        self._recent = {e.record_id: e.vector for e in pending(collection) if e.vector is not None}
+        self._index = index
+        self._labels = _labels(index)
+        self._places: dict[int, int] = {}
+        if index is not None:
+            self._places = dict(zip(index.labels.tolist(), range(index.count), strict=True))
+
+    def of(self, record_id: str) -> NDArray[np.float32]:
+        """Give one record's vector."""
+        recent = self._recent.get(record_id)
+        if recent is not None:
+            return recent
+        if self._index is None:
+            raise ValueError(f"record {record_id!r} has no vector")
+        vector: NDArray[np.float32] = self._index.vectors[self._places[self._labels[record_id]]]
+        return vector
 
 
 def _labels(index: HnswIndex | None) -> dict[str, int]:
     return dict(index.id_to_label) if index is not None and index.id_to_label else {}
-
-
-def _stored_vector(
-    index: HnswIndex | None, places: dict[int, int], labels: dict[str, int], row: Row
-) -> NDArray[np.float32]:
-    if index is None:
-        raise ValueError(f"record {row.record_id!r} has no vector")
-    vector: NDArray[np.float32] = index.vectors[places[labels[row.record_id]]]
-    return vector

@@ -95,7 +95,7 @@ def seal(
         Conflict: ``changed-while-reading``.
         Damaged: ``hot-journal`` or ``not-a-plain-file``.
     """
-    _wait_until_closed(directory, open_files, clock, timeout_s)
+    wait_until_closed(directory, open_files, clock, timeout_s)
     paths = plain_files(directory)
     for path in paths:
         if path.endswith(JOURNAL_SUFFIXES):
@@ -107,9 +107,14 @@ def seal(
     return Sealed(directory, tuple(_sealed_file(directory, p, known) for p in paths), key=_KEY)
 
 
-def _wait_until_closed(
+def wait_until_closed(
     directory: Path, open_files: OpenFiles, clock: Clock, timeout_s: float
 ) -> None:
+    """Wait until no process has a file of a directory open.
+
+    Raises:
+        Conflict: ``still-open``.
+    """
     deadline = clock.monotonic_s() + timeout_s
     wait_s = _FIRST_WAIT_S
     while holders := open_files.holders(directory):

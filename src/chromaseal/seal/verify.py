@@ -68,13 +68,18 @@ def verify(
     """
     answer = sandbox.run(
         "verify",
-        {"directory": str(sealed.directory), "collection": collection, "space": space},
+        {
+            "directory": str(sealed.directory),
+            "deep": True,
+            "collection": collection,
+            "space": space,
+        },
         limits=limits_for(sealed.size_bytes),
     )
     failed = [f"{f['check']} ({f['evidence']})" for f in answer["findings"] if not f["passed"]]
     if failed:
         raise _failed(sealed, failed)
-    collections = tuple(_collection(each) for each in answer["collections"])
+    collections = tuple(collection_summary(each) for each in answer["collections"])
     records = total(collections)
     if expected is not None and records != expected:
         raise _failed(
@@ -98,7 +103,8 @@ def total(collections: Iterable[CollectionSummary]) -> RecordSummary:
     return RecordSummary(sum(records.count for records in each), together.to_text())
 
 
-def _collection(answer: Plain) -> CollectionSummary:
+def collection_summary(answer: Plain) -> CollectionSummary:
+    """Read what the job "verify" says of one collection."""
     return CollectionSummary(
         name=answer["name"],
         records=RecordSummary(answer["count"], answer["multiset"]),

@@ -174,6 +174,22 @@ class Checkouts:
             self._copy_checked(kept, target, durable=durable)
         return kept
 
+    def fetch_fresh(
+        self, version: Version, target: Path, *, progress: Progress = no_progress
+    ) -> None:
+        """Fetch a version's directory whole, whatever is kept of it on this machine.
+
+        Args:
+            version: which one.
+            target: a directory to make.
+            progress: called with fetched and all bytes.
+
+        Raises:
+            Damaged: an object is missing, or is not what its digest says.
+        """
+        target.mkdir()
+        self._restore(version, target, progress)
+
     def working_copy(self, kept: Kept, target: Path) -> Known:
         """Copy a kept version to merge into, and tell what is known of the copy.
 
@@ -218,13 +234,18 @@ class Checkouts:
         return True
 
     def _fetch(self, version: Version, folder: Path, progress: Progress) -> dict[str, PageTable]:
+        return self._restore(version, directory_in(folder), progress)
+
+    def _restore(
+        self, version: Version, directory: Path, progress: Progress
+    ) -> dict[str, PageTable]:
         manifest = version.manifest
         with LayerReader(self._store, manifest.collection) as reader:
             return restore(
                 reader,
                 manifest.files,
                 reader.open(manifest.layers),
-                directory_in(folder),
+                directory,
                 before={},
                 progress=progress,
             )

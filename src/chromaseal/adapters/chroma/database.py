@@ -7,12 +7,11 @@ where ChromaDB has it open drops ChromaDB's locks. ``immutable=1`` neither locks
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -24,24 +23,12 @@ from chromaseal.seal.quiet import DATABASE
 
 DOCUMENT_KEY = "chroma:document"
 _HEADER_BYTES = 100
-_DIFFERENT_TEXTS = """
-    SELECT count(*) FROM (
-        SELECT m.id FROM embedding_metadata AS m
-        LEFT JOIN embedding_fulltext_search_content AS t ON t.id = m.id
-        WHERE m.key = 'chroma:document' AND t.c0 IS NOT m.string_value
-        UNION ALL
-        SELECT t.id FROM embedding_fulltext_search_content AS t
-        LEFT JOIN embedding_metadata AS m ON m.id = t.id AND m.key = 'chroma:document'
-        WHERE m.id IS NULL
-    )
+_METADATA = """
+    SELECT id, key, coalesce(string_value, int_value, float_value), bool_value
+    FROM {table} ORDER BY rowid
 """
-_FULL_TEXT_CHECK = """
-    INSERT INTO embedding_fulltext_search (embedding_fulltext_search) VALUES ('integrity-check')
-"""
-_VALUES = """
-    SELECT m.id, m.key, m.string_value, m.int_value, m.float_value, m.bool_value
-    FROM {table} AS m JOIN embeddings AS e ON e.id = m.id
-    WHERE e.segment_id = ? ORDER BY m.rowid
+_FRESH = """
+    SELECT embedding_id, seq_id FROM embeddings WHERE segment_id = ? AND seq_id > ?
 """
 
 
@@ -74,24 +61,10 @@ class Database:
         size = int.from_bytes(header[16:18], "big")
         return (65536 if size == 1 else size), int.from_bytes(header[28:32], "big")
 
-    def integrity_check(self) -> tuple[str, ...]:
-        """Let SQLite check its own structure, indexes against their tables included."""
-        return tuple(row[0] for row in self._db.execute("PRAGMA integrity_check(10)"))
-
-    def full_text_check(self) -> str:
-        """Compare documents with the full-text index; say what is wrong, or nothing."""
-        [different] = self._db.execute(_DIFFERENT_TEXTS).fetchone()
-        if different:
-            return f"{different} documents are not in the full-text index as they are"
-        # FTS5 checks itself by an INSERT, so it gets a copy of the file to write to.
-        with tempfile.TemporaryDirectory() as folder:
-            copy = shutil.copyfile(self.path, Path(folder) / DATABASE)
-            with closing(sqlite3.connect(copy)) as db:
-                try:
-                    db.execute(_FULL_TEXT_CHECK)
-                except sqlite3.DatabaseError as error:
-                    return str(error)
-        return ""
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """Give the connection, for questions of one's own."""
+        return self._db
 
     def migrations(self) -> dict[str, int]:
         """Give the newest migration of each part of the schema."""
@@ -104,25 +77,33 @@ class Database:
         )
         return [CollectionRow(i, name, size, _space(*config)) for i, name, size, *config in rows]
 
-    def segments(self, collection_id: str) -> dict[str, str]:
-        """Give segment ids by scope: ``VECTOR`` and ``METADATA``."""
-        query = "SELECT scope, id FROM segments WHERE collection = ?"
-        return dict(self._db.execute(query, (collection_id,)))
+    def segments(self, collection_id: str) -> list[tuple[str, str]]:
+        """Give a collection's segments: scope (``VECTOR``, ``METADATA``) and id."""
+        query = "SELECT scope, id FROM segments WHERE collection = ? ORDER BY scope"
+        return self._db.execute(query, (collection_id,)).fetchall()
 
     def max_seq_id(self, segment_id: str) -> int:
         """Give up to where a segment has applied the log; 0 before the first time."""
         query = "SELECT seq_id FROM max_seq_id WHERE segment_id = ?"
         found = self._db.execute(query, (segment_id,)).fetchone()
-        if found is None:
-            return 0
-        return int.from_bytes(found[0], "big") if isinstance(found[0], bytes) else int(found[0])
+        return _seq_id(found[0]) if found else 0
+
+    def row_ids(self, segment_id: str) -> dict[int, str]:
+        """Give the ids of a metadata segment's records, by row."""
+        query = "SELECT id, embedding_id FROM embeddings WHERE segment_id = ? ORDER BY id"
+        return dict(self._db.execute(query, (segment_id,)))
+
+    def fresh_rows(self, segment_id: str, flushed_seq_id: int) -> dict[str, int]:
+        """Give the log entries that last changed a segment's records, if later than one."""
+        found = self._db.execute(_FRESH, (segment_id, flushed_seq_id))
+        changed = {record_id: _seq_id(seq_id) for record_id, seq_id in found}
+        # Older schemas have bytes, which SQLite takes to be greater than any number.
+        return {record_id: seq for record_id, seq in changed.items() if seq > flushed_seq_id}
 
     def rows(self, segment_id: str) -> Iterator[Row]:
         """Give a metadata segment's records."""
-        metadata = self._metadata(segment_id)
-        query = "SELECT id, embedding_id FROM embeddings WHERE segment_id = ? ORDER BY id"
-        for row_id, record_id in self._db.execute(query, (segment_id,)):
-            values = metadata.get(row_id, {})
+        for row_id, record_id in self.row_ids(segment_id).items():
+            values = dict(self._metadata.get(row_id, {}))
             document = values.pop(DOCUMENT_KEY, None)
             yield Row(record_id, document if isinstance(document, str) else None, values)
 
@@ -136,39 +117,31 @@ class Database:
             array = None if vector is None else np.frombuffer(vector, dtype="<f4")
             yield LogEntry(seq_id, LogOperation(operation), record_id, array)
 
-    def _metadata(self, segment_id: str) -> dict[int, dict[str, MetadataValue]]:
+    @cached_property
+    def _metadata(self) -> dict[int, dict[str, MetadataValue]]:
+        """Everybody's metadata, by row: collections share a table, and one reading is enough."""
         found: defaultdict[int, dict[str, MetadataValue]] = defaultdict(dict)
-        for row_id, key, *value in self._values("embedding_metadata", segment_id):
-            found[row_id][key] = _value(*value)
-        if self._has_arrays():
-            for row_id, key, *value in self._values("embedding_metadata_array", segment_id):
+        for row_id, key, value, boolean in self._values("embedding_metadata"):
+            found[row_id][key] = bool(boolean) if value is None else value
+        if self.has_arrays():
+            for row_id, key, value, boolean in self._values("embedding_metadata_array"):
                 items = found[row_id].setdefault(key, [])
                 if isinstance(items, list):
-                    items.append(_value(*value))  # type: ignore[arg-type] # one kind per list
+                    items.append(bool(boolean) if value is None else value)  # type: ignore[arg-type] # one kind per list
         return found
 
-    def _values(self, table: str, segment_id: str) -> sqlite3.Cursor:
-        return self._db.execute(
-            _VALUES.format(table=table),
-            (segment_id,),
-        )
+    def _values(self, table: str) -> sqlite3.Cursor:
+        return self._db.execute(_METADATA.format(table=table))
 
-    def _has_arrays(self) -> bool:
+    def has_arrays(self) -> bool:
+        """Whether this schema knows list values."""
         query = "SELECT 1 FROM sqlite_master WHERE name = 'embedding_metadata_array'"
         with closing(self._db.execute(query)) as rows:
             return rows.fetchone() is not None
 
 
-def _value(
-    text: str | None, integer: int | None, real: float | None, boolean: int | None
-) -> MetadataValue:
-    if text is not None:
-        return text
-    if integer is not None:
-        return integer
-    if real is not None:
-        return real
-    return bool(boolean)
+def _seq_id(value: int | bytes | None) -> int:
+    return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value or 0)
 
 
 def _space(config_json: str | None, schema_json: str | None) -> str:

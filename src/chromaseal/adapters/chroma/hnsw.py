@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from chromaseal.adapters.chroma.hnsw_links import ground_links_ok, reachable, read_link_lists
 from chromaseal.seal.anatomy import HnswIndex
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -45,12 +46,13 @@ class _Header(NamedTuple):
     ef_construction: int
 
 
-def read_index(folder: Path, dimension: int) -> HnswIndex | None:
+def read_index(folder: Path, dimension: int, *, deep: bool = True) -> HnswIndex | None:
     """Read a vector segment's files.
 
     Args:
         folder: the segment's directory.
         dimension: numbers per vector, as SQLite has it.
+        deep: whether to find out which elements can be reached.
 
     Returns:
         What is in them; None where there is no such directory or it is empty.
@@ -68,7 +70,7 @@ def read_index(folder: Path, dimension: int) -> HnswIndex | None:
     problem = _contradiction(header, sizes, dimension)
     if problem:
         return _unreadable(sizes, problem, header)
-    return _readable(folder, header, sizes, dimension)
+    return _readable(folder, header, sizes, dimension, deep=deep)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -114,14 +116,15 @@ def _contradiction(header: _Header, sizes: Mapping[str, int], dimension: int) ->
     return next((problem for found, problem in wrong if found), "")
 
 
-def _readable(folder: Path, header: _Header, sizes: Mapping[str, int], dimension: int) -> HnswIndex:
+def _readable(
+    folder: Path, header: _Header, sizes: Mapping[str, int], dimension: int, *, deep: bool
+) -> HnswIndex:
     rows = _rows(folder, header)
-    labels = _column(rows, header.label_offset, np.uint64, 1)[:, 0]
-    vectors = _column(rows, header.data_offset, np.float32, dimension)
-    lengths = _column(rows, 0, np.uint16, 1)[:, 0]
-    neighbours = _column(rows, _ID_BYTES, np.uint32, header.max_m0)
-    used = np.arange(header.max_m0) < lengths[:, None]
-    links_end, levels_ok = _walk_links(folder, header)
+    lists = read_link_lists((folder / "link_lists.bin").read_bytes(), header.elements, header.max_m)
+    counts = _column(rows, 0, np.uint16, 1)[:, 0]
+    links = _column(rows, _ID_BYTES, np.uint32, header.max_m0)
+    deleted = (rows[:, 2] & _DELETED).astype(np.bool_)
+    links_ok = ground_links_ok(links, counts)
     names = _read_pickle(folder / PICKLE) if PICKLE in sizes else {}
     id_to_label = names.get("id_to_label")
     return HnswIndex(
@@ -133,17 +136,25 @@ def _readable(folder: Path, header: _Header, sizes: Mapping[str, int], dimension
         entry_point=header.entry_point,
         max_level=header.max_level,
         file_sizes_bytes=sizes,
-        links_end=links_end,
-        labels=labels,
-        deleted=(rows[:, 2] & _DELETED).astype(np.bool_),
-        neighbours_ok=bool(
-            (lengths <= header.max_m0).all() and (neighbours[used] < header.elements).all()
-        ),
-        vectors=vectors,
-        levels_ok=levels_ok,
+        links_end=lists.end,
+        labels=_column(rows, header.label_offset, np.uint64, 1)[:, 0],
+        deleted=deleted,
+        neighbours_ok=links_ok,
+        vectors=_column(rows, header.data_offset, np.float32, dimension),
+        levels_ok=lists.ok and _top_ok(header, lists.levels),
         id_to_label=id_to_label if isinstance(id_to_label, dict) else None,
         names_ok=_names_ok(names),
+        unreached=_unreached(links, counts, deleted, header) if deep and links_ok else None,
     )
+
+
+def _unreached(
+    links: NDArray[np.uint32],
+    counts: NDArray[np.uint16],
+    deleted: NDArray[np.bool_],
+    header: _Header,
+) -> int:
+    return int((~reachable(links, counts, header.entry_point) & ~deleted).sum())
 
 
 def _rows(folder: Path, header: _Header) -> NDArray[np.uint8]:
@@ -160,45 +171,6 @@ def _column(
     # The files are little endian, and so is every machine that ChromaDB runs on.
     size = np.dtype(dtype).itemsize * width
     return np.ascontiguousarray(rows[:, offset : offset + size]).view(dtype).reshape(-1, width)
-
-
-def _walk_links(folder: Path, header: _Header) -> tuple[int, bool]:
-    """Walk the chain {u32 n; n bytes} of ``link_lists.bin``, one entry per element.
-
-    Returns:
-        Where it ends, -1 if it breaks; and whether every list leads to elements that exist on
-        its level, and the entry point stands on the highest level.
-    """
-    step = header.max_m * _ID_BYTES + _ID_BYTES
-    content = (folder / "link_lists.bin").read_bytes()
-    levels = np.zeros(header.elements, dtype=np.int64)
-    lists: list[tuple[int, int]] = []
-    position = 0
-    for element in range(header.elements):
-        if position + _COUNT.size > len(content):
-            return -1, False
-        (length,) = _COUNT.unpack_from(content, position)
-        position += _COUNT.size
-        if length % step or position + length > len(content):
-            return -1, False
-        if length:
-            levels[element] = length // step
-            lists.append((position, length))
-        position += length
-    links = np.frombuffer(content, dtype=np.uint8)
-    ok = all(_list_ok(links[at : at + length], step, levels) for at, length in lists)
-    return position, ok and _top_ok(header, levels)
-
-
-def _list_ok(raw: NDArray[np.uint8], step: int, levels: NDArray[np.int64]) -> bool:
-    """Check one element's lists: a row per level from 1, its count (u16) and its neighbours."""
-    rows = np.ascontiguousarray(raw).reshape(-1, step).view(np.uint32)
-    counts, neighbours = rows[:, 0] & 0xFFFF, rows[:, 1:]
-    if (counts > neighbours.shape[1]).any():
-        return False
-    level, column = np.nonzero(np.arange(neighbours.shape[1]) < counts[:, None])
-    found = neighbours[level, column]
-    return bool((found < len(levels)).all() and (levels[found] > level).all())
 
 
 def _top_ok(header: _Header, levels: NDArray[np.int64]) -> bool:
@@ -234,6 +206,8 @@ def _names_ok(names: dict[str, Any]) -> bool:
     id_to_label, label_to_id = names.get("id_to_label"), names.get("label_to_id")
     added = names.get("total_elements_added")
     if not isinstance(id_to_label, dict) or not isinstance(label_to_id, dict):
+        return False
+    if not set(map(type, id_to_label.values())) <= {int}:
         return False
     inverse = {label: record_id for record_id, label in id_to_label.items()}
     newest = max(id_to_label.values(), default=0)

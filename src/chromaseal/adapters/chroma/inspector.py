@@ -7,15 +7,20 @@ from pathlib import Path
 
 from chromaseal.adapters.chroma.database import CollectionRow, Database
 from chromaseal.adapters.chroma.hnsw import read_index
+from chromaseal.adapters.chroma.soundness import deep_look, odd_types, quick_check
 from chromaseal.errors import Damaged
-from chromaseal.seal.anatomy import CollectionAnatomy, DirectoryAnatomy
+from chromaseal.seal.anatomy import CollectionAnatomy, DeepLook, DirectoryAnatomy
 from chromaseal.seal.quiet import DATABASE
 
 _JOURNALS = ("-journal", "-wal", "-shm")
 
 
-def inspect(directory: Path) -> DirectoryAnatomy:
+def inspect(directory: Path, *, deep: bool = True) -> DirectoryAnatomy:
     """Take a directory apart.
+
+    Args:
+        directory: closed; nothing in it is written.
+        deep: whether to read every value, and to follow every link.
 
     Raises:
         Damaged: ``no-database`` or ``malformed-database``; SQLite itself cannot read it.
@@ -29,26 +34,45 @@ def inspect(directory: Path) -> DirectoryAnatomy:
         )
     try:
         with Database(directory) as database:
-            return _anatomy(directory, database)
-    except (sqlite3.Error, ValueError, OverflowError) as error:
-        raise Damaged(
-            f"{path} cannot be read: {error}",
-            kind="malformed-database",
-            hint="open an older version of the collection: chromaseal log COLLECTION",
-        ) from error
+            return _anatomy(directory, database, deep=deep)
+    except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+        raise _malformed(directory, error) from error
 
 
-def _anatomy(directory: Path, database: Database) -> DirectoryAnatomy:
+def look_deep(directory: Path) -> DeepLook:
+    """Let SQLite check everything, and look for values that nothing else looks at.
+
+    It takes long, and SQLite does it without the interpreter's lock.
+
+    Raises:
+        Damaged: ``malformed-database``.
+    """
+    try:
+        return deep_look(directory)
+    except sqlite3.Error as error:
+        raise _malformed(directory, error) from error
+
+
+def _malformed(directory: Path, error: Exception) -> Damaged:
+    return Damaged(
+        f"{directory / DATABASE} cannot be read: {error}",
+        kind="malformed-database",
+        hint="open an older version of the collection: chromaseal log COLLECTION",
+    )
+
+
+def _anatomy(directory: Path, database: Database, *, deep: bool) -> DirectoryAnatomy:
     page_size, page_count = database.page_size_and_count()
     return DirectoryAnatomy(
         size_bytes=database.path.stat().st_size,
         page_size_bytes=page_size,
         page_count=page_count,
-        integrity_check=database.integrity_check(),
-        full_text_check=database.full_text_check(),
+        quick_check=() if deep else quick_check(database),
         migrations=database.migrations(),
+        odd_types=odd_types(database),
         collections=tuple(
-            collection_anatomy(directory, database, c) for c in database.collections()
+            collection_anatomy(directory, database, each, deep=deep)
+            for each in database.collections()
         ),
         journals=tuple(
             f"{DATABASE}{suffix}"
@@ -59,20 +83,25 @@ def _anatomy(directory: Path, database: Database) -> DirectoryAnatomy:
 
 
 def collection_anatomy(
-    directory: Path, database: Database, collection: CollectionRow
+    directory: Path, database: Database, collection: CollectionRow, *, deep: bool = True
 ) -> CollectionAnatomy:
     """Take one collection of a directory apart."""
-    segments = database.segments(collection.collection_id)
+    found = database.segments(collection.collection_id)
+    segments = dict(found)
     vector, metadata = segments.get("VECTOR", ""), segments.get("METADATA", "")
     folder = directory / vector if vector else None
+    flushed_seq_id = database.max_seq_id(vector)
     return CollectionAnatomy(
         name=collection.name,
         dimension=collection.dimension,
         space=collection.space,
+        scopes=tuple(scope for scope, _ in found),
         vector_segment=vector,
-        flushed_seq_id=database.max_seq_id(vector),
+        flushed_seq_id=flushed_seq_id,
         applied_seq_id=database.max_seq_id(metadata),
-        rows=tuple(database.rows(metadata)),
+        row_ids=tuple(database.row_ids(metadata).values()),
+        fresh_rows=database.fresh_rows(metadata, flushed_seq_id),
         log=tuple(database.log(collection.collection_id)),
-        index=read_index(folder, collection.dimension or 0) if folder else None,
+        index=read_index(folder, collection.dimension or 0, deep=deep) if folder else None,
+        rows=tuple(database.rows(metadata)) if deep else (),
     )

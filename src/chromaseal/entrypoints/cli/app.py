@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chromaseal.entrypoints.cli.output import Output
 
 _GENERAL = "Any ChromaDB directory"
+_TRUST = "What is wrong, and why"
 _RECEIPTS = "Receipts"
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -63,19 +64,7 @@ def commands() -> typer.Typer:
     """Put the commands together."""
     import typer  # noqa: PLC0415
 
-    from chromaseal.entrypoints.cli import (  # noqa: PLC0415
-        compact_cmd,
-        gc_cmd,
-        ingest_cmd,
-        log_cmd,
-        open_cmd,
-        pull_cmd,
-        push_cmd,
-        runs_cmd,
-        search_cmd,
-        tag_cmd,
-        trace_cmd,
-    )
+    from chromaseal.entrypoints.cli import runs_cmd  # noqa: PLC0415
     from chromaseal.entrypoints.cli.options import Command, whole_program  # noqa: PLC0415
 
     app = typer.Typer(
@@ -86,7 +75,32 @@ def commands() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    panels: dict[str, dict[str, Callable[..., None]]] = {
+    for panel, members in _panels().items():
+        for name, command in members.items():
+            app.command(name, cls=Command, rich_help_panel=panel)(command)
+    app.add_typer(runs_cmd.app, name="runs", rich_help_panel=_RECEIPTS)
+    return app
+
+
+def _panels() -> dict[str, dict[str, Callable[..., None]]]:
+    """Give the commands by the panel of the help in which they stand."""
+    from chromaseal.entrypoints.cli import (  # noqa: PLC0415
+        compact_cmd,
+        gc_cmd,
+        ingest_cmd,
+        locks_cmd,
+        log_cmd,
+        open_cmd,
+        pull_cmd,
+        push_cmd,
+        reproduce_cmd,
+        search_cmd,
+        tag_cmd,
+        trace_cmd,
+        verify_cmd,
+    )
+
+    return {
         _GENERAL: {
             "push": push_cmd.push,
             "pull": pull_cmd.pull,
@@ -102,6 +116,11 @@ def commands() -> typer.Typer:
             "gc": gc_cmd.gc,
             "stats": gc_cmd.stats,
         },
+        _TRUST: {
+            "verify": verify_cmd.verify,
+            "locks": locks_cmd.locks,
+            "reproduce": reproduce_cmd.reproduce,
+        },
         _RECEIPTS: {
             "ingest": ingest_cmd.ingest,
             "compact": compact_cmd.compact,
@@ -109,12 +128,6 @@ def commands() -> typer.Typer:
             "trace": trace_cmd.trace,
         },
     }
-    for panel, members in panels.items():
-        for name, command in members.items():
-            app.command(name, cls=Command, rich_help_panel=panel)(command)
-    app.add_typer(runs_cmd.app, name="runs", rich_help_panel=_RECEIPTS)
-
-    return app
 
 
 def _run(app: typer.Typer, output: Output) -> int:

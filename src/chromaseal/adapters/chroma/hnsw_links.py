@@ -1,0 +1,133 @@
+"""The links between HNSW elements: do they lead to elements, and do they lead to all of them?
+
+Nothing here loops over elements but where a chain of lengths has to be walked, and there only
+over the few elements that stand above level 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WORD_BYTES = 4
+
+
+class LinkLists(NamedTuple):
+    """What ``link_lists.bin`` says.
+
+    Attributes:
+        end: where its chain ends; -1 if it breaks.
+        levels: of every element.
+        ok: whether every list leads to other elements of its level.
+    """
+
+    end: int
+    levels: NDArray[np.int64]
+    ok: bool
+
+
+def read_link_lists(content: bytes, elements: int, max_m: int) -> LinkLists:
+    """Walk the chain {u32 n; n bytes} of ``link_lists.bin``, one entry per element.
+
+    Args:
+        content: the whole file.
+        elements: how many entries there should be.
+        max_m: links per element above level 0.
+    """
+    row_words = max_m + 1
+    words = np.frombuffer(content[: len(content) // _WORD_BYTES * _WORD_BYTES], dtype="<u4")
+    levels = np.zeros(elements, dtype=np.int64)
+    rows: list[NDArray[np.int64]] = []
+    owners: list[int] = []
+    used = np.flatnonzero(words)
+    place = element = 0
+    while element < elements:
+        # An element that stands on level 0 alone is one word: nought.
+        following = int(np.searchsorted(used, place))
+        upper = int(used[following]) if following < len(used) else len(words)
+        skipped = min(upper - place, elements - element)
+        place, element = place + skipped, element + skipped
+        if element == elements:
+            break
+        if place >= len(words):
+            return LinkLists(-1, levels, ok=False)
+        count, rest = divmod(int(words[place]), row_words * _WORD_BYTES)
+        first, place = place + 1, place + 1 + count * row_words
+        if rest or place > len(words):
+            return LinkLists(-1, levels, ok=False)
+        levels[element] = count
+        rows.append(first + row_words * np.arange(count))
+        owners.extend([element] * count)
+        element += 1
+    ok = _upper_lists_ok(words, rows, owners, levels, row_words)
+    return LinkLists(place * _WORD_BYTES, levels, ok)
+
+
+def _upper_lists_ok(
+    words: NDArray[np.uint32],
+    rows: list[NDArray[np.int64]],
+    owners: list[int],
+    levels: NDArray[np.int64],
+    row_words: int,
+) -> bool:
+    """Check all lists above level 0: each a count (u16) and its links."""
+    if not rows:
+        return True
+    level = np.concatenate([np.arange(len(each)) for each in rows])
+    table = words[np.concatenate(rows)[:, None] + np.arange(row_words)]
+    counts, links = table[:, 0] & 0xFFFF, table[:, 1:]
+    if (counts > links.shape[1]).any():
+        return False
+    row, column = np.nonzero(np.arange(links.shape[1]) < counts[:, None])
+    found = links[row, column]
+    if (found >= len(levels)).any():
+        return False
+    itself = found == np.asarray(owners)[row]
+    return not itself.any() and bool((levels[found] > level[row]).all())
+
+
+def ground_links_ok(links: NDArray[np.uint32], counts: NDArray[np.uint16]) -> bool:
+    """Whether every level-0 link leads to another element, once, and no list is too long.
+
+    Args:
+        links: shape (elements, maxM0).
+        counts: how many links each element has.
+    """
+    elements, room = links.shape
+    if (counts > room).any():
+        return False
+    element, column = np.nonzero(np.arange(room) < counts[:, None])
+    found = links[element, column].astype(np.int64)
+    if (found >= elements).any() or (found == element).any():
+        return False
+    pairs = np.sort(element * elements + found)
+    return not (pairs[1:] == pairs[:-1]).any()
+
+
+def reachable(
+    links: NDArray[np.uint32], counts: NDArray[np.uint16], start: int
+) -> NDArray[np.bool_]:
+    """Say which elements level-0 links lead to from one of them.
+
+    Args:
+        links: shape (elements, maxM0), every counted one an element.
+        counts: how many links each element has.
+        start: an element.
+
+    Returns:
+        bool, shape (elements,).
+    """
+    elements, room = links.shape
+    reached = np.zeros(elements, dtype=np.bool_)
+    if not elements:
+        return reached
+    reached[start] = True
+    front = np.array([start])
+    counted = np.arange(room) < counts[:, None]
+    while len(front):
+        found = links[front][counted[front]]
+        front = np.unique(found[~reached[found]])
+        reached[front] = True
+    return reached

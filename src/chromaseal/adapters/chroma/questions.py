@@ -1,0 +1,117 @@
+"""The job "ask": what ChromaDB itself says of a directory, which is opened and so written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from chromadb.api.models.Collection import Collection
+
+from chromaseal.adapters.chroma.client import opened
+from chromaseal.adapters.chroma.collection import BATCH_RECORDS
+from chromaseal.adapters.chroma.inspector import inspect
+from chromaseal.sandbox import Plain, Progress
+from chromaseal.seal.anatomy import CollectionAnatomy
+from chromaseal.seal.checks import stored_vectors
+from chromaseal.seal.verdict import Finding
+
+_SAMPLE = 50
+# An approximate index may miss a few of the vectors that it holds.
+_LEAST_RECALL = 0.9
+# Of the squared length of a vector: what single precision may leave of a distance of nothing.
+_TOLERANCE = 1e-4
+
+
+def run(request: Plain, progress: Progress) -> Plain:
+    """Open a directory with ChromaDB and ask for everything that is in it.
+
+    Args:
+        request: ``directory``, a private copy whose structure is sound.
+        progress: called with asked and all collections.
+
+    Returns:
+        ``findings``, each ``check``, ``passed``, ``evidence``, ``duration_s``.
+    """
+    directory = Path(request["directory"])
+    # Before ChromaDB opens it: two SQLite libraries in one process drop each other's locks.
+    anatomy = inspect(directory, deep=False)
+    findings: list[Plain] = []
+    with opened(directory) as client:
+        names = sorted(each.name for each in client.list_collections())
+        there = sorted(each.name for each in anatomy.collections)
+        evidence = f"{len(names)} of {len(there)} collections"
+        findings.append(_plain(Finding("chromadb-lists", names == there, evidence), 0.0))
+        for done, each in enumerate(anatomy.collections):
+            progress(done, len(there))
+            start = time.perf_counter()
+            collection = client.get_collection(each.name, embedding_function=None)
+            for finding in _answers(collection, each):
+                findings.append(_plain(finding, time.perf_counter() - start))
+                start = time.perf_counter()
+    return {"findings": findings}
+
+
+def _answers(collection: Collection, anatomy: CollectionAnatomy) -> Iterator[Finding]:
+    wanted = set(anatomy.row_ids)
+    counted = collection.count()
+    yield Finding("chromadb-counts", counted == len(wanted), f"{counted} of {len(wanted)}")
+    got = set(_all_ids(collection))
+    yield Finding("chromadb-gets", got == wanted, f"{len(got & wanted)} of {len(wanted)} records")
+    if not wanted:
+        return
+    vectors = stored_vectors(anatomy, _sample(anatomy.row_ids))
+    found = _find_themselves(collection, vectors, anatomy.space)
+    yield Finding(
+        "chromadb-finds",
+        found >= _LEAST_RECALL * len(vectors),
+        f"{found} of {len(vectors)} vectors find themselves, recall {found / len(vectors):.2f}",
+    )
+    answer = collection.query(
+        query_embeddings=next(iter(vectors.values()))[None], n_results=len(wanted), include=[]
+    )
+    listed = len(set(answer["ids"][0]))
+    yield Finding("chromadb-finds-all", listed == len(wanted), f"{listed} of {len(wanted)} records")
+
+
+def _all_ids(collection: Collection) -> Iterator[str]:
+    """Read everything, page by page: an unpaged read of many records fails."""
+    offset = 0
+    while True:
+        answer = collection.get(
+            limit=BATCH_RECORDS, offset=offset, include=["documents", "metadatas"]
+        )
+        yield from answer["ids"]
+        if len(answer["ids"]) < BATCH_RECORDS:
+            return
+        offset += BATCH_RECORDS
+
+
+def _sample(ids: tuple[str, ...]) -> list[str]:
+    """Take ids from the whole length of the table."""
+    step = max(len(ids) // _SAMPLE, 1)
+    return list(ids[::step][:_SAMPLE])
+
+
+def _find_themselves(collection: Collection, vectors: dict[str, np.ndarray], space: str) -> int:
+    """Count the vectors whose nearest neighbour is one that is the same."""
+    matrix = np.stack(list(vectors.values()))
+    answer = collection.query(query_embeddings=matrix, n_results=1, include=["distances"])
+    nearest = np.array([d[0] if d else np.inf for d in answer["distances"] or []])
+    squares = np.einsum("ij,ij->i", matrix, matrix)
+    if space == "ip":
+        # Another vector may lie further along the same way, so its product is greater.
+        return int((nearest <= 1 - squares + _TOLERANCE * squares).sum())
+    if space == "cosine":
+        return int((nearest <= np.where(squares > 0, _TOLERANCE, np.inf)).sum())
+    return int((nearest <= _TOLERANCE * np.maximum(squares, 1)).sum())
+
+
+def _plain(finding: Finding, duration_s: float) -> Plain:
+    return {
+        "check": finding.check,
+        "passed": finding.passed,
+        "evidence": finding.evidence,
+        "duration_s": round(duration_s, 6),
+    }

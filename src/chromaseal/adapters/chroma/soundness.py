@@ -1,0 +1,147 @@
+"""Questions to a ChromaDB database whose answers say whether it is sound."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from chromaseal.adapters.chroma.database import Database
+from chromaseal.seal.anatomy import DeepLook
+from chromaseal.seal.quiet import DATABASE
+
+_MOST_PROBLEMS = 10
+_DIFFERENT_TEXTS = """
+    SELECT count(*) FROM (
+        SELECT m.id FROM embedding_metadata AS m
+        LEFT JOIN embedding_fulltext_search_content AS t ON t.id = m.id
+        WHERE m.key = 'chroma:document' AND t.c0 IS NOT m.string_value
+        UNION ALL
+        SELECT t.id FROM embedding_fulltext_search_content AS t
+        LEFT JOIN embedding_metadata AS m ON m.id = t.id AND m.key = 'chroma:document'
+        WHERE m.id IS NULL
+    )
+"""
+_FULL_TEXT_CHECK = """
+    INSERT INTO embedding_fulltext_search (embedding_fulltext_search) VALUES ('integrity-check')
+"""
+# Of a number in the log: since metadb 5 a whole number, before it eight bytes.
+_NO_SEQ_ID = "typeof({0}) <> 'integer' AND NOT (typeof({0}) = 'blob' AND length({0}) = 8)"
+_ODD_TYPES = {
+    "collections": """
+        typeof(id) <> 'text' OR typeof(name) <> 'text'
+        OR typeof(dimension) NOT IN ('integer', 'null') OR dimension < 1
+    """,
+    "segments": "typeof(id) <> 'text' OR scope NOT IN ('VECTOR', 'METADATA')",
+    "max_seq_id": f"typeof(segment_id) <> 'text' OR {_NO_SEQ_ID.format('seq_id')}",
+    "embeddings": f"""
+        typeof(segment_id) <> 'text' OR typeof(embedding_id) <> 'text'
+        OR {_NO_SEQ_ID.format("seq_id")}
+    """,
+    "embeddings_queue": """
+        typeof(operation) <> 'integer' OR operation NOT BETWEEN 0 AND 3
+        OR typeof(topic) <> 'text' OR typeof(id) <> 'text'
+        OR typeof(metadata) NOT IN ('text', 'null')
+        OR typeof(vector) NOT IN ('blob', 'null')
+        OR (vector IS NOT NULL AND (encoding IS NOT 'FLOAT32' OR length(vector) % 4 <> 0))
+    """,
+}
+_ODD_VALUES = """
+    SELECT count(*) FROM {table}
+    WHERE typeof(key) <> 'text'
+       OR (string_value IS NOT NULL) + (int_value IS NOT NULL) + (float_value IS NOT NULL)
+          + (bool_value IS NOT NULL) <> 1
+       OR typeof(string_value) NOT IN ('text', 'null')
+       OR typeof(int_value) NOT IN ('integer', 'null')
+       OR typeof(float_value) NOT IN ('real', 'null')
+       OR bool_value NOT IN (0, 1)
+"""
+_LOST_ROWS = {
+    "values without a record": """
+        SELECT count(*) FROM {metadata} AS m LEFT JOIN embeddings AS e ON e.id = m.id
+        WHERE e.id IS NULL
+    """,
+    "records without a segment": """
+        SELECT count(*) FROM embeddings WHERE segment_id NOT IN (SELECT id FROM segments)
+    """,
+    "segments without a collection": """
+        SELECT count(*) FROM segments WHERE collection NOT IN (SELECT id FROM collections)
+    """,
+    "collections without a database": """
+        SELECT count(*) FROM collections WHERE database_id NOT IN (SELECT id FROM databases)
+    """,
+    "databases without a tenant": """
+        SELECT count(*) FROM databases WHERE tenant_id NOT IN (SELECT id FROM tenants)
+    """,
+}
+
+
+def quick_check(database: Database) -> tuple[str, ...]:
+    """Let SQLite check its own structure, but not its indexes against their tables."""
+    return _pragma(database, "quick_check")
+
+
+def odd_types(database: Database) -> dict[str, int]:
+    """Count the rows with a value of a type that ChromaDB never writes, by table."""
+    found = {
+        table: _count(database.connection, f"SELECT count(*) FROM {table} WHERE {odd}")  # noqa: S608
+        for table, odd in _ODD_TYPES.items()
+    }
+    return {table: count for table, count in found.items() if count}
+
+
+def deep_look(directory: Path) -> DeepLook:
+    """Find out what takes long.
+
+    Raises:
+        sqlite3.Error: SQLite cannot even try.
+    """
+    with Database(directory) as database:
+        tables = ["embedding_metadata"]
+        if database.has_arrays():
+            tables.append("embedding_metadata_array")
+        return DeepLook(
+            integrity_check=_pragma(database, "integrity_check"),
+            full_text_check=_full_text_check(database),
+            odd_values=sum(
+                _count(database.connection, _ODD_VALUES.format(table=table)) for table in tables
+            ),
+            lost_rows=_lost_rows(database.connection, tables),
+        )
+
+
+def _pragma(database: Database, name: str) -> tuple[str, ...]:
+    rows = database.connection.execute(f"PRAGMA {name}({_MOST_PROBLEMS})")
+    return tuple(row[0] for row in rows)
+
+
+def _full_text_check(database: Database) -> str:
+    """Compare documents with the full-text index; say what is wrong, or nothing."""
+    try:
+        different = _count(database.connection, _DIFFERENT_TEXTS)
+        if different:
+            return f"{different} documents are not in the full-text index as they are"
+        # FTS5 checks itself by an INSERT, so it gets a copy of the file to write to.
+        with tempfile.TemporaryDirectory() as folder:
+            copy = shutil.copyfile(database.path, Path(folder) / DATABASE)
+            with closing(sqlite3.connect(copy)) as db:
+                db.execute(_FULL_TEXT_CHECK)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return ""
+
+
+def _lost_rows(db: sqlite3.Connection, metadata: list[str]) -> dict[str, int]:
+    found = {
+        what: sum(_count(db, query.format(metadata=table)) for table in metadata)
+        if "{metadata}" in query
+        else _count(db, query)
+        for what, query in _LOST_ROWS.items()
+    }
+    return {what: count for what, count in found.items() if count}
+
+
+def _count(db: sqlite3.Connection, query: str) -> int:
+    return int(db.execute(query).fetchone()[0])

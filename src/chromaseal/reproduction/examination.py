@@ -1,0 +1,98 @@
+"""A copy -> what is wrong with it: its checks, what ChromaDB says, and what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chromaseal.parts import Parts
+from chromaseal.reproduction.application import COLLECTION, Plan
+from chromaseal.reproduction.asked import Answer, ask
+from chromaseal.reproduction.trial import Trial, Way
+from chromaseal.seal.examine import examine
+from chromaseal.seal.verdict import Finding, Level, in_words
+
+MALFORMED = "database disk image is malformed"
+STRUCTURE = "parts of different moments: only structure checks find it"
+ANSWERS = "every check passes, records are wrong"
+# What SQLite finds by itself, or dies of.
+_BY_SQLITE = frozenset({"opened", "sqlite-structure", "full-text"})
+_JOURNAL = frozenset({"no-journal"})
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a copy is like.
+
+    Attributes:
+        failed: the checks that did not pass.
+        answer: what ChromaDB says.
+    """
+
+    failed: Sequence[Finding]
+    answer: Answer
+
+    @property
+    def bad(self) -> bool:
+        """Whether it is damaged or lacks anything.
+
+        A journal that belongs to what was copied is rolled back by whoever opens the copy.
+        """
+        return not (self.answer.right and {each.check for each in self.failed} <= _JOURNAL)
+
+    @property
+    def wrong(self) -> str:
+        """Say what is wrong; the same words for the same kind of damage."""
+        if not self.bad:
+            return ""
+        if any(each.check in _BY_SQLITE for each in self.failed):
+            return MALFORMED
+        return STRUCTURE if self.failed else ANSWERS
+
+    def trial(self, way: Way, number: int) -> Trial:
+        """Make a trial of it."""
+        return Trial(
+            way,
+            number,
+            self.bad,
+            wrong=self.wrong,
+            evidence=in_words(self.failed),
+            said=self.answer.said,
+            detail=self.answer.detail,
+        )
+
+
+class Examination:
+    """Looks at copies and leaves them as they are.
+
+    Args:
+        parts: where the checks and ChromaDB run.
+        plan: what the application wrote.
+        scratch: a folder for what ChromaDB opens.
+    """
+
+    def __init__(self, parts: Parts, plan: Plan, scratch: Path) -> None:
+        self._parts = parts
+        self._plan = plan
+        self._scratch = scratch
+
+    def look(self, directory: Path, collection: str = COLLECTION) -> Examined:
+        """Check a copy, and ask ChromaDB about it; where the two differ, check it closely."""
+        sandbox = self._parts.sandbox
+        failed = self._failed(directory, Level.QUICK)
+        answer = ask(sandbox, directory, self._plan, self._scratch, collection=collection)
+        if not failed and not answer.right:
+            failed = self._failed(directory, Level.DEEP)
+        return Examined(failed, answer)
+
+    def _failed(self, directory: Path, level: Level) -> Sequence[Finding]:
+        verdict = examine(
+            directory,
+            level,
+            sandbox=self._parts.sandbox,
+            open_files=self._parts.open_files,
+            clock=self._parts.clock,
+            scratch=self._scratch,
+        )
+        return verdict.failed

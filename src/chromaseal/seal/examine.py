@@ -1,0 +1,170 @@
+"""A closed ChromaDB directory -> a verdict, with evidence for each check.
+
+Whatever is wrong with the directory becomes a finding, the death of the process that looks at it
+among them. The directory itself is only read; ChromaDB gets a private copy, since opening is a
+write.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from chromaseal.clock import Clock
+from chromaseal.errors import ChromasealError, Damaged
+from chromaseal.sandbox import Limits, Plain, Sandbox, StepProgress, limits_for, no_step_progress
+from chromaseal.seal.evidence import RecordSummary
+from chromaseal.seal.open_files import OpenFiles
+from chromaseal.seal.page_table import FileStamp, stamp_of
+from chromaseal.seal.presence import check_presence
+from chromaseal.seal.sealed import changed_while_reading, plain_files, wait_until_closed
+from chromaseal.seal.verdict import Finding, Level, Verdict
+from chromaseal.seal.verify import collection_summary, total
+
+# Reading all through ChromaDB was measured at 40 MB/s; a damaged index may hang for ever.
+_SLOWEST_ANSWERS_BYTES_PER_S = 4_000_000
+_START_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a directory must have besides being sound.
+
+    Attributes:
+        collection: that must be in it, if any must.
+        space: how that must measure distance, where that is known.
+        records: what the records must amount to, where that is known; only ``deep`` counts them.
+    """
+
+    collection: str = ""
+    space: str = ""
+    records: RecordSummary | None = None
+
+
+def examine(
+    directory: Path,
+    level: Level,
+    *,
+    sandbox: Sandbox,
+    open_files: OpenFiles,
+    clock: Clock,
+    wanted: Wanted | None = None,
+    scratch: Path | None = None,
+    timeout_s: float = 5.0,
+    progress: StepProgress = no_step_progress,
+) -> Verdict:
+    """Look at a directory that no process has open.
+
+    Args:
+        directory: any ChromaDB directory.
+        level: how closely.
+        sandbox: where the checks run; damaged files can take their process down.
+        open_files: who has files open.
+        clock: for waiting and durations.
+        wanted: what it must have besides.
+        scratch: where private copies may lie; the system's place by default.
+        timeout_s: how long to wait for others to close.
+        progress: called with the step.
+
+    Raises:
+        Conflict: ``still-open`` or ``changed-while-reading``: no verdict is possible.
+    """
+    start_s = clock.monotonic_s()
+    wait_until_closed(directory, open_files, clock, timeout_s)
+    try:
+        before = _stamps(directory)
+    except Damaged as error:
+        return Verdict(str(directory), level, (_refused("plain-files", error),), 0, 0.0)
+    size_bytes = sum(stamp.size_bytes for stamp in before.values())
+    findings = list(check_presence({path: stamp.size_bytes for path, stamp in before.items()}))
+    if level is not Level.PRESENCE and all(finding.passed for finding in findings):
+        look = _Look(directory, size_bytes, sandbox, wanted or Wanted(), progress)
+        findings += look.closely() if level is Level.QUICK else look.deeply(scratch)
+        after = _stamps(directory)
+        changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+        if changed:
+            raise changed_while_reading(directory / changed[0])
+    duration_s = clock.monotonic_s() - start_s
+    return Verdict(str(directory), level, tuple(findings), size_bytes, duration_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """The checks of one directory."""
+
+    directory: Path
+    size_bytes: int
+    sandbox: Sandbox
+    wanted: Wanted
+    progress: StepProgress
+
+    def closely(self) -> list[Finding]:
+        """Read everything once."""
+        self.progress("check structure", 0, 0)
+        return list(self._structure(deep=False))
+
+    def deeply(self, scratch: Path | None) -> list[Finding]:
+        """Look at every value, and let ChromaDB answer meanwhile, if nothing is wrong at once."""
+        findings = self.closely()
+        if not all(finding.passed for finding in findings):
+            asked = Finding("chromadb", passed=False, evidence="not asked: it might never answer")
+            return [*findings, asked]
+        self.progress("check every value, ask ChromaDB", 0, 0)
+        with (
+            tempfile.TemporaryDirectory(dir=scratch, prefix="chromaseal-") as folder,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            answers = pool.submit(lambda: list(self._answers(Path(folder) / "copy")))
+            return [*self._structure(deep=True), *answers.result()]
+
+    def _structure(self, *, deep: bool) -> Iterator[Finding]:
+        request = {
+            "directory": str(self.directory),
+            "deep": deep,
+            "collection": self.wanted.collection,
+            "space": self.wanted.space,
+        }
+        answer = yield from self._found("verify", request, "opened", limits_for(self.size_bytes))
+        if deep and answer["collections"]:
+            yield self._records(total(map(collection_summary, answer["collections"])))
+
+    def _records(self, found: RecordSummary) -> Finding:
+        wanted = self.wanted.records
+        if wanted is None or wanted == found:
+            return Finding("records", passed=True, evidence=f"{found.count} records")
+        evidence = f"{found.count} records, {wanted.count} expected"
+        if found.count == wanted.count:
+            evidence = f"{found.count} records as expected, with other contents"
+        return Finding("records", passed=False, evidence=evidence)
+
+    def _answers(self, copy: Path) -> Iterator[Finding]:
+        shutil.copytree(self.directory, copy)
+        usual = limits_for(self.size_bytes)
+        timeout_s = _START_S + self.size_bytes / _SLOWEST_ANSWERS_BYTES_PER_S
+        limits = Limits(timeout_s, usual.memory_bytes, usual.file_size_bytes)
+        yield from self._found("ask", {"directory": str(copy)}, "chromadb", limits)
+
+    def _found(
+        self, job: str, request: Plain, check: str, limits: Limits
+    ) -> Generator[Finding, None, Plain]:
+        try:
+            answer = self.sandbox.run(job, request, limits=limits)
+        except ChromasealError as error:
+            yield _refused(check, error)
+            return {"collections": []}
+        yield from (Finding(**found) for found in answer["findings"])
+        return answer
+
+
+def _refused(check: str, error: ChromasealError) -> Finding:
+    # Of a traceback the last line says what happened.
+    lines = error.message.strip().splitlines()
+    return Finding(check, passed=False, evidence=lines[0] if len(lines) == 1 else f"{lines[-1]}")
+
+
+def _stamps(directory: Path) -> Mapping[str, FileStamp]:
+    return {path: stamp_of((directory / path).stat()) for path in plain_files(directory)}

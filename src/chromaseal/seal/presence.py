@@ -1,0 +1,41 @@
+"""Names and sizes of a directory's files -> are all there that ChromaDB needs?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from chromaseal.seal.quiet import DATABASE, INDEX_FILES, PICKLE
+from chromaseal.seal.sealed import JOURNAL_SUFFIXES
+from chromaseal.seal.verdict import Finding
+
+
+def check_presence(sizes_bytes: Mapping[str, int]) -> Iterator[Finding]:
+    """Check which files there are, without their content.
+
+    Args:
+        sizes_bytes: of every file, by path relative to the directory.
+    """
+    database = sizes_bytes.get(DATABASE, 0)
+    yield Finding("database", database > 0, f"{database} bytes" if database else "none")
+    journals = [path for path in sizes_bytes if path.endswith(JOURNAL_SUFFIXES)]
+    yield Finding("no-journal", not journals, ", ".join(journals) or "none")
+    incomplete = list(_incomplete(sizes_bytes))
+    folders = _folders(sizes_bytes)
+    yield Finding("index-files", not incomplete, "; ".join(incomplete) or f"{len(folders)} indexes")
+
+
+def _folders(sizes_bytes: Mapping[str, int]) -> dict[str, set[str]]:
+    """Give the names in every folder that has a file of an index."""
+    found: dict[str, set[str]] = {}
+    for path in sizes_bytes:
+        folder, _, name = path.rpartition("/")
+        if name in INDEX_FILES:
+            found.setdefault(folder, set()).add(name)
+    return found
+
+
+def _incomplete(sizes_bytes: Mapping[str, int]) -> Iterator[str]:
+    for folder, names in _folders(sizes_bytes).items():
+        missing = INDEX_FILES - {PICKLE} - names
+        if missing:
+            yield f"{folder} lacks {', '.join(sorted(missing))}"

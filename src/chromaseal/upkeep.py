@@ -1,0 +1,132 @@
+"""What keeps a vault in order: figures, garbage, and verdicts on what is in it."""
+
+from __future__ import annotations
+
+from chromaseal import keys
+from chromaseal.errors import NotFound, UsageError
+from chromaseal.parts import Parts
+from chromaseal.pin import CollectionPin, read_pin
+from chromaseal.run.model import Run
+from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
+from chromaseal.seal.verdict import Level, Verdict
+from chromaseal.snapshot.find import VersionName, find
+from chromaseal.snapshot.garbage import Garbage, collect
+from chromaseal.snapshot.history import line
+from chromaseal.snapshot.retention import Policy
+from chromaseal.snapshot.stats import Stats, stats
+from chromaseal.verification.delta import verify_deltas
+from chromaseal.verification.version import verify_version
+
+
+class Upkeep:
+    """The part of a vault that looks after it.
+
+    Args:
+        parts: store, ledger and the rest.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def collections(self) -> list[str]:
+        """Give the names of all collections."""
+        return [keys.parse_collection(o.key) for o in self.parts.store.list(keys.COLLECTIONS)]
+
+    def pin(self, collection: str) -> CollectionPin | None:
+        """Give what a collection is pinned to; None before its first write."""
+        return read_pin(self.parts.store, collection)
+
+    def verify(
+        self,
+        collection: str,
+        *,
+        at: VersionName = "",
+        level: Level | str = Level.QUICK,
+        progress: StepProgress = no_step_progress,
+    ) -> Verdict:
+        """Look at a version, fetched anew from its objects.
+
+        Args:
+            collection: whose version.
+            at: a number, an id, a tag or a time; the newest by default.
+            level: ``presence``, ``quick`` or ``deep``.
+            progress: called with the step, and how much of it is done, of how much.
+
+        Raises:
+            NotFound: ``no-version`` or ``removed-version``.
+            Damaged: the pointer or the manifest cannot be read.
+        """
+        self._known(collection)
+        version = find(self.parts.store, collection, at, clock=self.parts.clock)
+        return verify_version(self.parts, version, Level(level), progress=progress)
+
+    def verify_run(self, run_id: str, *, level: Level | str = Level.QUICK) -> Verdict:
+        """Look at a run's deltas.
+
+        Args:
+            run_id: its id, or the beginning of it.
+            level: ``presence``, ``quick`` or ``deep``.
+
+        Raises:
+            NotFound: ``no-run``.
+        """
+        return verify_deltas(self.parts, self.run(run_id), Level(level))
+
+    def gc(
+        self,
+        collection: str,
+        policy: Policy | None = None,
+        *,
+        dry_run: bool = False,
+        progress: Progress = no_progress,
+    ) -> Garbage:
+        """Remove what no version needs, and versions that the policy does not keep."""
+        self._known(collection)
+        return collect(
+            self.parts.store,
+            collection,
+            policy or Policy(),
+            clock=self.parts.clock,
+            ids=self.parts.ids,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def stats(self, collection: str) -> Stats:
+        """Tell what a collection takes and costs."""
+        newest = find(self.parts.store, collection, clock=self.parts.clock)
+        store = self.parts.store
+        objects = {i.key: i.size_bytes for i in store.list(keys.everything(collection))}
+        deltas = (size for key, size in objects.items() if keys.parse_delta(key))
+        return stats(newest.manifest, line(store, newest), objects, sum(deltas))
+
+    def run(self, run_id: str) -> Run:
+        """Give one run, by its id or by the beginning of it.
+
+        Raises:
+            NotFound: ``no-run``.
+            UsageError: ``ambiguous-run``, several runs begin like that.
+        """
+        found = self.parts.ledger.get(run_id)
+        if found is not None:
+            return found
+        similar = self.parts.ledger.with_prefix(run_id) if run_id else []
+        if len(similar) > 1:
+            raise UsageError(
+                f"several runs begin with {run_id}: {', '.join(run.run_id for run in similar)}",
+                kind="ambiguous-run",
+                hint="give more of the id",
+            )
+        if not similar:
+            raise NotFound(
+                f"the ledger has no run {run_id}", kind="no-run", hint="chromaseal runs list"
+            )
+        return similar[0]
+
+    def _known(self, collection: str) -> None:
+        if self.pin(collection) is None:
+            raise NotFound(
+                f"there is no collection {collection} in {self.parts.store.url}",
+                kind="no-collection",
+                hint="there are: " + (", ".join(self.collections()) or "none yet"),
+            )

@@ -1,0 +1,1 @@
+"""Verification: what versions, deltas and a whole vault are worth, with evidence."""
