@@ -57,10 +57,13 @@ PARTS = {
     "chroma/hnsw_links": "the links between elements, followed",
     "chroma/inspector": "both put together",
     "chroma/live_directory": "a directory of another process, observed",
+    "chroma/lock_probe": "header, journal and locks, asked for by a child",
     "chroma/reserved_lock": "SQLite's lock against writers, without SQLite",
     "chroma/soundness": "questions whose answers say whether a database is sound",
     "linux/boot": "which boot of the machine this is",
     "linux/exchange": "swaps two directories in one step",
+    "linux/kernel_locks": "the kernel's lists of locks",
+    "linux/process_facts": "who a process is, and who is hidden",
     "pillow/picture": "writes a crop as PNG",
     "pillow/sample": "draws sample receipts",
 }

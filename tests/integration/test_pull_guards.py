@@ -118,7 +118,7 @@ def test_what_is_written_after_comparing_is_not_lost(
     # As opening it does: other times, and the same records.
     os.utime(target / DATABASE)
     late = machine.interrupted("verify", lambda: replace_contents(target, states[5]))
-    assert outcome(lambda: late.vault.pull(NAME, target)) == "changed-locally"
+    assert outcome(lambda: late.vault.pull(NAME, target)) == "changed-while-reading"
     assert contents(target) == contents(states[5])
     machine.vault.pull(NAME, target, overwrite=True)
     assert contents(target) == contents(states[1])

@@ -126,6 +126,13 @@ def test_who_only_reads_is_no_client() -> None:
     assert "client" not in role.close
 
 
+def test_a_writer_is_to_finish_first() -> None:
+    """Nobody is told to end a process in the middle of a change."""
+    error = judged(Use((process(file(), RESERVING),))).error()
+    assert error is not None
+    assert error.hint.startswith("process 7: let its change finish, then client.close()")
+
+
 def test_deleted_files_are_told() -> None:
     """Whoever writes to a deleted or replaced file learns that it is lost."""
     found = judged(Use((process(file(gone=True)),)))

@@ -19,17 +19,19 @@ from chromaseal.reproduction.application import COLLECTION, Plan, batch_numbers,
 from chromaseal.sandbox import Plain, Progress
 
 _FILL_RECORDS = 500
+_LOOK_S = 0.005
 
 
 def run(request: Plain, progress: Progress) -> Plain:
     """Write the first records, then batch after batch.
 
     Args:
-        request: ``directory``, which is made; ``plan``, what to write.
+        request: ``directory``, which is made; ``plan``, what to write; ``rest``, a path: no batch
+            is begun while there is a file.
         progress: called with first records and their number, then with batches and 0.
     """
     plan = Plan(**request["plan"])
-    clock = SystemClock()
+    clock, rest = SystemClock(), Path(request["rest"])
     client = chromadb.PersistentClient(
         Path(request["directory"]), settings=Settings(anonymized_telemetry=False)
     )
@@ -43,6 +45,8 @@ def run(request: Plain, progress: Progress) -> Plain:
         _upsert(collection, plan, first[start : start + _FILL_RECORDS], 0)
         progress(min(start + _FILL_RECORDS, len(first)), len(first))
     for batch in itertools.count(1):
+        while rest.exists():
+            clock.sleep(_LOOK_S)
         _upsert(collection, plan, batch_numbers(plan, batch), batch)
         progress(batch, 0)
         clock.sleep(plan.pause_s)

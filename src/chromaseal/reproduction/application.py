@@ -7,6 +7,7 @@ that made the copy.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
@@ -20,6 +21,9 @@ COLLECTION = "notes"
 # A receipt has about as many lines.
 BATCH_RECORDS = 60
 NEW_RECORDS = 20
+_DRAWN = 1 << 20
+_STEP_BY_RECORD = 613
+_STEP_BY_BATCH = 104_729
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,11 @@ class Plan:
         pause_s: between two batches.
     """
 
-    records: int = 4_000
+    records: int = 6_000
     seed: int = 1
-    threshold: int = 240
+    threshold: int = 60
     dimension: int = 384
-    pause_s: float = 0.1
+    pause_s: float = 0.0
 
     def as_plain(self) -> Plain:
         """Give it as a child process takes it."""
@@ -77,9 +81,17 @@ def batch_numbers(plan: Plan, batch: int) -> list[int]:
 
 
 def vector_of(plan: Plan, number: int, batch: int) -> NDArray[np.float32]:
-    """Give a record's vector as a batch writes it."""
-    chance = np.random.default_rng([plan.seed, number, batch])
-    return chance.random(plan.dimension, dtype=np.float32)
+    """Give a record's vector as a batch writes it: of length one, as most models give them."""
+    # A stretch of numbers that were drawn once: a copy has thousands of vectors to compare.
+    start = (number * _STEP_BY_RECORD + batch * _STEP_BY_BATCH) % _DRAWN
+    vector = _drawn(plan.seed, plan.dimension)[start : start + plan.dimension]
+    return vector / np.float32(np.linalg.norm(vector))
+
+
+@functools.cache
+def _drawn(seed: int, dimension: int) -> NDArray[np.float32]:
+    chance = np.random.default_rng(seed)
+    return chance.standard_normal(_DRAWN + dimension, dtype=np.float32)
 
 
 def record_id(number: int) -> str:

@@ -25,7 +25,7 @@ from chromaseal.vault import Vault
 
 RUNS = "runs"
 ROUNDS = 3
-LOST = "the run is in no version any more; nothing is damaged"
+LOST = "the run is in no version any more"
 _AT_ONCE = 2
 _POINTER = "pointer"
 _FIRST_RECORDS = 200
@@ -70,8 +70,8 @@ def _trials(newest: Examined, plan: Plan, way: Way) -> Iterator[Trial]:
     """Look for every run's last new record in the newest version."""
     for run in range(1, ROUNDS * _AT_ONCE + 1):
         lost = record_id(batch_numbers(plan, run)[-1]) not in newest.answer.ids
-        trial = newest.trial(way, run)
-        yield replace(trial, bad=lost, wrong=LOST if lost and not newest.failed else trial.wrong)
+        wrong = LOST if lost else newest.wrong if newest.failed else ""
+        yield replace(newest.trial(way, run), bad=bool(wrong), wrong=wrong)
 
 
 class _OldCompactors:

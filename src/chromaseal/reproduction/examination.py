@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,7 @@ STRUCTURE = "parts of different moments: only structure checks find it"
 ANSWERS = "every check passes, records are wrong"
 # What SQLite finds by itself, or dies of.
 _BY_SQLITE = frozenset({"opened", "sqlite-structure", "full-text"})
+_LOOKS_AT_ONCE = 2
 _JOURNAL = frozenset({"no-journal"})
 
 
@@ -39,7 +42,7 @@ class Examined:
 
         A journal that belongs to what was copied is rolled back by whoever opens the copy.
         """
-        return not (self.answer.right and {each.check for each in self.failed} <= _JOURNAL)
+        return not (self.answer.right and _names(self.failed) <= _JOURNAL)
 
     @property
     def wrong(self) -> str:
@@ -79,12 +82,33 @@ class Examination:
 
     def look(self, directory: Path, collection: str = COLLECTION) -> Examined:
         """Check a copy, and ask ChromaDB about it; where the two differ, check it closely."""
-        sandbox = self._parts.sandbox
         failed = self._failed(directory, Level.QUICK)
-        answer = ask(sandbox, directory, self._plan, self._scratch, collection=collection)
-        if not failed and not answer.right:
+        # Opening a directory changes it.
+        opened = self._scratch / f"{directory.name}-opened"
+        shutil.copytree(directory, opened)
+        answer = ask(self._parts.sandbox, opened, self._plan, collection=collection)
+        if not answer.right and not failed:
             failed = self._failed(directory, Level.DEEP)
+        elif not answer.right and _names(failed) == _JOURNAL:
+            # Whoever opened it has rolled the journal back; this is what became of it.
+            failed = (*failed, *self._failed(opened, Level.QUICK))
+        shutil.rmtree(opened)
         return Examined(failed, answer)
+
+    def look_at_all(
+        self, directories: Sequence[Path], *, keep: Path | None = None
+    ) -> list[Examined]:
+        """Look at copies, two at once, and remove them; bad ones go to ``keep``, if there is one."""
+
+        def look(directory: Path) -> Examined:
+            examined = self.look(directory)
+            if examined.bad and keep is not None:
+                shutil.copytree(directory, keep / directory.name)
+            shutil.rmtree(directory)
+            return examined
+
+        with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
+            return list(pool.map(look, directories))
 
     def _failed(self, directory: Path, level: Level) -> Sequence[Finding]:
         verdict = examine(
@@ -96,3 +120,7 @@ class Examination:
             scratch=self._scratch,
         )
         return verdict.failed
+
+
+def _names(findings: Sequence[Finding]) -> set[str]:
+    return {finding.check for finding in findings}

@@ -6,7 +6,6 @@ and fetched, and every copy is checked and opened by stock ChromaDB.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from chromaseal.vault import Vault
 UPLOAD_BYTES_PER_S = 50_000_000
 # A copy is tried up to six times each; a machine on which that never succeeds has no time at all.
 _TRIES = 20
+_WAYS = (Way.UPLOAD, Way.FAST_COPY, Way.REPLICATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +74,14 @@ def reproduce(
     folder, vault = laboratory.folder, laboratory.vault
     examination = Examination(vault.parts, plan, folder)
     live = folder / "live"
-    with RunningApplication(
-        laboratory.sandbox, live, plan, progress=_shown(progress, "first records")
-    ):
+    shown = _shown(progress, "first records")
+    with RunningApplication(laboratory.sandbox, live, plan, progress=shown) as application:
         older, newer = folder / "older", folder / "newer"
         _replicate(vault, live, older)
-        trials = _Copies(vault, live, examination, folder / "copy", keep)
+        trials = _Copies(vault, application, examination, folder, keep)
         for number in range(1, copies + 1):
             progress("copies", number - 1, copies)
-            for way in (Way.UPLOAD, Way.FAST_COPY, Way.REPLICATE):
-                yield trials.one(way, number)
+            yield from trials.of_each_way(number)
         _replicate(vault, live, newer)
     yield from half_uploads(
         vault,
@@ -102,38 +100,43 @@ class _Copies:
 
     Args:
         vault: what chromaseal publishes to.
-        live: the application's directory.
+        application: the one that writes.
         examination: looks at each copy.
-        copy: where each copy is made.
+        folder: where copies are made.
         keep: where bad ones stay.
     """
 
     def __init__(
-        self, vault: Vault, live: Path, examination: Examination, copy: Path, keep: Path | None
+        self,
+        vault: Vault,
+        application: RunningApplication,
+        examination: Examination,
+        folder: Path,
+        keep: Path | None,
     ) -> None:
         self._vault = vault
-        self._live = live
+        self._application = application
         self._examination = examination
-        self._copy = copy
+        self._folder = folder
         self._keep = keep
 
-    def one(self, way: Way, number: int) -> Trial:
-        """Take a copy and look at it."""
-        self._take(way)
-        trial = self._examination.look(self._copy).trial(way, number)
-        if trial.bad and self._keep is not None:
-            shutil.copytree(self._copy, self._keep / f"{way}-{number:02d}")
-        shutil.rmtree(self._copy)
-        return trial
+    def of_each_way(self, number: int) -> list[Trial]:
+        """Take a copy each way while the application writes, then look at them all."""
+        copies = {way: self._folder / f"{way}-{number:02d}" for way in _WAYS}
+        for way, copy in copies.items():
+            self._take(way, copy)
+        with self._application.resting():
+            found = self._examination.look_at_all(list(copies.values()), keep=self._keep)
+        return [each.trial(way, number) for way, each in zip(copies, found, strict=True)]
 
-    def _take(self, way: Way) -> None:
+    def _take(self, way: Way, copy: Path) -> None:
+        live = self._application.directory
         if way is Way.UPLOAD:
-            pace = Pace(UPLOAD_BYTES_PER_S, self._vault.parts.clock)
-            copy_files(self._live, self._copy, pace)
+            copy_files(live, copy, Pace(UPLOAD_BYTES_PER_S, self._vault.parts.clock))
         elif way is Way.FAST_COPY:
-            copy_files(self._live, self._copy)
+            copy_files(live, copy)
         else:
-            _replicate(self._vault, self._live, self._copy)
+            _replicate(self._vault, live, copy)
 
 
 def _replicate(vault: Vault, live: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ writes into the store. Then somebody fetches what the pointer names.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from chromaseal.metering import CountingStore
 from chromaseal.object_store import ObjectStore
 from chromaseal.replication.push import push
-from chromaseal.reproduction.examination import Examination
+from chromaseal.reproduction.examination import Examination, Examined
 from chromaseal.reproduction.old_ways import copy_file, copy_files, walked_files
 from chromaseal.reproduction.trial import Trial, Way
 from chromaseal.vault import Vault
@@ -74,40 +75,58 @@ def half_uploads(
     Yields:
         A trial per way and place of stopping.
     """
-    older, newer = versions
-    files = list(walked_files(newer))
-    total = 2 * (len(files) - 1)
-    copy_files(older, folder / "older")
-    for pointer_first in (True, False):
-        way = Way.HALF_UPLOAD_POINTER_FIRST if pointer_first else Way.HALF_UPLOAD_POINTER_LAST
+    old = _OldUploads(*versions, folder)
+    ways = (Way.HALF_UPLOAD_POINTER_FIRST, Way.HALF_UPLOAD_POINTER_LAST)
+    for done, way in enumerate(ways):
+        progress(done, len(ways) + 1)
+        fetched = list(old.fetched(pointer_first=way is Way.HALF_UPLOAD_POINTER_FIRST))
+        yield from _trials(way, examination.look_at_all(fetched))
+    progress(len(ways), len(ways) + 1)
+    fetched = list(_pushed(vault, *versions, folder))
+    yield from _trials(Way.HALF_PUSH, examination.look_at_all(fetched))
+
+
+def _trials(way: Way, examined: list[Examined]) -> Iterator[Trial]:
+    return (each.trial(way, number) for number, each in enumerate(examined, 1))
+
+
+class _OldUploads:
+    """A folder as the old object store: versions as folders of files, and a pointer.
+
+    Args:
+        older: the version that is there already.
+        newer: the one that is uploaded.
+        folder: the folder.
+    """
+
+    def __init__(self, older: Path, newer: Path, folder: Path) -> None:
+        self._newer = newer
+        self._folder = folder
+        copy_files(older, folder / "older")
+
+    def fetched(self, *, pointer_first: bool) -> Iterator[Path]:
+        """Stop after every number of files, and fetch what the pointer names then."""
+        files = list(walked_files(self._newer))
         for stop in range(1, len(files)):
-            progress(stop + (0 if pointer_first else total // 2), total)
-            (folder / _POINTER).write_text("newer" if pointer_first else "older")
+            (self._folder / _POINTER).write_text("newer" if pointer_first else "older")
             for path in files[:stop]:
-                copy_file(newer / path, folder / "newer" / path)
-            fetched = folder / "fetched"
-            copy_files(folder / (folder / _POINTER).read_text(), fetched)
-            yield examination.look(fetched).trial(way, stop)
-            shutil.rmtree(fetched)
-            shutil.rmtree(folder / "newer")
-    yield from _pushes(vault, examination, versions, folder)
+                copy_file(self._newer / path, self._folder / "newer" / path)
+            fetched = self._folder / f"fetched-{stop}"
+            copy_files(self._folder / (self._folder / _POINTER).read_text(), fetched)
+            shutil.rmtree(self._folder / "newer")
+            yield fetched
 
 
-def _pushes(
-    vault: Vault, examination: Examination, versions: tuple[Path, Path], folder: Path
-) -> Iterator[Trial]:
-    older, newer = versions
+def _pushed(vault: Vault, older: Path, newer: Path, folder: Path) -> Iterator[Path]:
+    """Stop after every number of writes into the store, and pull what the pointer names then."""
     vault.push(older, UPLOADS)
-    stopped, writes = True, 0
-    while stopped:
+    for writes in itertools.count():
         parts = replace(vault.parts, store=StoppingStore(vault.parts.store, writes))
         try:
             push(parts, newer, UPLOADS, replace=True)
-            stopped = False
         except Stopped:
-            writes += 1
-        fetched = folder / "fetched"
-        vault.pull(UPLOADS, fetched)
-        if stopped:
-            yield examination.look(fetched).trial(Way.HALF_PUSH, writes)
-        shutil.rmtree(fetched)
+            fetched = folder / f"pulled-{writes}"
+            vault.pull(UPLOADS, fetched)
+            yield fetched
+        else:
+            return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition, Thread
 from types import TracebackType
@@ -23,13 +25,17 @@ class RunningApplication:
         directory: that it writes.
         plan: what it writes.
         progress: told of its first records.
+
+    Attributes:
+        directory: that it writes.
     """
 
     def __init__(
         self, sandbox: Sandbox, directory: Path, plan: Plan, *, progress: Progress = no_progress
     ) -> None:
         self._sandbox = sandbox
-        self._directory = directory
+        self.directory = directory
+        self._rest = directory.with_name(f"{directory.name}.rest")
         self._plan = plan
         self._progress = progress
         self._said = Condition()
@@ -76,8 +82,21 @@ class RunningApplication:
             if self._batches < batches and self._ended is not None:
                 raise self._ended
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Let it begin no batch, so that others get on with their work."""
+        self._rest.touch()
+        try:
+            yield
+        finally:
+            self._rest.unlink()
+
     def _run(self) -> None:
-        request = {"directory": str(self._directory), "plan": self._plan.as_plain()}
+        request = {
+            "directory": str(self.directory),
+            "plan": self._plan.as_plain(),
+            "rest": str(self._rest),
+        }
         try:
             self._sandbox.run("write-on", request, limits=_LIMITS, progress=self._listen)
         except ChromasealError as error:

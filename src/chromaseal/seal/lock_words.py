@@ -164,6 +164,8 @@ def _closing(process: Process, own_pid: int) -> str:
         return ELSEWHERE
     if process.pid == own_pid:
         return f"{_CLOSE}: this very process has it open"
+    if any(lock.exclusive for lock in _on(DATABASE, process.locks)):
+        return f"let its change finish, then {_CLOSE_OR_END}"
     if any(file.name.startswith(DATABASE) and "write" in file.access for file in process.files):
         return _CLOSE_OR_END
     return "let it finish, or end it"

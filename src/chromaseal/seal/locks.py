@@ -257,7 +257,8 @@ def _what_to_close(roles: Iterable[Role], *, strangers: bool) -> str:
 
 def _left_behind(found: LocksReport) -> LocksReport:
     orphans = [f"{each.name} is {each.means}" for each in found.leftovers if each.orphaned]
-    reason = f"a writer of {found.directory} died: {'; '.join(orphans)}"
+    how = "a writer died, or it was copied in the middle of a change"
+    reason = f"{found.directory} is not whole ({how}): {'; '.join(orphans)}"
     hint = (
         "open and close the directory once with ChromaDB, which completes or undoes the change, "
         "then run `chromaseal verify` on it"

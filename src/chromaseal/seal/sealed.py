@@ -24,6 +24,7 @@ from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, st
 FILE_CHANGED = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 JOURNAL_SUFFIXES = ("-journal", "-wal", "-shm")
 _FIRST_WAIT_S = 0.005
+_LONGEST_WAIT_S = 0.1
 _KEY: Final = object()
 
 
@@ -104,7 +105,34 @@ def seal(
                 kind="hot-journal",
                 hint="open and close the directory once with ChromaDB, which rolls it back",
             )
-    return Sealed(directory, tuple(_sealed_file(directory, p, known) for p in paths), key=_KEY)
+    sealed = Sealed(directory, tuple(_sealed_file(directory, p, known) for p in paths), key=_KEY)
+    # Files are digested one after the other: whoever wrote one of them meanwhile is found here.
+    refuse_changed(sealed)
+    refuse_open(directory, open_files)
+    return sealed
+
+
+def refuse_changed(sealed: Sealed) -> None:
+    """Refuse a directory that is not the one that was sealed any more.
+
+    Raises:
+        Conflict: ``changed-while-reading``.
+    """
+    directory, stamps = sealed.directory, sealed.stamps
+    try:
+        paths = plain_files(directory)
+    except (Damaged, *FILE_CHANGED) as error:
+        raise changed_while_reading(directory) from error
+    others = sorted(stamps.keys() ^ set(paths))
+    if others:
+        raise changed_while_reading(directory / others[0])
+    for path in paths:
+        try:
+            now = stamp_of((directory / path).stat())
+        except FILE_CHANGED as error:
+            raise changed_while_reading(directory / path) from error
+        if now != stamps[path]:
+            raise changed_while_reading(directory / path)
 
 
 def wait_until_closed(
@@ -118,10 +146,11 @@ def wait_until_closed(
     deadline = clock.monotonic_s() + timeout_s
     wait_s = _FIRST_WAIT_S
     while holders := open_files.holders(directory):
-        if clock.monotonic_s() + wait_s > deadline:
+        left_s = deadline - clock.monotonic_s()
+        if left_s <= 0:
             raise _still_open(directory, holders)
-        clock.sleep(wait_s)
-        wait_s *= 2
+        clock.sleep(min(wait_s, left_s))
+        wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
 
 
 def refuse_open(directory: Path, open_files: OpenFiles) -> None:

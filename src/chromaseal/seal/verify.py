@@ -12,7 +12,7 @@ from chromaseal import multiset
 from chromaseal.errors import Damaged
 from chromaseal.sandbox import Plain, Sandbox, limits_for
 from chromaseal.seal.evidence import CheckEntry, CollectionSummary, RecordSummary
-from chromaseal.seal.sealed import Sealed
+from chromaseal.seal.sealed import Sealed, refuse_changed
 
 _KEY: Final = object()
 
@@ -65,6 +65,7 @@ def verify(
 
     Raises:
         Damaged: ``failed-verification``, with every check that failed.
+        Conflict: ``changed-while-reading``.
     """
     answer = sandbox.run(
         "verify",
@@ -76,6 +77,8 @@ def verify(
         },
         limits=limits_for(sealed.size_bytes),
     )
+    # What was looked at must be what was sealed.
+    refuse_changed(sealed)
     failed = [f"{f['check']} ({f['evidence']})" for f in answer["findings"] if not f["passed"]]
     if failed:
         raise _failed(sealed, failed)

@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 _RESERVED: Final = 0x40000001
 _FLOCK: Final = struct.Struct("hhqqi4x")
 _EXIT_OF_ONE_THREAD: Final = 93 if os.uname().machine == "aarch64" else 60
@@ -151,9 +153,10 @@ def _leak(path: str) -> object:
     folder = str(Path(path).parent)
     client = chromadb.PersistentClient(folder)
     notes = client.get_or_create_collection("notes", embedding_function=None)
-    notes.upsert(ids=["a"], embeddings=[[1.0] * 8])
+    vectors = np.ones((1, 8), dtype=np.float32)
+    notes.upsert(ids=["a"], embeddings=vectors)
     leaked: Any = chromadb.PersistentClient(f"{folder}/")
-    leaked.get_collection("notes", embedding_function=None).query(query_embeddings=[[1.0] * 8])
+    leaked.get_collection("notes", embedding_function=None).query(query_embeddings=vectors)
     leaked = None
     return client
 

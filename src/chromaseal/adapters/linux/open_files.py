@@ -178,29 +178,30 @@ def _pids() -> list[int]:
 def _held(pid: int, place: _Place) -> tuple[list[_Held], bool]:
     """Give what a process has of the directory, and whether all of it could be looked at."""
     held: list[_Held] = []
-    whole, maps, numbers, folder = True, b"", [], f"{_PROC}/{pid}"
-    try:
-        maps = read(f"{folder}/maps")
-    except PermissionError:
-        whole = False
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+    whole = True
+    for look in (_mapped, _open):
+        # Which of the two a user may look at depends on rights of different kinds.
         try:
-            numbers = os.listdir(f"{folder}/fd")  # noqa: PTH208
+            held.extend(look(pid, place))
         except PermissionError:
             whole = False
-    if whole and not maps and not numbers and (folder := _survivor(pid)):
-        maps, numbers = read(f"{folder}/maps"), os.listdir(f"{folder}/fd")  # noqa: PTH208
-    held.extend(_mapped(pid, maps, place))
-    held.extend(_open(pid, folder, numbers, place))
+        except OSError:
+            # It has ended since it was listed.
+            continue
     return held, whole
 
 
-def _open(pid: int, folder: str, numbers: list[str], place: _Place) -> Iterator[_Held]:
+def _open(pid: int, place: _Place) -> Iterator[_Held]:
+    folder = f"{_PROC}/{pid}"
+    numbers = os.listdir(f"{folder}/fd")  # noqa: PTH208
+    if not numbers and (folder := _survivor(pid)):
+        numbers = os.listdir(f"{folder}/fd")  # noqa: PTH208
     for number in numbers:
-        link = f"{folder}/fd/{number}"
         try:
             # A machine has thousands: objects for their paths would double what it takes.
-            target = os.readlink(link)  # noqa: PTH115
+            target = os.readlink(f"{folder}/fd/{number}")  # noqa: PTH115
+        except PermissionError:
+            raise
         except OSError:
             continue
         if place.may_be(target):
@@ -218,7 +219,10 @@ def _descriptor(pid: int, folder: str, number: str, target: str, place: _Place) 
         yield _Held(name, _shown(target), "open", int(number), access, locks, gone)
 
 
-def _mapped(pid: int, maps: bytes, place: _Place) -> Iterator[_Held]:
+def _mapped(pid: int, place: _Place) -> Iterator[_Held]:
+    maps = read(f"{_PROC}/{pid}/maps")
+    if not maps and (folder := _survivor(pid)):
+        maps = read(f"{folder}/maps")
     # What a name does not tell is looked for among shared mappings alone: no other one writes
     # into a file.
     lines = {*_lines_with(os.fsencode(place.root), maps), *_lines_with(_SHARED, maps)}

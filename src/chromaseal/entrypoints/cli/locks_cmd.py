@@ -34,7 +34,8 @@ def locks(
     """Tell who has a directory's files open, mapped or locked, and what to close.
 
     Nothing is written and no lock is taken or dropped. Processes of other users are seen by root
-    only, those of other containers and machines by their locks only.
+    only. Of what runs on other machines, or outside of the container that this runs in, nothing
+    but locks can be seen, and an idle client has none.
 
     Example: [bold]chromaseal locks ./chroma --wait 10[/]
     """
@@ -84,7 +85,7 @@ def _headline(found: LocksReport) -> str:
 def _show_roles(output: Output, roles: tuple[Role, ...]) -> None:
     output.table(
         "Processes",
-        ["process", "user", "since (UTC)", "command", "what it does", "to close it"],
+        ["process", "user", "since (UTC)", "command", "what it does"],
         [
             [
                 role.process.pid or "?",
@@ -92,7 +93,6 @@ def _show_roles(output: Output, roles: tuple[Role, ...]) -> None:
                 moment(_iso(role.process.started_at)),
                 role.process.command[:_SHOWN_COMMAND_CHARACTERS],
                 role.does,
-                role.close,
             ]
             for role in roles
         ],

@@ -67,12 +67,22 @@ def reproduce(
             found.append(trial)
     summed = summaries(found)
     for summary in summed:
-        output.record("way", title=summary.way.title, **asdict(summary))
+        output.record("way", title=summary.way.title, **_plain(summary))
     output.table(f"seed {seed}", _COLUMNS, [_row(summary) for summary in summed])
     output.say(_EXPLANATION)
     if keep is not None and keep.exists():
         output.say(f"the bad copies are in {keep}: chromaseal verify {keep}/...")
     _judge([summary for summary in summed if summary.way.ours and summary.bad])
+
+
+def _plain(summary: Summary) -> dict[str, object]:
+    return {
+        "way": summary.way,
+        "tried": summary.tried,
+        "bad": summary.bad,
+        "wrong": dict(summary.wrong),
+        "said": dict(summary.said),
+    }
 
 
 def _row(summary: Summary) -> tuple[object, ...]:
