@@ -25,6 +25,7 @@ from chromaseal.replication.rollback import rollback
 from chromaseal.run.model import RunState
 from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
 from chromaseal.snapshot.checkout import absolute, refuse_occupied
+from chromaseal.snapshot.fallback import Told, newest_readable, tell_nobody
 from chromaseal.snapshot.find import VersionName, find
 from chromaseal.snapshot.history import head
 from chromaseal.snapshot.log import LogEntry, log_entries
@@ -149,19 +150,32 @@ class Vault(Upkeep):
         return log_entries(self.parts.store, collection)
 
     def reader(
-        self, collection: str, *, at: VersionName = "", progress: Progress = no_progress
+        self,
+        collection: str,
+        *,
+        at: VersionName = "",
+        told: Told = tell_nobody,
+        progress: Progress = no_progress,
     ) -> Reader:
         """Open a private, verified copy of a version; close it when done.
+
+        Where no version is named and the newest cannot be fetched whole, the newest one that can
+        is opened.
+
+        Args:
+            collection: whose version.
+            at: a number, an id, a tag or a time; the newest by default.
+            told: called for each version that is passed over, with its id and the reason.
+            progress: called with fetched and all bytes.
 
         Raises:
             NotFound: ``no-version``.
             Damaged: the version cannot be fetched whole.
         """
-        version = self.version(collection, at)
         with ExitStack() as held:
             workspace = held.enter_context(self.parts.checkouts.workspace())
             directory = workspace / "directory"
-            self.parts.checkouts.copy(version, directory, progress=progress)
+            version = self._copy(collection, directory, at, told, progress, durable=False)
             return self._open_reader(version, directory, held.pop_all())
 
     def open_copy(
@@ -170,9 +184,13 @@ class Vault(Upkeep):
         directory: Path,
         *,
         at: VersionName = "",
+        told: Told = tell_nobody,
         progress: Progress = no_progress,
     ) -> Version:
         """Make a verified copy of a version that any ChromaDB client may open and change.
+
+        Where no version is named and the newest cannot be fetched whole, the newest one that can
+        is copied; see ``reader`` for the arguments.
 
         Raises:
             Conflict: ``directory-not-empty``.
@@ -181,9 +199,28 @@ class Vault(Upkeep):
         """
         directory = absolute(directory)
         refuse_occupied(directory)
-        version = self.version(collection, at)
-        self.parts.checkouts.copy(version, directory, durable=True, progress=progress)
-        return version
+        return self._copy(collection, directory, at, told, progress, durable=True)
+
+    def _copy(
+        self,
+        collection: str,
+        directory: Path,
+        at: VersionName,
+        told: Told,
+        progress: Progress,
+        *,
+        durable: bool,
+    ) -> Version:
+        def copy(version: Version) -> None:
+            self.parts.checkouts.copy(version, directory, durable=durable, progress=progress)
+
+        if at:
+            version = self.version(collection, at)
+            copy(version)
+            return version
+        found = newest_readable(self.parts.store, collection, copy, told=told)
+        # With nothing to find, this says so.
+        return found[0] if found else self.version(collection)
 
     def push(
         self,
@@ -251,6 +288,7 @@ class Vault(Upkeep):
         *,
         interval_s: float = 1.0,
         stop: Callable[[], bool] = lambda: False,
+        told: Told = tell_nobody,
         progress: Progress = no_progress,
     ) -> Iterator[Moved]:
         """Keep a copy of the newest version in a folder; see ``replication.follow``."""
@@ -260,6 +298,7 @@ class Vault(Upkeep):
             Path(folder),
             interval_s=interval_s,
             stop=stop,
+            told=told,
             progress=progress,
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,19 +82,20 @@ def test_answers_are_put_into_words() -> None:
     """Only a state that the application had, found whole and with its vectors, is right."""
     whole = contents_after(PLAN, 2)
     assert read_answer(answer_of(whole), PLAN).right
+    assert read_answer(answer_of(whole, found=len(whole) - 1), PLAN).right
     lacking = dict(list(whole.items())[3:])
     answers = {
         "normal answers, records missing": [
             answer_of(lacking),
-            answer_of(whole, found=len(whole) - 1),
+            answer_of(whole, found=len(whole) // 2, errors={"read vectors": "no id"}),
         ],
         "normal answers, records of two times": [
             answer_of(whole, wrong_vectors=1),
             answer_of(whole | {"r0": 1}),
         ],
         "error: malformed": [answer_of({}, errors={"search": "malformed"})],
-        "opens, counts and searches; reading all of it fails": [
-            answer_of({}, errors={"read all": "malformed"})
+        "counts and searches; reading all of it fails: (code: 11) malformed": [
+            answer_of(whole, errors={"read all": "Internal error: (code: 11) malformed"})
         ],
     }
     for said, examples in answers.items():
@@ -122,13 +124,15 @@ def test_trials_are_added_up() -> None:
         Trial(Way.REPLICATE, 1, bad=False, said="all records"),
         Trial(Way.UPLOAD, 1, bad=True, wrong=MALFORMED, said="error: malformed"),
         Trial(Way.UPLOAD, 2, bad=True, wrong=MALFORMED, said="all records"),
+        Trial(Way.UPLOAD, 3, bad=False, said="all records"),
     ]
     upload, replicate = summaries(trials)
-    assert (upload.way, upload.tried, upload.bad) == (Way.UPLOAD, 2, 2)
+    assert (upload.way, upload.tried, upload.bad) == (Way.UPLOAD, 3, 2)
     assert upload.wrong == {MALFORMED: 2}
-    assert replicate == Summary(Way.REPLICATE, 1, 0, said=replicate.said)
+    assert upload.said == {"error: malformed": 1, "all records": 1}
+    assert replicate == Summary(Way.REPLICATE, 1, 0, {}, {"all records": 1})
     assert [way for way in Way if way.ours] == [Way.REPLICATE, Way.POINTER_SWAP, Way.HALF_PUSH]
-    assert len({way.title for way in Way}) == len(Way)
+    assert len({way.words for way in Way}) == len(Way)
 
 
 def test_copies_keep_to_their_speed(tmp_path: Path) -> None:
@@ -165,7 +169,12 @@ class Dying:
         """Do nothing."""
 
     def run(
-        self, job: str, request: Plain, *, limits: Limits, progress: Progress | None = None
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        *,
+        limits: Limits,
+        progress: Progress | None = None,
     ) -> Plain:
         """Tell, then die."""
         del job, request, limits

@@ -59,5 +59,5 @@ def _upsert(collection: Collection, plan: Plan, numbers: Sequence[int], batch: i
         ids=[record.id for record in records],
         embeddings=np.stack([record.embedding for record in records]),
         documents=[record.document or "" for record in records],
-        metadatas=[{**record.metadata} for record in records],
+        metadatas=[{**record.metadata} for record in records],  # type: ignore[dict-item]
     )

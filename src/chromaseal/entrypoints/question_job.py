@@ -85,7 +85,8 @@ class _Asking:
         """Read what every record says of itself."""
         for page in self._pages("metadatas"):
             named = zip(page["ids"], page["metadatas"], strict=True)
-            self.answer["batches"] |= {name: said["batch"] for name, said in named}
+            # A damaged one may have lost what it says of itself.
+            self.answer["batches"] |= {name: (said or {}).get("batch", -1) for name, said in named}
 
     def search_for_all(self) -> None:
         """Search for as many as there are; what is not found then never is."""
@@ -105,8 +106,8 @@ class _Asking:
         return self._collection
 
     def _nearest(self, limit: int) -> list[str]:
-        vector = vector_of(self._plan, 0, 0)
-        answer = self._opened().query(query_embeddings=[vector], n_results=limit, include=[])
+        vectors = vector_of(self._plan, 0, 0)[None]
+        answer = self._opened().query(query_embeddings=vectors, n_results=limit, include=[])
         return answer["ids"][0]
 
     def _pages(self, column: Any) -> Iterator[Any]:  # noqa: ANN401 - ChromaDB's own types

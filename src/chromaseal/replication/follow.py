@@ -21,18 +21,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from chromaseal.clock import Clock
 from chromaseal.errors import Conflict, Damaged, NotFound, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import write_whole
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.snapshot.checkout import cannot_write, name_of_unfinished, sync
-from chromaseal.snapshot.history import head, pointer
+from chromaseal.snapshot.fallback import Told, newest_readable, tell_nobody
+from chromaseal.snapshot.history import pointer
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.version_id import VersionId, parse
 
 CURRENT = "current"
 _FOLLOWS = ".follows"
 _KEPT_COPIES = 2
+_RETRY_S = 60.0
 _TEMPORARY_LINK = re.compile(r"\.[0-9a-f]{32}")
 
 
@@ -58,11 +61,14 @@ def follow(
     *,
     interval_s: float = 1.0,
     stop: Callable[[], bool] = lambda: False,
+    told: Told = tell_nobody,
     progress: Progress = no_progress,
 ) -> Iterator[Moved]:
     """Keep a copy of the newest version; yield each move.
 
-    A store that does not answer for a while is asked again.
+    A store that does not answer for a while is asked again. A version that cannot be fetched
+    whole is never served: the copy stays at the newest one that can, and the bad one is tried
+    again every minute.
 
     Args:
         parts: what the vault consists of.
@@ -70,53 +76,103 @@ def follow(
         folder: where the copies are.
         interval_s: how long to wait before looking again.
         stop: asked before each look; True ends it.
+        told: called once for each version that cannot be served, with its id and the reason.
         progress: called with fetched and all bytes.
 
     Raises:
         Conflict: ``cannot-write``; ``not-a-copy``, something else is in the folder.
-        Damaged: a version cannot be fetched whole.
+        Damaged: the pointer cannot be read, or no version can be served.
     """
     _prepare(parts, collection, folder)
+    passed = Passed(parts.clock, told)
     while not stop():
         with contextlib.suppress(Unavailable):
-            moved = advance(parts, collection, folder, progress=progress)
+            moved = advance(parts, collection, folder, passed=passed, progress=progress)
             if moved is not None:
                 yield moved
                 continue
         parts.clock.sleep(interval_s)
 
 
+class Passed:
+    """The versions that cannot be served, each told of once and tried again now and then."""
+
+    def __init__(self, clock: Clock, told: Told) -> None:
+        self._clock = clock
+        self._told = told
+        self._tried_at_s: dict[str, float] = {}
+
+    def rests(self, version_id: str) -> bool:
+        """Whether a version was tried and failed just now."""
+        tried_at_s = self._tried_at_s.get(version_id)
+        return tried_at_s is not None and self._clock.monotonic_s() < tried_at_s + _RETRY_S
+
+    def note(self, version_id: str, error: Damaged) -> None:
+        """Remember a version, and tell of it if it is a new one."""
+        if version_id not in self._tried_at_s:
+            self._told(version_id, error)
+        self._tried_at_s[version_id] = self._clock.monotonic_s()
+
+
 def advance(
-    parts: Parts, collection: str, folder: Path, *, progress: Progress = no_progress
+    parts: Parts,
+    collection: str,
+    folder: Path,
+    *,
+    passed: Passed | None = None,
+    progress: Progress = no_progress,
 ) -> Moved | None:
-    """Bring a folder up to date once; None if it is.
+    """Bring a folder up to date once; None if it is, or cannot be.
 
     Raises:
         Conflict: ``cannot-write``.
-        Damaged: the version cannot be fetched whole.
+        Damaged: no version can be fetched whole.
     """
     start = parts.clock.monotonic_s()
+    passed = passed or Passed(parts.clock, tell_nobody)
     version_id, _ = pointer(parts.store, collection)
-    if version_id is None or version_id == current(folder):
+    if version_id is None or version_id == current(folder) or passed.rests(version_id):
         return None
     with _alone_in(folder) as alone:
         if alone:
             _remove_unfinished(parts, folder)
-        version = head(parts.store, collection).version
-        if version is None:
+
+        def fetch(version: Version) -> bool:
+            instead = version.version_id != version_id
+            return _fetch(parts, folder, version, progress, instead=instead)
+
+        found = newest_readable(parts.store, collection, fetch, told=passed.note)
+        if found is None or not found[1]:
             return None
-        directory = folder / version.version_id
-        if not directory.is_dir():
-            try:
-                parts.checkouts.copy(version, directory, durable=True, progress=progress)
-            except (Damaged, NotFound):
-                if pointer(parts.store, collection)[0] == version.version_id:
-                    raise
-                # It was removed while it was fetched, so there is a newer one.
-                return None
+        version = found[0]
         _point(parts, folder, version.version_id)
         _remove_old(parts, folder)
+    directory = folder / version.version_id
     return Moved(version, directory, parts.clock.monotonic_s() - start)
+
+
+def _fetch(
+    parts: Parts, folder: Path, version: Version, progress: Progress, *, instead: bool
+) -> bool:
+    """Have a version's copy in a folder.
+
+    Returns:
+        False where the folder is at the version already, or further than one that would be
+        served instead of the newest.
+    """
+    here = current(folder)
+    if here == version.version_id:
+        return False
+    if here is not None and instead and version.version_id <= here:
+        return False
+    directory = folder / version.version_id
+    if not directory.is_dir():
+        try:
+            parts.checkouts.copy(version, directory, durable=True, progress=progress)
+        except NotFound as error:
+            # It was removed while it was fetched, so there is a newer one.
+            raise Damaged(error.message, kind="missing-object") from error
+    return True
 
 
 @contextlib.contextmanager

@@ -72,12 +72,10 @@ def read_answer(answer: Plain, plan: Plan) -> Answer:
 
 def _in_words(answer: Plain, state: State | None) -> tuple[str, str]:
     errors = answer["errors"]
-    for name in (*_NORMAL, *errors):
+    for name in _NORMAL:
         if name in errors:
-            said = "error" if name in _NORMAL else "counts and searches; reading all of it fails"
-            # Before its last words an error names every part of ChromaDB that it went through.
-            return f"{said}: {_LINKS.split(errors[name])[-1]}", f"{name}: {errors[name]}"
-    lost = answer["count"] - answer["found"]
+            return f"error: {_last_words(errors[name])}", f"{name}: {errors[name]}"
+    lost = answer["count"] - answer["found"] if "search for all" not in errors else 0
     # An index in which records were written anew never reaches quite all of them.
     lost = lost if lost > _MOST_LOST * answer["count"] else 0
     parts = {
@@ -86,11 +84,20 @@ def _in_words(answer: Plain, state: State | None) -> tuple[str, str]:
         "of another time": state.others if state else 0,
         "with another vector": answer["wrong_vectors"],
     }
-    detail = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
-    if not detail:
-        return ALL, f"{answer['count']} records"
-    few = "missing" if parts["missing"] or parts["in no search"] else "of two times"
-    return f"normal answers, records {few}", f"{answer['count']} records, {detail}"
+    detail = [f"{number} {what}" for what, number in parts.items() if number]
+    detail += [f"{name}: {error}" for name, error in errors.items()]
+    told = ", ".join([f"{answer['count']} records", *detail])
+    if parts["missing"] or parts["in no search"]:
+        return "normal answers, records missing", told
+    if errors:
+        error = _last_words(next(iter(errors.values())))
+        return f"counts and searches; reading all of it fails: {error}", told
+    return ("normal answers, records of two times" if detail else ALL), told
+
+
+def _last_words(error: str) -> str:
+    # Before them an error names every part of ChromaDB that it went through.
+    return _LINKS.split(error)[-1]
 
 
 def _without_answer(error: Unavailable, question: str) -> Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chromaseal.parts import Parts
@@ -16,8 +16,8 @@ from chromaseal.seal.examine import examine
 from chromaseal.seal.verdict import Finding, Level, in_words
 
 MALFORMED = "database disk image is malformed"
-STRUCTURE = "parts of different moments: only structure checks find it"
-ANSWERS = "every check passes, records are wrong"
+STRUCTURE = "found only by structure checks"
+ANSWERS = "every check passes; records are wrong"
 # What SQLite finds by itself, or dies of.
 _BY_SQLITE = frozenset({"opened", "sqlite-structure", "full-text"})
 _LOOKS_AT_ONCE = 2
@@ -98,7 +98,7 @@ class Examination:
     def look_at_all(
         self, directories: Sequence[Path], *, keep: Path | None = None
     ) -> list[Examined]:
-        """Look at copies, two at once, and remove them; bad ones go to ``keep``, if there is one."""
+        """Look at copies, two at once, and remove them; bad ones go to ``keep``, if named."""
 
         def look(directory: Path) -> Examined:
             examined = self.look(directory)
@@ -108,7 +108,12 @@ class Examination:
             return examined
 
         with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
-            return list(pool.map(look, directories))
+            try:
+                return list(pool.map(look, directories))
+            except KeyboardInterrupt:
+                # The children would work on to an end that nobody waits for.
+                self._parts.sandbox.close()
+                raise
 
     def _failed(self, directory: Path, level: Level) -> Sequence[Finding]:
         verdict = examine(
@@ -119,7 +124,11 @@ class Examination:
             clock=self._parts.clock,
             scratch=self._scratch,
         )
-        return verdict.failed
+        # Where it lies says nothing to anybody.
+        return tuple(
+            replace(each, evidence=each.evidence.replace(f"{directory}/", ""))
+            for each in verdict.failed
+        )
 
 
 def _names(findings: Sequence[Finding]) -> set[str]:

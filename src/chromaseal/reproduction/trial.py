@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -22,9 +22,9 @@ class Way(StrEnum):
     HALF_PUSH = "half-push"
 
     @property
-    def title(self) -> str:
+    def words(self) -> str:
         """Say it for people."""
-        return _TITLES[self]
+        return _WORDS[self]
 
     @property
     def ours(self) -> bool:
@@ -33,7 +33,7 @@ class Way(StrEnum):
 
 
 _OURS: Final = frozenset({Way.REPLICATE, Way.POINTER_SWAP, Way.HALF_PUSH})
-_TITLES: Final = {
+_WORDS: Final = {
     Way.UPLOAD: "old way: files uploaded one by one, at 50 MB/s, while they are written",
     Way.FAST_COPY: "old way: files copied as fast as the disk can, while they are written",
     Way.REPLICATE: "this way: chromaseal replicate, then pull",
@@ -68,7 +68,7 @@ class Trial:
     detail: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Summary:
     """All trials of one way.
 
@@ -77,23 +77,30 @@ class Summary:
         tried: how many.
         bad: how many came out bad.
         wrong: how often each kind of damage was found.
-        said: how often ChromaDB said what.
+        said: how often ChromaDB said what of those that are bad, or of all where none is.
     """
 
     way: Way
-    tried: int = 0
-    bad: int = 0
-    wrong: Counter[str] = field(default_factory=Counter)
-    said: Counter[str] = field(default_factory=Counter)
+    tried: int
+    bad: int
+    wrong: Mapping[str, int]
+    said: Mapping[str, int]
 
 
 def summaries(trials: Iterable[Trial]) -> list[Summary]:
     """Add up the trials of each way, in the order of the ways."""
-    found = {way: Summary(way) for way in Way}
+    by_way: dict[Way, list[Trial]] = {way: [] for way in Way}
     for trial in trials:
-        summary = found[trial.way]
-        summary.tried += 1
-        summary.bad += trial.bad
-        summary.wrong.update([trial.wrong] if trial.wrong else [])
-        summary.said.update([trial.said] if trial.said else [])
-    return [summary for summary in found.values() if summary.tried]
+        by_way[trial.way].append(trial)
+    return [_summary(way, found) for way, found in by_way.items() if found]
+
+
+def _summary(way: Way, trials: list[Trial]) -> Summary:
+    bad = [trial for trial in trials if trial.bad]
+    return Summary(
+        way,
+        tried=len(trials),
+        bad=len(bad),
+        wrong=dict(Counter(trial.wrong for trial in bad).most_common()),
+        said=dict(Counter(trial.said for trial in bad or trials).most_common()),
+    )

@@ -36,8 +36,8 @@ _HNSW_VERSION = 1
 
 # What dividing by a length in single precision may leave.
 _LENGTH_TOLERANCE = 1e-3
-# hnswlib drops links as it adds others, so a healthy index may have elements without a way to them.
-_MOST_UNREACHED = 0.01
+# hnswlib drops links as it adds others: in a healthy index no link may lead to one element in ten.
+_MOST_UNREACHED = 0.5
 
 
 def check_database(anatomy: DirectoryAnatomy) -> Iterator[Finding]:

@@ -117,12 +117,13 @@ def before_lost(store: ObjectStore, collection: str, version_id: str, error: Dam
     """
     named = [keys.parse_manifest(info.key) for info in store.list(keys.manifests(collection))]
     lost = parse(version_id)
-    older = sorted(parse(each[1]) for each in named if each and parse(each[1]).number < lost.number)
-    newest = [each for each in older if each.number == older[-1].number] if older else []
+    older = [each[1] for each in named if each and parse(each[1]).number < lost.number]
+    number = max((parse(each).number for each in older), default=0)
+    newest = [each for each in older if parse(each).number == number]
     if len(newest) != 1:
         raise error
     try:
-        return load(store, collection, str(newest[0]))
+        return load(store, collection, newest[0])
     except Damaged:
         raise error from None
 

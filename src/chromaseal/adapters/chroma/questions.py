@@ -20,6 +20,8 @@ from chromaseal.seal.verdict import Finding
 _SAMPLE = 50
 # An approximate index may miss a few of the vectors that it holds.
 _LEAST_RECALL = 0.9
+# A query for everything gives what links lead to, which in a healthy index need not be all.
+_LEAST_FOUND = 0.5
 # Of the squared length of a vector: what single precision may leave of a distance of nothing.
 _TOLERANCE = 1e-4
 
@@ -72,7 +74,11 @@ def _answers(collection: Collection, anatomy: CollectionAnatomy) -> Iterator[Fin
         query_embeddings=next(iter(vectors.values()))[None], n_results=len(wanted), include=[]
     )
     listed = len(set(answer["ids"][0]))
-    yield Finding("chromadb-finds-all", listed == len(wanted), f"{listed} of {len(wanted)} records")
+    yield Finding(
+        "chromadb-finds-all",
+        listed >= _LEAST_FOUND * len(wanted),
+        f"{listed} of {len(wanted)} records",
+    )
 
 
 def _all_ids(collection: Collection) -> Iterator[str]:

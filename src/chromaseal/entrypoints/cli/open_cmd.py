@@ -36,7 +36,11 @@ def open_copy(
     output = Output.of(as_json=as_json)
     with open_for(collection, vault, ledger) as opened, output.steps() as show:
         version = opened.open_copy(
-            collection, directory, at=at, progress=functools.partial(show, collection, "fetch")
+            collection,
+            directory,
+            at=at,
+            told=output.passed_over,
+            progress=functools.partial(show, collection, "fetch"),
         )
     manifest = version.manifest
     output.record(

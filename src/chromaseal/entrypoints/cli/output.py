@@ -95,6 +95,11 @@ class Output:
         """Tell people something beside the answer: on standard error, also with ``--json``."""
         self._notes.print(_shown(text), soft_wrap=True)
 
+    def passed_over(self, version_id: str, error: ChromasealError) -> None:
+        """Say that a version is not served, and why."""
+        self.record("passed-over", version_id=version_id, **error.as_json())
+        self.note(f"{version_id} is not served: {error.message}")
+
     def error(self, error: ChromasealError) -> None:
         """Say what happened, why, and what to do next."""
         if self.as_json:

@@ -92,7 +92,9 @@ def follow(
             known = opened.collections()
             if known and collection not in known:
                 output.note(f"  there are: {', '.join(known)}")
-        for moved in opened.follow(collection, folder, interval_s=interval_s):
+        for moved in opened.follow(
+            collection, folder, interval_s=interval_s, told=output.passed_over
+        ):
             manifest = moved.version.manifest
             output.record(
                 "moved",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +19,7 @@ from chromaseal.reproduction.experiment import reproduce as trials_of
 from chromaseal.reproduction.trial import Summary, Trial, summaries
 
 _COLUMNS = ("way", "tried", "bad", "what was wrong", "what ChromaDB said")
+_PLAN = Plan()
 _EXPLANATION = (
     "The old ways read one file after another while ChromaDB writes them, and put the pointer "
     "whatever else has happened meanwhile: what comes out has parts of different moments, or lacks "
@@ -36,10 +37,10 @@ def reproduce(
         typer.Option(
             "--records", metavar="N", min=100, help="How many records the application begins with."
         ),
-    ] = Plan.__dataclass_fields__["records"].default,
+    ] = _PLAN.records,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, help="Decides what is in the records.")
-    ] = 1,
+    ] = _PLAN.seed,
     keep: Annotated[
         Path | None,
         typer.Option(
@@ -67,27 +68,19 @@ def reproduce(
             found.append(trial)
     summed = summaries(found)
     for summary in summed:
-        output.record("way", title=summary.way.title, **_plain(summary))
-    output.table(f"seed {seed}", _COLUMNS, [_row(summary) for summary in summed])
+        output.record("way", words=summary.way.words, **asdict(summary))
+    title = f"beside an application that goes on writing into {records} records, seed {seed}"
+    output.table(title, _COLUMNS, [_row(summary) for summary in summed])
     output.say(_EXPLANATION)
     if keep is not None and keep.exists():
-        output.say(f"the bad copies are in {keep}: chromaseal verify {keep}/...")
+        first = min(keep.iterdir())
+        output.say(f"the bad copies are in {keep}; to look at one: chromaseal verify {first}")
     _judge([summary for summary in summed if summary.way.ours and summary.bad])
-
-
-def _plain(summary: Summary) -> dict[str, object]:
-    return {
-        "way": summary.way,
-        "tried": summary.tried,
-        "bad": summary.bad,
-        "wrong": dict(summary.wrong),
-        "said": dict(summary.said),
-    }
 
 
 def _row(summary: Summary) -> tuple[object, ...]:
     return (
-        summary.way.title,
+        summary.way.words,
         summary.tried,
         summary.bad,
         _told(summary.wrong),
@@ -95,8 +88,8 @@ def _row(summary: Summary) -> tuple[object, ...]:
     )
 
 
-def _told(counts: Counter[str]) -> str:
-    return "; ".join(f"{number} x {text}" for text, number in counts.most_common())
+def _told(counts: Mapping[str, int]) -> str:
+    return "; ".join(f"{number} x {text}" for text, number in counts.items())
 
 
 def _judge(failed: list[Summary]) -> None:

@@ -61,7 +61,10 @@ def search(
     with open_for(collection, vault, ledger) as opened:
         with output.steps() as show:
             reader = opened.reader(
-                collection, at=at, progress=functools.partial(show, collection, "fetch")
+                collection,
+                at=at,
+                told=output.passed_over,
+                progress=functools.partial(show, collection, "fetch"),
             )
         with reader:
             # Exact text and metadata need no model.
