@@ -26,6 +26,7 @@ from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats
 from chromaseal.vault import Vault
+from chromaseal.verification.remark import Remark
 from chromaseal.writing import Written
 
 _T = TypeVar("_T")
@@ -161,6 +162,10 @@ class AsyncVault:
     async def verify_run(self, run_id: str, *, level: Level | str = Level.QUICK) -> Verdict:
         """See ``Vault.verify_run``."""
         return await asyncio.to_thread(self.vault.verify_run, run_id, level=level)
+
+    async def doctor(self) -> list[Remark]:
+        """See ``Vault.doctor``."""
+        return await asyncio.to_thread(lambda: list(self.vault.doctor()))
 
     async def close(self) -> None:
         """See ``Vault.close``; ends every ``replicate`` and ``follow``."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from chromaseal import keys
 from chromaseal.errors import NotFound, UsageError
 from chromaseal.parts import Parts
@@ -15,6 +17,8 @@ from chromaseal.snapshot.history import line
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats, stats
 from chromaseal.verification.delta import verify_deltas
+from chromaseal.verification.doctor import examine_vault
+from chromaseal.verification.remark import Remark
 from chromaseal.verification.version import verify_version
 
 
@@ -71,6 +75,15 @@ class Upkeep:
             NotFound: ``no-run``.
         """
         return verify_deltas(self.parts, self.run(run_id), Level(level))
+
+    def doctor(self, *, progress: StepProgress = no_step_progress) -> Iterator[Remark]:
+        """Look at every collection and the ledger: what is wrong, why, and what mends it.
+
+        Args:
+            progress: called with a collection's name, and how many of its versions were looked
+                at, of how many.
+        """
+        return examine_vault(self.parts, progress=progress)
 
     def gc(
         self,

@@ -17,7 +17,7 @@ from chromaseal.pin import CollectionPin, read_pin
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.seal.examine import Wanted, examine
 from chromaseal.seal.verdict import Finding, Level, Verdict
-from chromaseal.snapshot.manifest import LayerEntry, Manifest, Version
+from chromaseal.snapshot.manifest import Manifest, Version
 
 _HEADS_AT_ONCE = 8
 
@@ -79,15 +79,23 @@ def check_pinned(manifest: Manifest, pin: CollectionPin | None) -> Iterator[Find
     yield Finding("pin", same, evidence)
 
 
-def _objects(store: ObjectStore, manifest: Manifest) -> Iterator[Finding]:
-    wanted = {
-        **_layer_objects(manifest.collection, manifest.layers),
-        **_layer_objects(manifest.collection, [manifest.step] if manifest.step else []),
-        **{
-            keys.history_page(manifest.collection, page.page_id): page.size_bytes
-            for page in manifest.pages
-        },
+def objects_of(manifest: Manifest) -> dict[str, int]:
+    """Give the size of every object that a version reaches, by key."""
+    layers = [*manifest.layers, *([manifest.step] if manifest.step else [])]
+    parts = {
+        keys.layer_part(manifest.collection, layer.layer_id, number): part.size_bytes
+        for layer in layers
+        for number, part in enumerate(layer.parts)
     }
+    pages = {
+        keys.history_page(manifest.collection, page.page_id): page.size_bytes
+        for page in manifest.pages
+    }
+    return {**parts, **pages}
+
+
+def _objects(store: ObjectStore, manifest: Manifest) -> Iterator[Finding]:
+    wanted = objects_of(manifest)
     with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
         found = dict(zip(wanted, pool.map(store.head, wanted), strict=True))
     missing = [key for key, info in found.items() if info is None]
@@ -99,16 +107,6 @@ def _objects(store: ObjectStore, manifest: Manifest) -> Iterator[Finding]:
     problems = [f"{key} is missing" for key in missing] + wrong
     evidence = "; ".join(problems) or f"{len(wanted)} objects, {sum(wanted.values())} bytes"
     yield Finding("objects", not problems, evidence)
-
-
-def _layer_objects(
-    collection: str, layers: list[LayerEntry] | tuple[LayerEntry, ...]
-) -> dict[str, int]:
-    return {
-        keys.layer_part(collection, layer.layer_id, number): part.size_bytes
-        for layer in layers
-        for number, part in enumerate(layer.parts)
-    }
 
 
 def _content(

@@ -86,6 +86,7 @@ def _panels() -> dict[str, dict[str, Callable[..., None]]]:
     """Give the commands by the panel of the help in which they stand."""
     from chromaseal.entrypoints.cli import (  # noqa: PLC0415
         compact_cmd,
+        doctor_cmd,
         gc_cmd,
         ingest_cmd,
         locks_cmd,
@@ -118,6 +119,7 @@ def _panels() -> dict[str, dict[str, Callable[..., None]]]:
         },
         _TRUST: {
             "verify": verify_cmd.verify,
+            "doctor": doctor_cmd.doctor,
             "locks": locks_cmd.locks,
             "reproduce": reproduce_cmd.reproduce,
         },
