@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from chromaseal.compaction.compactor import Compaction
 from chromaseal.delta.model import Changes
 from chromaseal.reader import Reader
+from chromaseal.repair.collection import Repaired
 from chromaseal.replication.difference import Difference
 from chromaseal.replication.follow import Moved
 from chromaseal.replication.pull import Pulled
@@ -162,6 +163,10 @@ class AsyncVault:
     async def verify_run(self, run_id: str, *, level: Level | str = Level.QUICK) -> Verdict:
         """See ``Vault.verify_run``."""
         return await asyncio.to_thread(self.vault.verify_run, run_id, level=level)
+
+    async def repair(self, collection: str, *, dry_run: bool = False) -> Repaired:
+        """See ``Vault.repair``."""
+        return await asyncio.to_thread(self.vault.repair, collection, dry_run=dry_run)
 
     async def doctor(self) -> list[Remark]:
         """See ``Vault.doctor``."""

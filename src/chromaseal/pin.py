@@ -41,6 +41,11 @@ class CollectionPin:
     space: str
     model: ModelPin | None
 
+    @property
+    def is_chroma_default(self) -> bool:
+        """Whether the vectors are those of ChromaDB's default embedding function."""
+        return self.model is not None and self.model.name == "all-MiniLM-L6-v2"
+
 
 def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
     """Give the vault's id; make the prefix a vault if it is empty and ``create`` says so.

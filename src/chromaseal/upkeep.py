@@ -8,6 +8,7 @@ from chromaseal import keys
 from chromaseal.errors import NotFound, UsageError
 from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, read_pin
+from chromaseal.repair.collection import Repaired, repair_collection
 from chromaseal.run.model import Run
 from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
 from chromaseal.seal.verdict import Level, Verdict
@@ -84,6 +85,17 @@ class Upkeep:
                 at, of how many.
         """
         return examine_vault(self.parts, progress=progress)
+
+    def repair(
+        self,
+        collection: str,
+        *,
+        dry_run: bool = False,
+        progress: StepProgress = no_step_progress,
+    ) -> Repaired:
+        """Make a broken newest version readable again; see ``repair.collection``."""
+        self._known(collection)
+        return repair_collection(self.parts, collection, dry_run=dry_run, progress=progress)
 
     def gc(
         self,

@@ -198,7 +198,7 @@ class _Attempt:
                     "directory": str(directory),
                     "collection": self._collection,
                     "space": pin.space,
-                    "default_model": _is_chroma_default(pin),
+                    "default_model": pin.is_chroma_default,
                     "deltas": paths,
                 },
                 limits=limits_for(size_bytes, changes),
@@ -352,7 +352,3 @@ def _balance(before: Version | None, answer: Plain) -> RecordSummary:
 def _may_be_rot(error: BaseException) -> bool:
     changed = isinstance(error, Conflict) and error.kind == "changed-while-reading"
     return changed or isinstance(error, Damaged)
-
-
-def _is_chroma_default(pin: CollectionPin) -> bool:
-    return pin.model is not None and pin.model.name == "all-MiniLM-L6-v2"

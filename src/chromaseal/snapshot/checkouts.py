@@ -185,10 +185,22 @@ class Checkouts:
             progress: called with fetched and all bytes.
 
         Raises:
-            Damaged: an object is missing, or is not what its digest says.
+            Damaged: an object is missing, or is not what its digest says; nothing is left.
         """
         target.mkdir()
-        self._restore(version, target, progress)
+        try:
+            self._restore(version, target, progress)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+
+    def copy_kept(self, kept: Kept, target: Path) -> None:
+        """Copy what is kept of a version, with every page checked, and nothing else asked.
+
+        Raises:
+            Damaged: it is not what the version's manifest says.
+        """
+        self._copy_checked(kept, target, durable=False)
 
     def working_copy(self, kept: Kept, target: Path) -> Known:
         """Copy a kept version to merge into, and tell what is known of the copy.

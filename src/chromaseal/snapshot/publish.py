@@ -49,6 +49,8 @@ class Draft:
         writer: name, release and host of who makes it.
         restores: the number of the version whose content it brings back; None but for
             rollbacks.
+        fresh_base: whether it begins with a base of its own, whatever its parent has; then
+            nothing has to be known of the parent's files.
     """
 
     collection: str
@@ -57,6 +59,7 @@ class Draft:
     runs: tuple[MergedRun, ...]
     writer: dict[str, str]
     restores: int | None = None
+    fresh_base: bool = False
 
     @property
     def number(self) -> int:
@@ -89,7 +92,7 @@ def publish(
         store: the vault's objects.
         snapshot: the directory.
         draft: what else the version says.
-        kept: the head's files; None only where there is no head.
+        kept: the head's files; None only where there is no head, or with a fresh base.
         attempt: 32 hexadecimal digits that no other attempt has.
         clock: for the version's time.
         progress: called with packed and all bytes.
@@ -168,7 +171,7 @@ class _Attempt:
     def store(self, kept: Kept | None) -> Layers:
         """Store the step from the head, and what the chain needs beside it."""
         parent = self._draft.head.version
-        if parent is None:
+        if parent is None or self._draft.fresh_base:
             base = self._store_base()
             return Layers((base,), None, base.size_bytes)
         if kept is None or kept.version.version_id != parent.version_id:

@@ -94,6 +94,7 @@ def _panels() -> dict[str, dict[str, Callable[..., None]]]:
         open_cmd,
         pull_cmd,
         push_cmd,
+        repair_cmd,
         reproduce_cmd,
         search_cmd,
         tag_cmd,
@@ -120,6 +121,7 @@ def _panels() -> dict[str, dict[str, Callable[..., None]]]:
         _TRUST: {
             "verify": verify_cmd.verify,
             "doctor": doctor_cmd.doctor,
+            "repair": repair_cmd.repair,
             "locks": locks_cmd.locks,
             "reproduce": reproduce_cmd.reproduce,
         },
