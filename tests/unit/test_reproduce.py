@@ -148,6 +148,20 @@ def test_copies_keep_to_their_speed(tmp_path: Path) -> None:
         assert (tmp_path / "copy" / name).read_bytes() == (tmp_path / "live" / name).read_bytes()
 
 
+def test_a_growing_file_has_an_end(tmp_path: Path) -> None:
+    """A file that is written faster than it is copied is copied as long as it was."""
+    live = tmp_path / "live"
+    live.mkdir()
+    (live / "log").write_bytes(b"beginning")
+
+    def write_more(copied_bytes: int) -> None:
+        with (live / "log").open("ab") as file:
+            file.write(bytes(copied_bytes))
+
+    copy_files(live, tmp_path / "copy", write_more)
+    assert (tmp_path / "copy/log").read_bytes() == b"beginning"
+
+
 def test_a_store_stops_after_its_writes() -> None:
     """The write after the last one that is allowed never reaches the store."""
     store = ObstoreObjectStore("memory://")

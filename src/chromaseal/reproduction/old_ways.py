@@ -58,13 +58,18 @@ def copy_files(source: Path, target: Path, pace: Callable[[int], None] = at_full
 
 
 def copy_file(source: Path, target: Path, pace: Callable[[int], None] = at_full_speed) -> None:
-    """Copy one file; a journal that is gone by now is left out, as any such copy leaves it out."""
+    """Copy as much of a file as there is when it is opened, as an upload does.
+
+    A journal that is gone by now is left out.
+    """
     try:
         reading = source.open("rb")
     except FileNotFoundError:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with reading, target.open("wb") as writing:
-        while block := reading.read(_BLOCK_BYTES):
+        left_bytes = os.fstat(reading.fileno()).st_size
+        while block := reading.read(min(_BLOCK_BYTES, left_bytes)):
             writing.write(block)
+            left_bytes -= len(block)
             pace(len(block))

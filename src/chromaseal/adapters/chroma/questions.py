@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from chromadb.api.models.Collection import Collection
+from numpy.typing import NDArray
 
 from chromaseal.adapters.chroma.client import opened
 from chromaseal.adapters.chroma.collection import BATCH_RECORDS
@@ -18,8 +19,10 @@ from chromaseal.seal.checks import stored_vectors
 from chromaseal.seal.verdict import Finding
 
 _SAMPLE = 50
-# An approximate index may miss a few of the vectors that it holds.
-_LEAST_RECALL = 0.9
+# An approximate index misses some of the vectors that it holds: of 200,000 random ones in 384
+# dimensions a quarter, by the first answer. A wider search finds all that links lead to.
+_WIDE = 1_000
+_LEAST_FOUND_WIDELY = 0.8
 # A query for everything gives what links lead to, which in a healthy index need not be all.
 _LEAST_FOUND = 0.5
 # Of the squared length of a vector: what single precision may leave of a distance of nothing.
@@ -64,12 +67,7 @@ def _answers(collection: Collection, anatomy: CollectionAnatomy) -> Iterator[Fin
     if not wanted:
         return
     vectors = stored_vectors(anatomy, _sample(anatomy.row_ids))
-    found = _find_themselves(collection, vectors, anatomy.space)
-    yield Finding(
-        "chromadb-finds",
-        found >= _LEAST_RECALL * len(vectors),
-        f"{found} of {len(vectors)} vectors find themselves, recall {found / len(vectors):.2f}",
-    )
+    yield _known_vectors(collection, vectors, anatomy.space, len(wanted))
     answer = collection.query(
         query_embeddings=next(iter(vectors.values()))[None], n_results=len(wanted), include=[]
     )
@@ -100,18 +98,37 @@ def _sample(ids: tuple[str, ...]) -> list[str]:
     return list(ids[::step][:_SAMPLE])
 
 
-def _find_themselves(collection: Collection, vectors: dict[str, np.ndarray], space: str) -> int:
-    """Count the vectors whose nearest neighbour is one that is the same."""
+def _known_vectors(
+    collection: Collection, vectors: Mapping[str, NDArray[np.float32]], space: str, records: int
+) -> Finding:
+    """Ask for vectors that are there; those that a narrow search misses, once more widely."""
     matrix = np.stack(list(vectors.values()))
-    answer = collection.query(query_embeddings=matrix, n_results=1, include=["distances"])
+    at_once = _find_themselves(collection, matrix, space, 1)
+    found = int(at_once.sum())
+    if found < len(matrix):
+        width = min(records, max(_WIDE, records // 20))
+        found += int(_find_themselves(collection, matrix[~at_once], space, width).sum())
+    recall = at_once.mean()
+    return Finding(
+        "chromadb-finds",
+        found >= _LEAST_FOUND_WIDELY * len(matrix),
+        f"{found} of {len(matrix)} vectors find themselves, recall at once {recall:.2f}",
+    )
+
+
+def _find_themselves(
+    collection: Collection, matrix: NDArray[np.float32], space: str, width: int
+) -> NDArray[np.bool_]:
+    """Say which vectors' nearest neighbour is one that is the same."""
+    answer = collection.query(query_embeddings=matrix, n_results=width, include=["distances"])
     nearest = np.array([d[0] if d else np.inf for d in answer["distances"] or []])
     squares = np.einsum("ij,ij->i", matrix, matrix)
     if space == "ip":
         # Another vector may lie further along the same way, so its product is greater.
-        return int((nearest <= 1 - squares + _TOLERANCE * squares).sum())
+        return np.asarray(nearest <= 1 - squares + _TOLERANCE * squares)
     if space == "cosine":
-        return int((nearest <= np.where(squares > 0, _TOLERANCE, np.inf)).sum())
-    return int((nearest <= _TOLERANCE * np.maximum(squares, 1)).sum())
+        return np.asarray(nearest <= np.where(squares > 0, _TOLERANCE, np.inf))
+    return np.asarray(nearest <= _TOLERANCE * np.maximum(squares, 1))
 
 
 def _plain(finding: Finding, duration_s: float) -> Plain:
