@@ -1,7 +1,7 @@
 """Uploads that stop half-way: files one by one with a pointer, and layers with a pointer.
 
-The old upload is stopped after each number of its files, chromaseal's after each number of its
-writes into the store. Then somebody fetches what the pointer names.
+The old upload is stopped after every other of its files, chromaseal's after each of its writes into
+the store. Then somebody fetches what the pointer names.
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class _OldUploads:
         copy_files(older, folder / "older")
 
     def fetched(self, *, pointer_first: bool) -> Iterator[Path]:
-        """Stop after every number of files, and fetch what the pointer names then."""
+        """Stop after every other file, and fetch what the pointer names then."""
         files = list(walked_files(self._newer))
-        for stop in range(1, len(files)):
+        for stop in range(1, len(files), 2):
             (self._folder / _POINTER).write_text("newer" if pointer_first else "older")
             for path in files[:stop]:
                 copy_file(self._newer / path, self._folder / "newer" / path)

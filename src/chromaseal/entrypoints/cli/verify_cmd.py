@@ -61,7 +61,6 @@ def verify(
     if bool(target) == bool(delta):
         raise UsageError(
             "verify takes one thing to look at",
-            kind="usage",
             hint="chromaseal verify DIR, verify COLLECTION[@VERSION], or verify --delta RUN",
         )
     level = _level(presence=presence, quick=quick, deep=deep)
@@ -84,9 +83,7 @@ def verify(
 
 def _level(*, presence: bool, quick: bool, deep: bool) -> Level:
     if presence + quick + deep > 1:
-        raise UsageError(
-            "verify looks at one level", kind="usage", hint="--presence, --quick or --deep"
-        )
+        raise UsageError("verify looks at one level", hint="--presence, --quick or --deep")
     return Level.DEEP if deep else Level.PRESENCE if presence else Level.QUICK
 
 
