@@ -132,7 +132,7 @@ def test_healthy_collections_pass(healthy: CollectionAnatomy) -> None:
         (replace(FLUSHED, scopes=("METADATA",)), "segment"),
         (replace(FLUSHED, scopes=("METADATA", "VECTOR", "VECTOR")), "segment"),
         (replace(FLUSHED, index=replace(INDEX, levels_ok=False)), "index-structure"),
-        (replace(FLUSHED, index=replace(INDEX, unreached=1)), "reachable"),
+        (replace(FLUSHED, index=replace(INDEX, unreached=2)), "reachable"),
         (replace(FLUSHED, fresh_rows={"b": 12, "d": 11}), "log"),
         (replace(FLUSHED, fresh_rows={"a": 12, "d": 11}), "log"),
         (replace(FLUSHED, row_ids=("b",)), "same-ids"),

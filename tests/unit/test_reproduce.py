@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
-from chromaseal.errors import ChromasealError, Conflict
+from chromaseal.entrypoints.cli.reproduce_cmd import judge
+from chromaseal.errors import ChromasealError, Conflict, Damaged
 from chromaseal.reproduction.application import (
     BATCH_RECORDS,
     NEW_RECORDS,
@@ -133,6 +134,14 @@ def test_trials_are_added_up() -> None:
     assert replicate == Summary(Way.REPLICATE, 1, 0, {}, {"all records": 1})
     assert [way for way in Way if way.ours] == [Way.REPLICATE, Way.POINTER_SWAP, Way.HALF_PUSH]
     assert len({way.words for way in Way}) == len(Way)
+
+
+def test_only_a_bad_copy_of_this_way_is_an_error() -> None:
+    """The old ways may come out bad; where this one does, the command fails."""
+    bad = {way: Summary(way, 3, 1, {}, {}) for way in (Way.UPLOAD, Way.REPLICATE)}
+    judge([bad[Way.UPLOAD], Summary(Way.REPLICATE, 3, 0, {}, {})])
+    with pytest.raises(Damaged, match="1 of 3 trials of replicate"):
+        judge(list(bad.values()))
 
 
 def test_copies_keep_to_their_speed(tmp_path: Path) -> None:

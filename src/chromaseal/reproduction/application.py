@@ -38,7 +38,7 @@ class Plan:
         pause_s: between two batches.
     """
 
-    records: int = 5_000
+    records: int = 4_000
     seed: int = 1
     threshold: int = 60
     dimension: int = 384

@@ -54,7 +54,7 @@ def reproduce(
     An application writes into a directory of its own, in a temporary folder. Its files are copied
     meanwhile: one by one at the speed of an upload, as fast as the disk can, and by chromaseal
     replicate. Every copy is checked and opened with ChromaDB. Two compactors at once and uploads
-    that stop half-way follow, both ways. Takes about a minute.
+    that stop half-way follow, both ways. Takes less than a minute.
 
     Example: [bold]chromaseal reproduce --keep ./bad[/]
     """
@@ -75,7 +75,7 @@ def reproduce(
     if keep is not None and keep.exists():
         first = min(keep.iterdir())
         output.say(f"the bad copies are in {keep}; to look at one: chromaseal verify {first}")
-    _judge([summary for summary in summed if summary.way.ours and summary.bad])
+    judge(summed)
 
 
 def _row(summary: Summary) -> tuple[object, ...]:
@@ -92,7 +92,13 @@ def _told(counts: Mapping[str, int]) -> str:
     return "; ".join(f"{number} x {text}" for text, number in counts.items())
 
 
-def _judge(failed: list[Summary]) -> None:
+def judge(summed: list[Summary]) -> None:
+    """Fail where chromaseal's own way did.
+
+    Raises:
+        Damaged: ``failed-verification``.
+    """
+    failed = [summary for summary in summed if summary.way.ours and summary.bad]
     if failed:
         told = "; ".join(
             f"{each.bad} of {counted(each.tried, 'trial')} of {each.way}" for each in failed
