@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow-faults slow-others check format lock test-receipts bench-receipts test-replicate bench-layers bench-crowd bench-verify clean
+.PHONY: help setup demo test slow-faults slow-others check format lock test-receipts bench-receipts test-replicate bench-layers bench-crowd bench-verify corpus clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -72,6 +72,9 @@ bench-layers: $(STAMP) ## publishing and fetching versions, beside restic, rclon
 
 bench-crowd: $(STAMP) ## 32 processes that publish to one collection at once
 	@$(BIN)/python -m bench.crowd
+
+corpus: $(STAMP) ## the whole corruption corpus, and its page in docs/
+	@$(BIN)/python docs/generate_corpus.py
 
 bench-verify: $(STAMP) ## what each level of verification takes
 	@$(BIN)/python -m bench.verify

@@ -123,7 +123,13 @@ def change_the_distance(directory: Path) -> None:
 def verdict(directory: Path) -> list[str]:
     """Give the checks that fail."""
     answer = run(
-        {"directory": str(directory), "deep": True, "collection": "notes", "space": "l2"},
+        {
+            "directory": str(directory),
+            "deep": True,
+            "scratch": str(directory.parent),
+            "collection": "notes",
+            "space": "l2",
+        },
         no_progress,
     )
     return [finding["check"] for finding in answer["findings"] if not finding["passed"]]

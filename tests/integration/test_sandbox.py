@@ -116,7 +116,9 @@ def test_a_job_that_is_no_job_is_told(tmp_path: Path, *, fork: bool) -> None:
         assert "KeyError" in caught.value.message
     with pytest.raises(ChromasealError):
         sandbox.run(
-            "verify", {"directory": str(tmp_path), "deep": True, "collection": "x"}, limits=LIMITS
+            "verify",
+            {"directory": str(tmp_path), "deep": False, "collection": "x"},
+            limits=LIMITS,
         )
     sandbox.close()
 
@@ -145,7 +147,12 @@ def test_a_caller_that_gives_up_gets_no_stale_answer(tmp_path: Path) -> None:
 
 def test_errors_keep_their_class(sandbox: ProcessSandbox, tmp_path: Path) -> None:
     """A chromaseal error of the child is the same error here."""
-    request = {"directory": str(tmp_path), "deep": True, "collection": "notes"}
+    request = {
+        "directory": str(tmp_path),
+        "deep": True,
+        "scratch": str(tmp_path),
+        "collection": "notes",
+    }
     with pytest.raises(ChromasealError) as caught:
         sandbox.run("verify", request, limits=LIMITS)
     assert (type(caught.value).__name__, caught.value.kind) == ("Damaged", "no-database")

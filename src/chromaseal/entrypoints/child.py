@@ -25,10 +25,12 @@ from chromaseal.sandbox import Job, Plain
 
 _JOBS = {
     "ask": "chromaseal.adapters.chroma.questions",
+    "ask-stock": "chromaseal.entrypoints.question_job",
     "compare": "chromaseal.adapters.chroma.comparison",
     "copy-live": "chromaseal.adapters.chroma.live_copy",
     "merge": "chromaseal.adapters.chroma.merge",
     "verify": "chromaseal.adapters.chroma.verification",
+    "write-on": "chromaseal.entrypoints.application_job",
     "read-receipt": "chromaseal.entrypoints.receipt_job",
 }
 _PR_SET_PDEATHSIG = 1

@@ -29,7 +29,7 @@ class Examined:
     """What a copy is like.
 
     Attributes:
-        failed: the checks that did not pass.
+        failed: the checks that did not pass, but for what ChromaDB mends by opening the copy.
         answer: what ChromaDB says.
     """
 
@@ -38,11 +38,8 @@ class Examined:
 
     @property
     def bad(self) -> bool:
-        """Whether it is damaged or lacks anything.
-
-        A journal that belongs to what was copied is rolled back by whoever opens the copy.
-        """
-        return not (self.answer.right and _names(self.failed) <= _JOURNAL)
+        """Whether it is damaged or lacks anything."""
+        return bool(self.failed) or not self.answer.right
 
     @property
     def wrong(self) -> str:
@@ -87,11 +84,11 @@ class Examination:
         opened = self._scratch / f"{directory.name}-opened"
         shutil.copytree(directory, opened)
         answer = ask(self._parts.sandbox, opened, self._plan, collection=collection)
-        if not answer.right and not failed:
+        if failed and (answer.right or {finding.check for finding in failed} == _JOURNAL):
+            # ChromaDB rolls a journal back and applies what is in the log; this came of it.
+            failed = self._failed(opened, Level.QUICK)
+        if not failed and not answer.right:
             failed = self._failed(directory, Level.DEEP)
-        elif not answer.right and _names(failed) == _JOURNAL:
-            # Whoever opened it has rolled the journal back; this is what became of it.
-            failed = (*failed, *self._failed(opened, Level.QUICK))
         shutil.rmtree(opened)
         return Examined(failed, answer)
 
@@ -129,7 +126,3 @@ class Examination:
             replace(each, evidence=each.evidence.replace(f"{directory}/", ""))
             for each in verdict.failed
         )
-
-
-def _names(findings: Sequence[Finding]) -> set[str]:
-    return {finding.check for finding in findings}

@@ -105,7 +105,7 @@ class _Look:
     def closely(self) -> list[Finding]:
         """Read everything once."""
         self.progress("check structure", 0, 0)
-        return list(self._structure(deep=False))
+        return list(self._structure())
 
     def deeply(self, scratch: Path | None) -> list[Finding]:
         """Look at every value, and let ChromaDB answer meanwhile, if nothing is wrong at once."""
@@ -119,17 +119,18 @@ class _Look:
             ThreadPoolExecutor(1) as pool,
         ):
             answers = pool.submit(lambda: list(self._answers(Path(folder) / "copy")))
-            return [*self._structure(deep=True), *answers.result()]
+            return [*self._structure(Path(folder)), *answers.result()]
 
-    def _structure(self, *, deep: bool) -> Iterator[Finding]:
+    def _structure(self, scratch: Path | None = None) -> Iterator[Finding]:
         request = {
             "directory": str(self.directory),
-            "deep": deep,
+            "deep": scratch is not None,
             "collection": self.wanted.collection,
             "space": self.wanted.space,
+            "scratch": str(scratch or ""),
         }
         answer = yield from self._found("verify", request, "opened", limits_for(self.size_bytes))
-        if deep and answer["collections"]:
+        if scratch is not None and answer["collections"]:
             yield self._records(total(map(collection_summary, answer["collections"])))
 
     def _records(self, found: RecordSummary) -> Finding:

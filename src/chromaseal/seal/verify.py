@@ -5,6 +5,7 @@ Publishing takes a ``VerifiedSnapshot`` and nothing else, and only ``verify`` ma
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable
 from typing import Final
 
@@ -67,16 +68,18 @@ def verify(
         Damaged: ``failed-verification``, with every check that failed.
         Conflict: ``changed-while-reading``.
     """
-    answer = sandbox.run(
-        "verify",
-        {
-            "directory": str(sealed.directory),
-            "deep": True,
-            "collection": collection,
-            "space": space,
-        },
-        limits=limits_for(sealed.size_bytes),
-    )
+    with tempfile.TemporaryDirectory(prefix="chromaseal-") as scratch:
+        answer = sandbox.run(
+            "verify",
+            {
+                "directory": str(sealed.directory),
+                "deep": True,
+                "collection": collection,
+                "space": space,
+                "scratch": scratch,
+            },
+            limits=limits_for(sealed.size_bytes),
+        )
     # What was looked at must be what was sealed.
     refuse_changed(sealed)
     failed = [f"{f['check']} ({f['evidence']})" for f in answer["findings"] if not f["passed"]]

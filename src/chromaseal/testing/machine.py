@@ -27,6 +27,9 @@ from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.testing.directory_states import contents, replace_contents
 from chromaseal.vault import Vault
 
+# What a request says of places, which differ where all else is the same.
+_PLACES = {"directory", "scratch"}
+
 
 class RememberingSandbox:
     """Gives the answers of another sandbox, asking it once per request and content.
@@ -109,7 +112,7 @@ def question_of(job: str, request: Mapping[str, Any]) -> str:
     """Give a text that two requests share if their job, options and directory's bytes are equal."""
     files = contents(Path(request["directory"]))
     listed = [(path, blake3_hex(body)) for path, body in files.items()]
-    options = sorted((k, v) for k, v in request.items() if k != "directory")
+    options = sorted((k, v) for k, v in request.items() if k not in _PLACES)
     return blake3_hex(repr((job, options, listed)).encode())
 
 

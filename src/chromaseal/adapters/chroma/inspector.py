@@ -39,16 +39,20 @@ def inspect(directory: Path, *, deep: bool = True) -> DirectoryAnatomy:
         raise _malformed(directory, error) from error
 
 
-def look_deep(directory: Path) -> DeepLook:
+def look_deep(directory: Path, scratch: Path) -> DeepLook:
     """Let SQLite check everything, and look for values that nothing else looks at.
 
     It takes long, and SQLite does it without the interpreter's lock.
+
+    Args:
+        directory: closed; it is only read.
+        scratch: where a copy of the database may lie.
 
     Raises:
         Damaged: ``malformed-database``.
     """
     try:
-        return deep_look(directory)
+        return deep_look(directory, scratch)
     except sqlite3.Error as error:
         raise _malformed(directory, error) from error
 

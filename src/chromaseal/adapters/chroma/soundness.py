@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -92,8 +91,12 @@ def odd_types(database: Database) -> dict[str, int]:
     return {table: count for table, count in found.items() if count}
 
 
-def deep_look(directory: Path) -> DeepLook:
+def deep_look(directory: Path, scratch: Path) -> DeepLook:
     """Find out what takes long.
+
+    Args:
+        directory: closed; it is only read.
+        scratch: where a copy of the database may lie; whoever made it removes it.
 
     Raises:
         sqlite3.Error: SQLite cannot even try.
@@ -104,7 +107,7 @@ def deep_look(directory: Path) -> DeepLook:
             tables.append("embedding_metadata_array")
         return DeepLook(
             integrity_check=_pragma(database, "integrity_check"),
-            full_text_check=_full_text_check(database),
+            full_text_check=_full_text_check(database, scratch),
             odd_values=sum(
                 _count(database.connection, _ODD_VALUES.format(table=table)) for table in tables
             ),
@@ -117,17 +120,16 @@ def _pragma(database: Database, name: str) -> tuple[str, ...]:
     return tuple(row[0] for row in rows)
 
 
-def _full_text_check(database: Database) -> str:
+def _full_text_check(database: Database, scratch: Path) -> str:
     """Compare documents with the full-text index; say what is wrong, or nothing."""
     try:
         different = _count(database.connection, _DIFFERENT_TEXTS)
         if different:
             return f"{different} documents are not in the full-text index as they are"
         # FTS5 checks itself by an INSERT, so it gets a copy of the file to write to.
-        with tempfile.TemporaryDirectory() as folder:
-            copy = shutil.copyfile(database.path, Path(folder) / DATABASE)
-            with closing(sqlite3.connect(copy)) as db:
-                db.execute(_FULL_TEXT_CHECK)
+        copy = shutil.copyfile(database.path, scratch / f"full-text-{DATABASE}")
+        with closing(sqlite3.connect(copy)) as db:
+            db.execute(_FULL_TEXT_CHECK)
     except sqlite3.DatabaseError as error:
         return str(error)
     return ""

@@ -22,7 +22,8 @@ def run(request: Plain, progress: Progress) -> Plain:
     Args:
         request: ``directory``; ``deep``, whether to look at every value; ``collection``, which
             must be in it if it is not empty; ``space``, how that must measure distance, if it is
-            not empty.
+            not empty; ``scratch``, a directory for copies, if it looks at every value. This
+            process may be killed, so whoever asks removes it.
         progress: not used; a thorough check of 160 MB takes a few seconds.
 
     Returns:
@@ -36,7 +37,7 @@ def run(request: Plain, progress: Progress) -> Plain:
         return {"findings": _structure(directory, request)[0], "collections": []}
     # SQLite checks itself without the interpreter's lock, so everything else goes on meanwhile.
     with ThreadPoolExecutor(1) as pool:
-        checked = pool.submit(_look_deep, directory)
+        checked = pool.submit(_look_deep, directory, Path(request["scratch"]))
         findings, anatomy = _structure(directory, request)
         collections = [_summary(each) for each in anatomy.collections] if _all(findings) else []
         findings += checked.result()
@@ -56,9 +57,9 @@ def _structure(directory: Path, request: Plain) -> tuple[list[Plain], DirectoryA
     return findings, anatomy
 
 
-def _look_deep(directory: Path) -> list[Plain]:
+def _look_deep(directory: Path, scratch: Path) -> list[Plain]:
     start = time.perf_counter()
-    first, *others = check_deep(look_deep(directory))
+    first, *others = check_deep(look_deep(directory, scratch))
     return [_plain(first, start), *_timed(iter(others))]
 
 

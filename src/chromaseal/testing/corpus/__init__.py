@@ -1,0 +1,1 @@
+"""The corruption corpus: healthy ChromaDB directories, and what can go wrong with them."""

@@ -1,0 +1,127 @@
+"""Healthy ChromaDB directories with histories, each at two times; built by child processes.
+
+``python -m chromaseal.testing.corpus.healthy DIRECTORY SPACE RECORDS PHASE`` is such a child: when
+it has exited, nobody has the directory open.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+DIMENSION = 32
+FIRST, SECOND, PENDING = "first", "second", "pending"
+_BATCH = 500
+_THRESHOLD = 500
+_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """One healthy directory.
+
+    Attributes:
+        name: of the base.
+        newest: the directory.
+        older: the same directory before its last flush or, without one, its last changes.
+        flushed: whether its index was ever flushed.
+        pending: whether the log has changes that the index lacks.
+        space: ``l2`` or ``cosine``.
+    """
+
+    name: str
+    newest: Path
+    older: Path
+    flushed: bool
+    pending: bool
+    space: str
+
+
+def build_bases(folder: Path, records: int) -> list[Base]:
+    """Build all bases: small, flushed, and flushed with a log, for two distances.
+
+    Args:
+        folder: where to; must exist.
+        records: how many the flushed ones have.
+    """
+    bases: list[Base] = []
+    for space in ("l2", "cosine"):
+        small = folder / f"small-{space}"
+        _grow(small / "newest", space, 100, FIRST)
+        shutil.copytree(small / "newest", small / "older")
+        _grow(small / "newest", space, 100, PENDING)
+        bases.append(Base(small.name, small / "newest", small / "older", False, True, space))  # noqa: FBT003
+        flushed = folder / f"flushed-{space}"
+        _grow(flushed / "newest", space, records, FIRST)
+        shutil.copytree(flushed / "newest", flushed / "older")
+        _grow(flushed / "newest", space, records, SECOND)
+        bases.append(Base(flushed.name, flushed / "newest", flushed / "older", True, False, space))  # noqa: FBT003
+        pending = folder / f"pending-{space}"
+        shutil.copytree(flushed / "newest", pending / "newest")
+        _grow(pending / "newest", space, records, PENDING)
+        bases.append(Base(pending.name, pending / "newest", flushed / "older", True, True, space))  # noqa: FBT003
+    return bases
+
+
+def _grow(directory: Path, space: str, records: int, phase: str) -> None:
+    command = [sys.executable, "-m", __name__, str(directory), space, str(records), phase]
+    subprocess.run(command, check=True, timeout=_TIMEOUT_S)  # noqa: S603 - our own module
+
+
+def _metadata(number: int, phase: str) -> dict[str, Any]:
+    return {
+        "number": number,
+        "share": number / 7 + 0.1,
+        "even": number % 2 == 0,
+        "phase": phase,
+        "tags": ["a", f"t{number % 5}"],
+    }
+
+
+def _upsert(collection: Any, numbers: list[int], phase: str) -> None:  # noqa: ANN401 - ChromaDB's
+    chance = np.random.default_rng([len(phase), *numbers[:2]])
+    for start in range(0, len(numbers), _BATCH):
+        batch = numbers[start : start + _BATCH]
+        collection.upsert(
+            ids=[f"r{n}" for n in batch],
+            embeddings=chance.standard_normal((len(batch), DIMENSION)).astype(np.float32),
+            documents=[f"document {n} of phase {phase}, in words" for n in batch],
+            metadatas=[_metadata(n, phase) for n in batch],
+        )
+
+
+def main() -> None:
+    """Bring a directory through one phase of its history."""
+    import chromadb  # noqa: PLC0415
+
+    directory, space, records, phase = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    client: Any = chromadb.PersistentClient(directory)
+    hnsw = {"space": space, "sync_threshold": _THRESHOLD, "batch_size": _THRESHOLD}
+    collection = client.get_or_create_collection(
+        "notes", embedding_function=None, configuration={"hnsw": hnsw}
+    )
+    if phase == FIRST:
+        _upsert(collection, list(range(records)), phase)
+    elif phase == SECOND:
+        collection.delete(ids=[f"r{n}" for n in range(0, records, 11)])
+        collection.update(
+            ids=[f"r{n}" for n in range(1, records, 11)],
+            metadatas=[{"phase": "updated"} for _ in range(1, records, 11)],
+        )
+        # A batch as long as the threshold is flushed at once, so the log is empty after it.
+        _upsert(collection, list(range(records // 2, records // 2 + _THRESHOLD)), phase)
+    else:
+        _upsert(collection, list(range(50, 110)), phase)
+        collection.delete(ids=[f"r{n}" for n in range(60, 64)])
+        collection.update(ids=["r70"], metadatas=[{"phase": "updated later"}])
+    client.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A case -> at which level which check finds it; all cases -> the matrix of docs/corpus.md."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chromaseal.clock import SystemClock
+from chromaseal.sandbox import Sandbox
+from chromaseal.seal.examine import examine
+from chromaseal.seal.open_files import Holder
+from chromaseal.seal.verdict import Level
+from chromaseal.testing.corpus.case import Case, Damage, Kind
+from chromaseal.testing.corpus.cases import damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        case: which one.
+        said: what was done to the directory.
+        found_at: the first level that finds it; None if none does.
+        checks: those that did not pass there.
+    """
+
+    case: Case
+    said: str
+    found_at: Level | None
+    checks: tuple[str, ...]
+
+    def found_by(self, level: Level) -> bool:
+        """Whether a level finds it: each contains the ones before."""
+        order = list(Level)
+        return self.found_at is not None and order.index(self.found_at) <= order.index(level)
+
+    @property
+    def as_expected(self) -> bool:
+        """Whether what is harmful is found, and what is not raises no alarm."""
+        return (self.found_at is not None) == (self.case.damage.kind is Kind.HARMFUL)
+
+
+class _Nobody:
+    def holders(self, directory: Path) -> list[Holder]:
+        """Name nobody: the corpus is this process's own."""
+        del directory
+        return []
+
+
+def look(case: Case, scratch: Path, sandbox: Sandbox) -> Outcome:
+    """Make a case and look at it, at one level after the other, until it is found.
+
+    Args:
+        case: which one.
+        scratch: an empty directory; empty again afterwards.
+        sandbox: where the checks run.
+    """
+    directory = scratch / "case"
+    try:
+        said = damaged(case, directory)
+        for level in Level:
+            verdict = examine(
+                directory,
+                level,
+                sandbox=sandbox,
+                open_files=_Nobody(),
+                clock=SystemClock(),
+                scratch=scratch,
+            )
+            if not verdict.sound:
+                return Outcome(case, said, level, tuple(f.check for f in verdict.failed))
+        return Outcome(case, said, None, ())
+    finally:
+        for path in scratch.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def share_found(outcomes: Iterable[Outcome], level: Level) -> float:
+    """Give which share of the harmful cases a level finds."""
+    harmful = [each for each in outcomes if each.case.damage.kind is Kind.HARMFUL]
+    return sum(each.found_by(level) for each in harmful) / len(harmful)
+
+
+def matrix(outcomes: Sequence[Outcome]) -> str:
+    """Write the page.
+
+    Args:
+        outcomes: of all cases.
+    """
+    harmful = [each for each in outcomes if each.case.damage.kind is Kind.HARMFUL]
+    counts = ", ".join(
+        f"{level} {sum(each.found_by(level) for each in harmful)}" for level in Level
+    )
+    damages = list(dict.fromkeys(each.case.damage for each in outcomes))
+    return "\n".join(
+        [
+            "# The corruption corpus",
+            "",
+            "Written by `make corpus`. Healthy ChromaDB directories (small and never flushed;",
+            "flushed; flushed with a pending log; l2 and cosine; all with updates and deletes in",
+            "their history) and what can happen to them, as bare directories, with nothing to",
+            "compare them to. As a version in a vault every case is found by digests. What each",
+            "level looks at is in [RFC 0008](rfcs/0008-levels-of-verification.md).",
+            "",
+            f"{len(outcomes)} cases, {len(harmful)} of them harmful. Found by level: {counts}.",
+            "",
+            "| damage | cases | presence | quick | deep | found by |",
+            "| --- | ---: | ---: | ---: | ---: | --- |",
+            *(_row(d, outcomes) for d in damages if d.kind is Kind.HARMFUL),
+            "",
+            "## Values that nothing on disk contradicts",
+            "",
+            "No level can find these in a bare directory.",
+            "",
+            *_reasons(damages, Kind.SILENT),
+            "",
+            "## Harmless",
+            "",
+            "These raise no alarm.",
+            "",
+            *_reasons(damages, Kind.HARMLESS),
+            "",
+        ]
+    )
+
+
+def _row(damage: Damage, outcomes: Sequence[Outcome]) -> str:
+    own = [each for each in outcomes if each.case.damage is damage]
+    found = [str(sum(each.found_by(level) for each in own)) for level in Level]
+    checks = sorted({check for each in own for check in each.checks[:2]})
+    return f"| {damage.name} | {len(own)} | {' | '.join(found)} | {', '.join(checks)} |"
+
+
+def _reasons(damages: Iterable[Damage], kind: Kind) -> list[str]:
+    return [f"* {d.name}: {d.reason}." for d in damages if d.kind is kind]
