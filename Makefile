@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow-faults slow-others check format lock test-receipts bench-receipts test-replicate bench-layers bench-crowd bench-verify corpus clean
+.PHONY: help setup demo test fast-integration fast-others slow-faults slow-others check format lock test-receipts bench-receipts test-replicate bench-layers bench-crowd bench-verify corpus clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -33,11 +33,17 @@ demo: $(STAMP) ## render sample receipts, ingest them, search them
 	@$(BIN)/python -m bench.demo
 
 test: setup check ## every check: format, lint, types, import contracts, tests
-	@$(BIN)/python -m pytest -m "not slow"
-	@echo "the slow tests, in two halves side by side; each shows itself when it is done, after some minutes ..."
+	@echo "the fast tests, then the slow ones, each in two halves side by side; a half shows itself when it is done ..."
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line fast-integration fast-others
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line slow-faults slow-others
 
-# The slow tests in two halves, side by side.
+# The tests in halves, side by side.
+fast-integration: $(STAMP)
+	@$(BIN)/python -m pytest -m "not slow" tests/integration
+
+fast-others: $(STAMP)
+	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/integration
+
 slow-faults: $(STAMP)
 	@$(BIN)/python -m pytest -m slow tests/faults
 

@@ -21,7 +21,8 @@ from chromaseal.testing.machine import Machine
 PAGE = Path(__file__).parents[2] / "docs/corpus.md"
 WHOLE = bool(os.environ.get("CHROMASEAL_WHOLE_CORPUS"))
 RECORDS = 10_000 if WHOLE else 2_000
-STEP = 1 if WHOLE else 9
+SPACES = ("l2", "cosine") if WHOLE else ("cosine",)
+STEP = 1 if WHOLE else 6
 LEAST_CASES = 300
 LEAST_QUICK = 0.8
 MODULES = ("chromaseal.adapters.chroma.verification", "chromaseal.adapters.chroma.questions")
@@ -30,7 +31,7 @@ MODULES = ("chromaseal.adapters.chroma.verification", "chromaseal.adapters.chrom
 @pytest.fixture(scope="module")
 def every(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     """Give all cases, on bases that were built for them."""
-    return cases(build_bases(tmp_path_factory.mktemp("bases"), RECORDS))
+    return cases(build_bases(tmp_path_factory.mktemp("bases"), RECORDS, SPACES))
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from chromaseal.adapters.pillow.sample import write_sample
+from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.composition.engine import open_vault
 from chromaseal.receipts.samples import SAMPLES
+from chromaseal.settings import Settings
 from chromaseal.testing.command_line import SampleVault, chromaseal
+from chromaseal.testing.records import record, upserts
+from chromaseal.vault import Vault
 
 SAMPLES_USED = 3
 
@@ -23,3 +33,27 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> SampleVault:
     vault, cache = folder / "vault", folder / "cache"
     answer = chromaseal("ingest", str(images), "--vault", str(vault), "--json", cache=cache)
     return SampleVault(images, vault, cache, answer)
+
+
+@pytest.fixture(scope="session")
+def four_versions(tmp_path_factory: pytest.TempPathFactory, sandbox: ProcessSandbox) -> Path:
+    """Give a folder with a vault of four versions, whose runs overwrite each other, and ledger."""
+    folder = tmp_path_factory.mktemp("four")
+    settings = Settings(
+        (folder / "vault").as_uri(), f"sqlite:///{folder / 'ledger.sqlite'}", folder / "cache"
+    )
+    with open_vault(settings) as vault:
+        vault.parts = replace(vault.parts, sandbox=sandbox)
+        for number in range(4):
+            changed = (record(f"r{n}", 10 * number + n) for n in range(number, 8))
+            vault.write({"notes": upserts(*changed)})
+            vault.compact()
+    return folder
+
+
+@pytest.fixture
+def written(four_versions: Path, tmp_path: Path, vault_at: Callable[[], Vault]) -> Vault:
+    """Give a vault of four versions that nothing is kept of on this machine."""
+    shutil.copytree(four_versions / "vault", tmp_path / "vault")
+    shutil.copyfile(four_versions / "ledger.sqlite", tmp_path / "ledger.sqlite")
+    return vault_at()

@@ -126,15 +126,6 @@ def test_no_directory_is_refused(tmp_path: Path) -> None:
         assert refused.value.kind == "not-chromadb"
 
 
-@pytest.fixture
-def written(vault: Vault) -> Vault:
-    """Give a vault with two versions of one collection."""
-    for number in range(2):
-        vault.write({"notes": upserts(*(record(f"{number}-{n}", n) for n in range(20)))})
-        vault.compact()
-    return vault
-
-
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("at", ["", "1"])
 def test_a_version_is_sound(written: Vault, level: Level, at: str) -> None:

@@ -47,7 +47,8 @@ def _cache(cache: Path) -> Remark:
 
 def _processes() -> Remark:
     try:
-        ProcOpenFiles().holders(Path(tempfile.gettempdir()))
+        with tempfile.TemporaryDirectory() as folder:
+            ProcOpenFiles().holders(Path(folder))
     except ChromasealError as error:
         return wrong(_SUBJECT, "open files", error.message, error.hint)
     return well(_SUBJECT, "open files", "/proc tells who has files open")

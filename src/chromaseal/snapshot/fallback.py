@@ -48,7 +48,6 @@ def newest_readable(
         Damaged: none can; what is wrong with the newest.
     """
     while True:
-        seen, _ = pointer(store, collection)
         passed: list[tuple[str, Damaged]] = []
         for version in newest_first(store, collection, told=lambda *bad: passed.append(bad)):  # noqa: B023 - used up within this turn
             try:
@@ -59,7 +58,7 @@ def newest_readable(
                 for bad in passed:
                     told(*bad)
                 return version, found
-            if pointer(store, collection)[0] != seen:
+            if pointer(store, collection)[0] != passed[0][0]:
                 # Another version came meanwhile, and garbage collection may have come after it.
                 break
         else:

@@ -57,9 +57,10 @@ _ODD_VALUES = """
        OR typeof(float_value) NOT IN ('real', 'null')
        OR bool_value NOT IN (0, 1)
 """
+# Not list values without a record: ChromaDB leaves those behind when it deletes one.
 _LOST_ROWS = {
     "values without a record": """
-        SELECT count(*) FROM {metadata} AS m LEFT JOIN embeddings AS e ON e.id = m.id
+        SELECT count(*) FROM embedding_metadata AS m LEFT JOIN embeddings AS e ON e.id = m.id
         WHERE e.id IS NULL
     """,
     "records without a segment": """
@@ -111,7 +112,7 @@ def deep_look(directory: Path, scratch: Path) -> DeepLook:
             odd_values=sum(
                 _count(database.connection, _ODD_VALUES.format(table=table)) for table in tables
             ),
-            lost_rows=_lost_rows(database.connection, tables),
+            lost_rows=_lost_rows(database.connection),
         )
 
 
@@ -135,13 +136,8 @@ def _full_text_check(database: Database, scratch: Path) -> str:
     return ""
 
 
-def _lost_rows(db: sqlite3.Connection, metadata: list[str]) -> dict[str, int]:
-    found = {
-        what: sum(_count(db, query.format(metadata=table)) for table in metadata)
-        if "{metadata}" in query
-        else _count(db, query)
-        for what, query in _LOST_ROWS.items()
-    }
+def _lost_rows(db: sqlite3.Connection) -> dict[str, int]:
+    found = {what: _count(db, query) for what, query in _LOST_ROWS.items()}
     return {what: count for what, count in found.items() if count}
 
 

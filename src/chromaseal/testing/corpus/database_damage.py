@@ -93,7 +93,6 @@ _ANY = {
     "WHERE id = :row AND key = 'number'",
     "metadata: text for a number": "UPDATE embedding_metadata SET int_value = 'seven' "
     "WHERE id = :row AND key = 'number'",
-    "list: of no record": "UPDATE embedding_metadata_array SET id = 1000000 WHERE id = :row",
     "document: NUL inside": "UPDATE embedding_metadata SET string_value = "
     "CAST(x'610062' AS TEXT) WHERE id = :row AND key = 'chroma:document'",
     "document: lost": "DELETE FROM embedding_metadata WHERE id = :row AND key = 'chroma:document'",
@@ -154,6 +153,16 @@ DAMAGES: tuple[Damage, ...] = (
         Kind.SILENT,
         _SILENT,
         fits=_pending,
+    ),
+    Damage(
+        "list: of no record",
+        functools.partial(
+            _sql,
+            "INSERT INTO embedding_metadata_array (id, key, int_value) "
+            "SELECT id + 1000000, 'left', 1 FROM embeddings WHERE id = :row",
+        ),
+        Kind.HARMLESS,
+        "nobody reads it; ChromaDB itself leaves such values behind when it deletes a record",
     ),
     Damage(
         "metadata: other number",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,15 +44,16 @@ class Base:
     space: str
 
 
-def build_bases(folder: Path, records: int) -> list[Base]:
-    """Build all bases: small, flushed, and flushed with a log, for two distances.
+def build_bases(folder: Path, records: int, spaces: Sequence[str] = ("l2", "cosine")) -> list[Base]:
+    """Build all bases: small, flushed, and flushed with a log, for each distance.
 
     Args:
         folder: where to; must exist.
         records: how many the flushed ones have.
+        spaces: the distances.
     """
     bases: list[Base] = []
-    for space in ("l2", "cosine"):
+    for space in spaces:
         small = folder / f"small-{space}"
         _grow(small / "newest", space, 100, FIRST)
         shutil.copytree(small / "newest", small / "older")
