@@ -17,9 +17,9 @@ _HEAD = """\
 
 Written by `docs/generate_cli.py` from the commands themselves; `--help` says the same.
 
-Every command takes `--vault` and `--ledger`, and `--json` for programs. Errors end with an exit
-code of their own: see [errors.md](errors.md). `chromaseal --version` shows the releases of
-chromaseal and ChromaDB.
+Every command that works on a vault takes `--vault` and `--ledger`; all take `--json`, for programs.
+Errors end with an exit code of their own: see [errors.md](errors.md). `chromaseal --version` shows
+the releases of chromaseal and ChromaDB.
 """
 _MARKUP = re.compile(r"\[/?(?:bold|dim)?\]")
 _EXAMPLE = re.compile(r"^\s*Example:\s*(.+)$", re.MULTILINE)

@@ -45,6 +45,8 @@ JOBS = {
     "chroma/live_copy",
     "chroma/merge",
     "chroma/questions",
+    "chroma/replay",
+    "chroma/salvage",
     "chroma/verification",
 }
 PARTS = {
@@ -58,8 +60,11 @@ PARTS = {
     "chroma/inspector": "both put together",
     "chroma/live_directory": "a directory of another process, observed",
     "chroma/lock_probe": "header, journal and locks, asked for by a child",
+    "chroma/remains": "what can be read of a damaged directory",
     "chroma/reserved_lock": "SQLite's lock against writers, without SQLite",
     "chroma/soundness": "questions whose answers say whether a database is sound",
+    "chroma/torn_index": "what can be believed of a damaged vector segment",
+    "chroma/torn_table": "what can be read of a damaged table",
     "linux/boot": "which boot of the machine this is",
     "linux/exchange": "swaps two directories in one step",
     "linux/kernel_locks": "the kernel's lists of locks",
@@ -80,6 +85,7 @@ WITHOUT_CONTRACT = {
     "DeltaCodec": "one implementation; docs/formats/delta.md and tests/formats are its contract",
     "Ids": "chance promises nothing that a test could hold it to",
     "ImageDecoder": "two implementations for different formats; tests/receipts/test_images.py",
+    "IndexRemains": "one implementation; tests/corpus holds it to what was written",
     "MerchantMemory": "one implementation, over Reader",
     "OpenFiles": "one implementation, of one operating system",
     "Reader": "one implementation; tests/integration holds it to what was written",

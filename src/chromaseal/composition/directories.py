@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
+from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
+from chromaseal.ids import SystemIds
+from chromaseal.repair import directory as rebuilding
+from chromaseal.repair.directory import Equipment, RepairedDirectory, Salvaged
 from chromaseal.replication.push import refuse_not_chromadb
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.seal.examine import examine
@@ -17,6 +23,7 @@ from chromaseal.seal.verdict import Level, Verdict
 _AT_ONCE = 2
 _READING = ("chromaseal.adapters.chroma.verification",)
 _ASKING = (*_READING, "chromaseal.adapters.chroma.questions")
+_MAKING = (*_ASKING, "chromaseal.adapters.chroma.replay", "chromaseal.adapters.chroma.salvage")
 
 
 def verify_directory(
@@ -37,9 +44,7 @@ def verify_directory(
         Conflict: ``still-open`` or ``changed-while-reading``: no verdict is possible.
     """
     directory, level = Path(directory), Level(level)
-    if not any(directory.glob(f"*/{HEADER}")):
-        # Where there is an index, a missing database is a finding.
-        refuse_not_chromadb(directory)
+    _refuse_not_chromadb(directory)
     modules = _ASKING if level is Level.DEEP else _READING
     sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(_AT_ONCE)])
     try:
@@ -53,3 +58,63 @@ def verify_directory(
         )
     finally:
         sandbox.close()
+
+
+def repair_directory(
+    directory: Path | str,
+    *,
+    dry_run: bool = False,
+    progress: StepProgress = no_step_progress,
+) -> RepairedDirectory:
+    """Make a damaged ChromaDB directory sound again from what is left in it.
+
+    Args:
+        directory: open in no process; it is kept beside the repaired one.
+        dry_run: make it all and prove it, but change nothing.
+        progress: called with the step.
+
+    Raises:
+        RefusedInput: ``not-chromadb``.
+        Damaged: ``cannot-repair``: something in it has no source.
+        Conflict: ``still-open`` or ``changed-while-reading``.
+    """
+    directory = Path(directory)
+    _refuse_not_chromadb(directory)
+    with _equipment() as equipment:
+        return rebuilding.repair_directory(directory, equipment, dry_run=dry_run, progress=progress)
+
+
+def salvage_directory(
+    directory: Path | str, out: Path | str, *, progress: StepProgress = no_step_progress
+) -> Salvaged:
+    """Bring all that can be read of a ChromaDB directory into a new one, and list what is missing.
+
+    Args:
+        directory: open in no process; it is only read.
+        out: a directory that does not exist yet; the list is ``OUT.missing.jsonl``.
+        progress: called with the step.
+
+    Raises:
+        RefusedInput: ``not-chromadb``.
+        Conflict: ``directory-not-empty`` or ``still-open``.
+        Damaged: ``cannot-salvage``: nothing can be read.
+    """
+    directory = Path(directory)
+    _refuse_not_chromadb(directory)
+    with _equipment() as equipment:
+        return rebuilding.salvage_directory(directory, Path(out), equipment, progress=progress)
+
+
+@contextlib.contextmanager
+def _equipment() -> Iterator[Equipment]:
+    sandbox = SandboxPool([ProcessSandbox(preload=_MAKING) for _ in range(_AT_ONCE)])
+    try:
+        yield Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
+    finally:
+        sandbox.close()
+
+
+def _refuse_not_chromadb(directory: Path) -> None:
+    if not any(directory.glob(f"*/{HEADER}")):
+        # Where there is an index, a missing database is a finding.
+        refuse_not_chromadb(directory)

@@ -29,6 +29,8 @@ _JOBS = {
     "compare": "chromaseal.adapters.chroma.comparison",
     "copy-live": "chromaseal.adapters.chroma.live_copy",
     "merge": "chromaseal.adapters.chroma.merge",
+    "replay": "chromaseal.adapters.chroma.replay",
+    "salvage": "chromaseal.adapters.chroma.salvage",
     "verify": "chromaseal.adapters.chroma.verification",
     "write-on": "chromaseal.entrypoints.application_job",
     "read-receipt": "chromaseal.entrypoints.receipt_job",

@@ -75,7 +75,7 @@ class Database:
         rows = self._db.execute(
             "SELECT id, name, dimension, config_json_str, schema_str FROM collections ORDER BY name"
         )
-        return [CollectionRow(i, name, size, _space(*config)) for i, name, size, *config in rows]
+        return [CollectionRow(i, name, size, space_in(*config)) for i, name, size, *config in rows]
 
     def segments(self, collection_id: str) -> list[tuple[str, str]]:
         """Give a collection's segments: scope (``VECTOR``, ``METADATA``) and id."""
@@ -144,8 +144,8 @@ def _seq_id(value: int | bytes | None) -> int:
     return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value or 0)
 
 
-def _space(config_json: str | None, schema_json: str | None) -> str:
-    """Find the distance: in the schema (1.x) or the configuration (0.6 to 1.0)."""
+def space_in(config_json: str | None, schema_json: str | None) -> str:
+    """Find the distance of a collection: in the schema (1.x) or configuration (0.6 to 1.0)."""
     schema = json.loads(schema_json) if schema_json else {}
     lists = schema.get("keys", {}).get("#embedding", {}).get("float_list", {})
     space = lists.get("vector_index", {}).get("config", {}).get("space")

@@ -125,7 +125,7 @@ def _readable(
     links = _column(rows, _ID_BYTES, np.uint32, header.max_m0)
     deleted = (rows[:, 2] & _DELETED).astype(np.bool_)
     links_ok = ground_links_ok(links, counts)
-    names = _read_pickle(folder / PICKLE) if PICKLE in sizes else {}
+    names = read_pickle(folder / PICKLE) if PICKLE in sizes else {}
     id_to_label = names.get("id_to_label")
     return HnswIndex(
         version=header.version,
@@ -189,7 +189,8 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {pid!r}")
 
 
-def _read_pickle(path: Path) -> dict[str, Any]:
+def read_pickle(path: Path) -> dict[str, Any]:
+    """Read the names of a vector segment, executing nothing; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
             content = _PlainUnpickler(file).load()

@@ -1,4 +1,4 @@
-"""chromaseal repair: a broken newest version -> a new version with the same records."""
+"""chromaseal repair: a broken directory or newest version -> a sound one, same records."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from typing import Annotated
 
 import typer
 
+from chromaseal.composition.directories import repair_directory
 from chromaseal.entrypoints.cli.options import (
-    CollectionArgument,
     JsonOption,
     LedgerOption,
     VaultOption,
     open_for,
 )
 from chromaseal.entrypoints.cli.output import Output, counted
+from chromaseal.entrypoints.cli.verify_cmd import is_directory
 from chromaseal.repair.collection import Repaired
 
 
 def repair(
-    collection: CollectionArgument,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="DIR|COLLECTION", help="A ChromaDB directory, or a collection in the vault."
+        ),
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Make and prove it all, but change nothing.")
     ] = False,
@@ -27,14 +33,53 @@ def repair(
     ledger: LedgerOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make the newest version readable again, where its objects are lost or damaged.
+    """Make a damaged directory, or a collection's newest version, sound again.
 
-    It is made from what this machine keeps of it, or from an older version and the deltas that
-    came after it, must have exactly the same records, and is published as the next version.
+    Everything must have a source: a directory is made again from its own parts, a version from
+    what this machine keeps of it or from an older one and the deltas that came after it. What
+    comes out is looked at deeply. The damaged directory is kept beside the repaired one; a
+    version is published as the next one.
 
-    Example: [bold]chromaseal repair lines --dry-run[/]
+    Example: [bold]chromaseal repair ./chroma --dry-run[/]
     """
     output = Output.of(as_json=as_json)
+    if is_directory(target):
+        _repair_directory(output, target, dry_run=dry_run)
+    else:
+        _repair_collection(output, target, vault, ledger, dry_run=dry_run)
+    if dry_run:
+        output.say("nothing was changed (--dry-run)")
+
+
+def _repair_directory(output: Output, directory: str, *, dry_run: bool) -> None:
+    with output.steps() as show:
+        repaired = repair_directory(
+            directory, dry_run=dry_run, progress=functools.partial(show, "")
+        )
+    output.record(
+        "repaired-directory",
+        directory=directory,
+        problem=repaired.problem,
+        sources=list(repaired.sources),
+        records=repaired.records,
+        dry_run=dry_run,
+        kept=str(repaired.kept) if repaired.kept else None,
+    )
+    records = counted(repaired.records, "record")
+    if not repaired.problem:
+        output.say(f"{directory} is whole: every check holds, {records}")
+        return
+    output.say(f"{directory} was damaged: {repaired.problem}")
+    for source in repaired.sources:
+        output.say(f"made again from {source}")
+    output.say(f"every check of a deep look holds: {records}")
+    if repaired.kept:
+        output.say(f"the damaged directory is now {repaired.kept}")
+
+
+def _repair_collection(
+    output: Output, collection: str, vault: str, ledger: str, *, dry_run: bool
+) -> None:
     with open_for(collection, vault, ledger) as opened, output.steps() as show:
         repaired = opened.repair(
             collection, dry_run=dry_run, progress=functools.partial(show, collection)
@@ -51,10 +96,10 @@ def repair(
         version_id=version.version_id if version else None,
         waiting=list(repaired.waiting),
     )
-    _tell(output, repaired, dry_run=dry_run)
+    _tell(output, repaired)
 
 
-def _tell(output: Output, repaired: Repaired, *, dry_run: bool) -> None:
+def _tell(output: Output, repaired: Repaired) -> None:
     name = repaired.collection
     if not repaired.broken:
         output.say(f"the newest version of {name} is whole: every digest and check holds")
@@ -68,5 +113,3 @@ def _tell(output: Output, repaired: Repaired, *, dry_run: bool) -> None:
     if repaired.waiting:
         waiting = counted(len(repaired.waiting), "run")
         output.say(f"{waiting} in no version: `chromaseal compact {name}` merges them again")
-    if dry_run:
-        output.say("nothing was changed (--dry-run)")

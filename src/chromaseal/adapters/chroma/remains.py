@@ -1,0 +1,324 @@
+"""A damaged ChromaDB directory -> what can be read of it.
+
+Read only, without ChromaDB, and with every value's type looked at before it is believed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chromaseal.adapters.chroma.database import DOCUMENT_KEY, space_in
+from chromaseal.adapters.chroma.hnsw import FILES, PICKLE
+from chromaseal.adapters.chroma.torn_index import read_torn_index
+from chromaseal.adapters.chroma.torn_table import Cells, read_index, read_table
+from chromaseal.repair.remains import (
+    CollectionRemains,
+    EntryRemains,
+    Remains,
+    RowRemains,
+    SegmentRemains,
+    Settings,
+)
+from chromaseal.seal.quiet import DATABASE
+
+LOG_COLUMNS = ("operation", "topic", "id", "vector", "encoding", "metadata")
+# Tables whose rows are taken along as they are.
+KEPT = {
+    "tenants": ("id",),
+    "databases": ("id", "name", "tenant_id"),
+    "collection_metadata": (
+        *("collection_id", "key", "str_value", "int_value", "float_value", "bool_value"),
+    ),
+}
+_COLLECTIONS = ("id", "name", "dimension", "database_id", "config_json_str", "schema_str")
+_VALUES = ("id", "key", "string_value", "int_value", "float_value", "bool_value")
+_SCOPES = {"urn:chroma:segment/vector/": "VECTOR", "urn:chroma:segment/metadata/": "METADATA"}
+_FULL_TEXT = "embedding_fulltext_search_content"
+_FULL_TEXT_CHECK = """
+    INSERT INTO embedding_fulltext_search (embedding_fulltext_search) VALUES ('integrity-check')
+"""
+_INTEGRITY_CHECK = "PRAGMA integrity_check(1000)"
+_NO_PROBLEM = {"ok", "*** in database main ***"}
+# What SQLite says: "row 7 missing from index x", "wrong # of entries in index x".
+_OF_INDEX = re.compile(r"(missing from|entries in|entry in) index")
+# "On tree page 35 cell 0" (3.40), "Tree 35 page 9 cell 0" (3.42).
+_TREE = re.compile(r"[Tt]ree (?:page )?(\d+)")
+_DELETE = 3
+_NEIGHBOURS = 16
+_SEQ_ID_BYTES = 8
+_WORD_BYTES = 4
+
+
+def read_remains(directory: Path) -> Remains:
+    """Read what can be read.
+
+    Args:
+        directory: a private copy; the full-text index is asked to check itself, which is a write.
+    """
+    remains = Remains()
+    try:
+        with closing(_connect(directory)) as db:
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            _Reading(db, remains).read()
+    except (sqlite3.Error, OSError) as error:
+        remains.problem = str(error)
+        remains.tables_whole = False
+    dimensions = {each.dimension for each in remains.collections if each.dimension}
+    dimensions |= {len(each.vector) for each in remains.log if each.vector is not None}
+    neighbours = {each.settings.max_neighbours for each in remains.collections if each.settings}
+    for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
+        if any((folder / name).exists() for name in (*FILES, PICKLE)):
+            index = read_torn_index(folder, dimensions, max(neighbours, default=_NEIGHBOURS))
+            remains.indexes[folder.name] = index
+    return remains
+
+
+def _connect(directory: Path) -> sqlite3.Connection:
+    path = (directory / DATABASE).absolute()
+    # Without a mode of its own SQLite would make a file that is missing.
+    db = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
+    db.text_factory = _text
+    # SQLite refuses a file that is shorter than its header says, but in this mode.
+    db.execute("PRAGMA writable_schema = ON")
+    return db
+
+
+def _text(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+class _Reading:
+    """One database, read table by table."""
+
+    def __init__(self, db: sqlite3.Connection, remains: Remains) -> None:
+        self._db = db
+        self._remains = remains
+
+    def read(self) -> None:
+        """Fill in everything that the database has."""
+        remains = self._remains
+        remains.tables_whole = self._are_tables_sound()
+        for cells in self._table("collections", _COLLECTIONS).values():
+            if isinstance(cells[0], str) and isinstance(cells[1], str):
+                remains.collections.append(_collection(cells))
+        segments = self._table("segments", ("id", "type", "scope", "collection"))
+        remains.segments = list(_segments(segments))
+        for table, columns in KEPT.items():
+            rows = list(self._table(table, columns).values())
+            remains.cells[table] = (columns, rows)
+        places = self._table("max_seq_id", ("segment_id", "seq_id")).values()
+        found = {segment: _seq_id(place) for segment, place in places}
+        remains.places = {segment: place for segment, place in found.items() if place is not None}
+        self._read_log()
+        self._read_rows()
+
+    def _are_tables_sound(self) -> bool:
+        """Whether SQLite finds nothing wrong but in indexes, which say nothing of their own."""
+        indexes = {
+            str(root)
+            for (root,) in self._db.execute("SELECT rootpage FROM sqlite_master WHERE type='index'")
+        }
+        try:
+            said = [text for (text,) in self._db.execute(_INTEGRITY_CHECK)]
+        except sqlite3.DatabaseError:
+            return False
+        lines = [line for text in said for line in str(text).splitlines()]
+        return all(_concerns_an_index(line, indexes) for line in lines if line not in _NO_PROBLEM)
+
+    def _table(self, table: str, columns: tuple[str, ...]) -> dict[int, Cells]:
+        found = read_table(self._db, table, columns)
+        self._remains.tables_whole &= found.whole
+        return found.rows
+
+    def _read_log(self) -> None:
+        found = read_table(self._db, "embeddings_queue", LOG_COLUMNS)
+        self._remains.log_whole = found.whole
+        self._remains.log = [_entry(seq_id, cells) for seq_id, cells in found.rows.items()]
+
+    def _read_rows(self) -> None:
+        rows = {
+            row_id: RowRemains(row_id, segment, record_id, _seq_id(seq_id))
+            for row_id, (segment, record_id, seq_id) in self._embeddings().items()
+            if isinstance(segment, str) and isinstance(record_id, str)
+        }
+        self._remains.rows = list(rows.values())
+        self._read_values(rows)
+        self._read_lists(rows)
+        self._read_documents(rows)
+
+    def _embeddings(self) -> dict[int, Cells]:
+        columns = ("segment_id", "embedding_id", "seq_id")
+        rows = self._table("embeddings", columns)
+        # The index knows the ids of rows that are gone from the table.
+        index = read_index(
+            self._db, "embeddings", ("segment_id", "embedding_id", "id"), columns[:2]
+        )
+        for segment, record_id, row_id in index or ():
+            if row_id not in rows and isinstance(record_id, str):
+                self._remains.tables_whole = False
+                self._remains.unnamed.setdefault(str(segment), set()).add(record_id)
+        return rows
+
+    def _read_values(self, rows: dict[int, RowRemains]) -> None:
+        found = self._table("embedding_metadata", _VALUES).values()
+        expected = read_index(self._db, "embedding_metadata", ("id", "key"), ("id", "key"))
+        self._confirm(expected)
+        for row_id, key, *values in found:
+            row = rows.get(row_id)
+            if row is None or not isinstance(key, str):
+                self._remains.orphans.append({"row": row_id, "key": str(key), "value": str(values)})
+                continue
+            value, problem = _value(*values)
+            if problem:
+                row.lost[key] = problem
+            elif key == DOCUMENT_KEY:
+                row.document = str(value)
+            else:
+                row.metadata[key] = value
+        for row_id, key in (expected or set()) - {(row_id, key) for row_id, key, *_ in found}:
+            if row_id in rows:
+                rows[row_id].lost.setdefault(str(key), "its row cannot be read")
+
+    def _confirm(self, expected: set[Cells] | None) -> None:
+        """Note whether anything says which values there should be."""
+        if expected is None and not self._remains.tables_whole:
+            self._remains.values_confirmed = False
+
+    def _read_lists(self, rows: dict[int, RowRemains]) -> None:
+        table = "embedding_metadata_array"
+        if self._remains.tables_whole and not read_table(self._db, table, _VALUES).whole:
+            # Schemas before metadb 6 have no lists.
+            return
+        found = self._table(table, _VALUES)
+        expected = read_index(self._db, table, ("rowid", "id", "key"), ("id", "key"))
+        self._confirm(expected)
+        for row_id, key, *values in found.values():
+            row = rows.get(row_id)
+            # ChromaDB itself leaves lists of records that are gone.
+            if row is None or not isinstance(key, str):
+                continue
+            value, problem = _value(*values)
+            items = row.metadata.setdefault(key, [])
+            if problem or not isinstance(items, list):
+                row.lost[key] = problem or "both a value and a list"
+            else:
+                items.append(value)
+        for place, row_id, key in expected or ():
+            if place not in found and row_id in rows:
+                rows[row_id].lost.setdefault(str(key), "its row cannot be read")
+
+    def _read_documents(self, rows: dict[int, RowRemains]) -> None:
+        """Compare the documents with the full-text index, if that agrees with itself."""
+        texts = read_table(self._db, _FULL_TEXT, ("c0",))
+        if not texts.whole or not self._full_text_agrees():
+            return
+        for row_id, (text,) in texts.rows.items():
+            row = rows.get(row_id)
+            if row is not None and row.document != text and DOCUMENT_KEY not in row.lost:
+                row.lost[DOCUMENT_KEY] = f"the full-text index has another one: {text!r}"
+
+    def _full_text_agrees(self) -> bool:
+        with suppress(sqlite3.DatabaseError):
+            self._db.execute(_FULL_TEXT_CHECK)
+            return True
+        return False
+
+
+def _concerns_an_index(line: str, indexes: set[str]) -> bool:
+    tree = _TREE.search(line)
+    return bool(_OF_INDEX.search(line)) or (tree is not None and tree[1] in indexes)
+
+
+def _collection(cells: Cells) -> CollectionRemains:
+    collection_id, name, dimension, database_id, config, schema = cells
+    return CollectionRemains(
+        collection_id,
+        name,
+        str(database_id),
+        dimension if isinstance(dimension, int) else None,
+        _settings(config, schema),
+        dict(zip(_COLLECTIONS, cells, strict=True)),
+    )
+
+
+def _settings(config: Any, schema: Any) -> Settings | None:  # noqa: ANN401 - may be anything
+    try:
+        found = json.loads(schema) if schema else {}
+        lists = found.get("keys", {}).get("#embedding", {}).get("float_list", {})
+        hnsw = lists.get("vector_index", {}).get("config", {}).get("hnsw") or {}
+        return Settings(space_in(config, schema), int(hnsw.get("max_neighbors", _NEIGHBOURS)))
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _segments(rows: dict[int, Cells]) -> Iterator[SegmentRemains]:
+    for segment_id, kind, scope, collection in rows.values():
+        named = next((s for urn, s in _SCOPES.items() if str(kind).startswith(urn)), str(scope))
+        yield SegmentRemains(str(segment_id), named, str(collection))
+
+
+def _entry(seq_id: int, cells: Cells) -> EntryRemains:
+    operation, topic, record_id, vector, encoding, metadata = cells
+    numbers = _numbers(vector, encoding)
+    sound = (
+        operation in range(_DELETE + 1)
+        and isinstance(topic, str)
+        and isinstance(record_id, str)
+        and (vector is None or numbers is not None)
+        and _is_json(metadata)
+    )
+    known = operation if isinstance(operation, int) else -1
+    return EntryRemains(seq_id, known, str(topic), str(record_id), numbers, sound, cells)
+
+
+def _numbers(vector: Any, encoding: Any) -> np.ndarray | None:  # noqa: ANN401 - may be anything
+    if not isinstance(vector, bytes) or encoding != "FLOAT32" or len(vector) % _WORD_BYTES:
+        return None
+    numbers = np.frombuffer(vector, dtype="<f4")
+    return numbers if np.isfinite(numbers).all() else None
+
+
+def _is_json(metadata: Any) -> bool:  # noqa: ANN401 - may be anything
+    try:
+        return metadata is None or isinstance(json.loads(metadata), dict)
+    except (ValueError, TypeError):
+        return False
+
+
+def _value(
+    text: Any,  # noqa: ANN401 - may be anything
+    number: Any,  # noqa: ANN401
+    real: Any,  # noqa: ANN401
+    boolean: Any,  # noqa: ANN401
+) -> tuple[Any, str]:
+    """Give a value, or why it is none."""
+    given = [value for value in (text, number, real, boolean) if value is not None]
+    if len(given) != 1:
+        return None, f"{len(given)} values at once: {given}" if given else "it has no value"
+    right = (
+        (text is None or isinstance(text, str))
+        and (number is None or isinstance(number, int))
+        and (real is None or (isinstance(real, float) and math.isfinite(real)))
+        and boolean in {None, 0, 1}
+    )
+    if not right:
+        return None, f"of no known type: {given[0]!r}"
+    return (bool(boolean) if boolean is not None else given[0]), ""
+
+
+def _seq_id(value: Any) -> int | None:  # noqa: ANN401 - may be anything
+    if isinstance(value, bytes) and len(value) == _SEQ_ID_BYTES:
+        return int.from_bytes(value, "big")
+    return value if isinstance(value, int) else None

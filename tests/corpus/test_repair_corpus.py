@@ -1,0 +1,75 @@
+"""A repair gives exactly the records that were there, or refuses; salvage lists what it lost."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chromaseal.adapters.linux.exchange import exchange
+from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
+from chromaseal.clock import SystemClock
+from chromaseal.ids import SystemIds
+from chromaseal.repair.directory import Equipment
+from chromaseal.seal.open_files import Holder
+from chromaseal.testing.corpus.case import Case, Kind
+from chromaseal.testing.corpus.cases import cases
+from chromaseal.testing.corpus.healthy import build_bases
+from chromaseal.testing.corpus.mending import mend
+
+WHOLE = bool(os.environ.get("CHROMASEAL_WHOLE_CORPUS"))
+SPACES = ("l2", "cosine") if WHOLE else ("l2",)
+RECORDS = 2_000 if WHOLE else 600
+STEP = 1 if WHOLE else 29
+JOBS = ("verification", "questions", "replay", "salvage")
+# Nothing on disk names the records of these: their log or their only table is gone.
+NAMELESS = ("chroma.sqlite3 ",)
+LEAST_REPAIRED = 0.4
+
+
+class Nobody:
+    """Says that no process has anything open: the corpus is this process's own."""
+
+    def holders(self, directory: Path) -> list[Holder]:
+        """Name nobody."""
+        del directory
+        return []
+
+
+@pytest.fixture(scope="module")
+def equipment() -> Iterator[Equipment]:
+    """Give what it takes, with two warm processes."""
+    modules = tuple(f"chromaseal.adapters.chroma.{job}" for job in JOBS)
+    sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(2)])
+    yield Equipment(sandbox, Nobody(), SystemClock(), SystemIds(), exchange)
+    sandbox.close()
+
+
+@pytest.fixture(scope="module")
+def harmful(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    """Give the cases that do harm."""
+    every = cases(build_bases(tmp_path_factory.mktemp("bases"), RECORDS, SPACES))
+    return [case for case in every if case.damage.kind is Kind.HARMFUL][::STEP]
+
+
+@pytest.mark.slow
+def test_repair_is_exact_or_refused(
+    harmful: list[Case], tmp_path: Path, equipment: Equipment
+) -> None:
+    """No repair and no salvage passes off a record as what it was not, or forgets one."""
+    mended = [mend(case, tmp_path, equipment) for case in harmful]
+    different = [(m.case.name, m.said, m.different[:3]) for m in mended if m.different]
+    assert different == []
+    forgotten = [
+        (m.case.name, m.said, m.unlisted[:3])
+        for m in mended
+        if m.unlisted and not m.case.name.startswith(NAMELESS)
+    ]
+    assert forgotten == []
+    repaired = sum(m.repaired for m in mended)
+    salvaged = sum(m.salvaged[0] for m in mended if not m.repaired)
+    of = sum(m.salvaged[1] for m in mended if not m.repaired)
+    print(f"{repaired} of {len(mended)} repaired; of the rest {salvaged} of {of} records salvaged")
+    assert repaired >= LEAST_REPAIRED * len(mended)
