@@ -165,8 +165,9 @@ class _Reading:
         index = read_index(
             self._db, "embeddings", ("segment_id", "embedding_id", "id"), columns[:2]
         )
-        for segment, record_id, row_id in index or ():
-            if row_id not in rows and isinstance(record_id, str):
+        there = {(segment, record_id, row_id) for row_id, (segment, record_id, _) in rows.items()}
+        for segment, record_id, _ in (index or set()) - there:
+            if isinstance(record_id, str):
                 self._remains.tables_whole = False
                 self._remains.unnamed.setdefault(str(segment), set()).add(record_id)
         return rows
@@ -215,8 +216,10 @@ class _Reading:
                 row.lost[key] = problem or "both a value and a list"
             else:
                 items.append(value)
-        for place, row_id, key in expected or ():
-            if place not in found and row_id in rows:
+        # By what they say and not by their places alone: a page of another table has places too.
+        there = {(place, row_id, key) for place, (row_id, key, *_) in found.items()}
+        for _, row_id, key in (expected or set()) - there:
+            if row_id in rows:
                 rows[row_id].lost.setdefault(str(key), "its row cannot be read")
 
     def _read_documents(self, rows: dict[int, RowRemains]) -> None:
