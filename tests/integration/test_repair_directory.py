@@ -248,9 +248,11 @@ def test_on_the_command_line(directory: Path, tmp_path: Path) -> None:
     salvaged = chromaseal("salvage", str(directory), str(out), "--json", cache=tmp_path / "cache")
     assert salvaged.exit_code == 0, salvaged.errors
     assert salvaged.only("salvaged")[0]["missing"] == 0
-    answer = chromaseal("repair", str(directory), cache=tmp_path / "cache")
+    answer = chromaseal("repair", ".", cache=tmp_path / "cache", folder=directory)
     assert answer.exit_code == 0, answer.errors
     assert "the damaged directory is now" in answer.out
+    inside = chromaseal("salvage", ".", "out", cache=tmp_path / "cache", folder=directory)
+    assert inside.exit_code == 2
     again = chromaseal("repair", str(directory), "--json", cache=tmp_path / "cache")
     assert again.only("repaired-directory")[0]["problem"] == ""
     assert np.isclose(again.only("repaired-directory")[0]["records"], 318)

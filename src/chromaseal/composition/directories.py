@@ -10,6 +10,7 @@ from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
+from chromaseal.errors import UsageError
 from chromaseal.ids import SystemIds
 from chromaseal.repair import directory as rebuilding
 from chromaseal.repair.directory import Equipment, RepairedDirectory, Salvaged
@@ -78,7 +79,8 @@ def repair_directory(
         Damaged: ``cannot-repair``: something in it has no source.
         Conflict: ``still-open`` or ``changed-while-reading``.
     """
-    directory = Path(directory)
+    # What is made has to lie beside it, not in it, and a link is to go on leading to it.
+    directory = Path(directory).resolve()
     _refuse_not_chromadb(directory)
     with _equipment() as equipment:
         return rebuilding.repair_directory(directory, equipment, dry_run=dry_run, progress=progress)
@@ -96,13 +98,18 @@ def salvage_directory(
 
     Raises:
         RefusedInput: ``not-chromadb``.
+        UsageError: ``out`` lies in ``directory``.
         Conflict: ``directory-not-empty`` or ``still-open``.
         Damaged: ``cannot-salvage``: nothing can be read.
     """
-    directory = Path(directory)
+    directory, out = Path(directory).resolve(), Path(out).resolve()
     _refuse_not_chromadb(directory)
+    if out.is_relative_to(directory):
+        raise UsageError(
+            f"{out} lies in {directory}, which is only read", hint="name a directory beside it"
+        )
     with _equipment() as equipment:
-        return rebuilding.salvage_directory(directory, Path(out), equipment, progress=progress)
+        return rebuilding.salvage_directory(directory, out, equipment, progress=progress)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import changed_while_reading, refuse_open, wait_until_closed
 from chromaseal.seal.verdict import Level, Verdict, in_words
 from chromaseal.snapshot.checkout import (
+    cannot_write,
     refuse_occupied,
     sync_tree,
     taking_name,
@@ -111,7 +112,7 @@ def repair_directory(
 
     Raises:
         Damaged: ``cannot-repair``: something is lost or in doubt; the message begins to say what.
-        Conflict: ``still-open`` or ``changed-while-reading``.
+        Conflict: ``still-open``, ``changed-while-reading`` or ``cannot-write``.
     """
     verdict = _examine(directory, equipment, progress)
     if verdict.sound:
@@ -132,7 +133,7 @@ def repair_directory(
             _bring_along(rolled_back, made)
         found = _examine(made, equipment, progress)
         _refuse_unsound(directory, found)
-        problem = in_words(verdict.failed)
+        problem = in_words([each for each in verdict.failed if each.check != "chromadb"])
         if dry_run:
             return RepairedDirectory(problem, sources, _records(found))
         kept = _take_place(directory, made, before, equipment)
@@ -321,6 +322,8 @@ def _workspace(target: Path, equipment: Equipment) -> Iterator[Path]:
     try:
         workspace.mkdir()
         yield workspace
+    except OSError as error:
+        raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
 
