@@ -208,6 +208,39 @@ def test_what_has_no_source_is_refused_and_salvaged(
         salvage_directory(directory, out, equipment)
 
 
+def test_a_zeroed_page_costs_what_lies_on_it(
+    directory: Path, healthy: Path, equipment: Equipment, tmp_path: Path
+) -> None:
+    """Neighbours whose vectors reach into the page are not passed off as whole."""
+    path = index_file(directory, "data_level0.bin")
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(bytes(4096))
+    out = tmp_path / "out"
+    salvaged = salvage_directory(directory, out, equipment)
+    truth, found = content(healthy), content(out)
+    listed = {json.loads(line)["id"] for line in salvaged.list_path.read_text().splitlines()}
+    # A row of 24 neighbours and 12 numbers has 252 bytes, so 17 or 18 touch the page.
+    assert listed == truth.keys() - found.keys()
+    assert 16 <= len(listed) <= 19
+    assert all(same(truth[i], found[i], "cosine") for i in found)
+
+
+def test_what_is_written_meanwhile_is_not_lost(directory: Path, equipment: Equipment) -> None:
+    """A directory that changes while it is made again stays in its place."""
+    break_links(directory)
+
+    def meddle(step: str, *_: int) -> None:
+        if step == "make it again from its log":
+            (directory / "note.txt").write_text("written meanwhile")
+
+    with pytest.raises(Conflict) as refused:
+        repair_directory(directory, equipment, progress=meddle)
+    assert refused.value.kind == "changed-while-reading"
+    assert (directory / "note.txt").read_text() == "written meanwhile"
+    assert [path.name for path in directory.parent.iterdir()] == [directory.name]
+
+
 def test_a_hot_journal_is_rolled_back(directory: Path, equipment: Equipment, healthy: Path) -> None:
     """What a killed writer left half done is undone by its own journal."""
     program = """

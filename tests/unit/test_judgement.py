@@ -1,0 +1,159 @@
+"""What is believed of a damaged directory: what two places agree on, and nothing in doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from chromaseal.repair.judgement import DOCUMENT, METADATA, VECTOR, Judgement, judge
+from chromaseal.repair.remains import (
+    CollectionRemains,
+    EntryRemains,
+    Remains,
+    RowRemains,
+    SegmentRemains,
+    Settings,
+)
+
+DEFAULT_DATABASE = "00000000-0000-0000-0000-000000000000"
+UPDATE, UPSERT, DELETE = 1, 2, 3
+
+
+@dataclass
+class Index:
+    """An index of which a test says what is left."""
+
+    names: Mapping[str, int]
+    lost: frozenset[str] = frozenset()
+    contradicted: frozenset[str] = frozenset()
+    strangers: int = 0
+    is_cut: bool = False
+    has_bad_pages: bool = False
+    problem: str = ""
+    folder: str = "v"
+    dimension: int = 2
+
+    def vector(self, record_id: str) -> NDArray[np.float32] | None:
+        """Give a vector made of the label."""
+        if record_id not in self.names or record_id in self.lost:
+            return None
+        return np.array([self.names[record_id], 0], np.float32)
+
+
+@dataclass
+class Facts:
+    """A healthy directory, to be spoiled: a, b flushed at 10; c in the log at 11."""
+
+    ids: dict[str, int] = field(default_factory=lambda: {"a": 4, "b": 5, "c": 11})
+    index: Index = field(default_factory=lambda: Index({"a": 1, "b": 2}))
+    log: list[EntryRemains] = field(default_factory=lambda: [entry(10, "b"), entry(11, "c")])
+    place: int | None = 10
+
+    def judged(self) -> Judgement:
+        """Judge it."""
+        remains = Remains(
+            collections=[CollectionRemains("n", "notes", DEFAULT_DATABASE, 2, Settings())],
+            segments=[SegmentRemains("v", "VECTOR", "n"), SegmentRemains("m", "METADATA", "n")],
+            rows=[
+                RowRemains(seq, "m", i, seq, f"text {i}", {"k": 1}) for i, seq in self.ids.items()
+            ],
+            log=self.log,
+            places={} if self.place is None else {"v": self.place},
+            indexes={"v": self.index},
+        )
+        return judge(remains)
+
+    def parts(self) -> dict[str, dict[str, str]]:
+        """Give what is lost or in doubt, by record."""
+        (judged,) = self.judged().collections
+        return {r.record_id: {**r.lost, **r.doubtful} for r in judged.harmed}
+
+
+def entry(
+    seq_id: int, record_id: str, operation: int = UPSERT, *, sound: bool = True
+) -> EntryRemains:
+    """Make an entry of the log; its vector is not the one that the index has."""
+    vector = np.array([seq_id, 7], np.float32) if operation == UPSERT and sound else None
+    return EntryRemains(seq_id, operation, "x/n", record_id, vector, sound, ())
+
+
+def test_a_healthy_directory_is_complete() -> None:
+    """Nothing is lost, and the newest vectors win."""
+    judgement = Facts().judged()
+    assert judgement.is_complete
+    (judged,) = judgement.collections
+    vectors = {r.record_id: r.vector.tolist() for r in judged.records if r.vector is not None}
+    assert vectors == {"a": [1, 0], "b": [10, 7], "c": [11, 7]}
+    assert judged.count == 3
+
+
+def test_an_index_of_another_moment_is_in_doubt() -> None:
+    """Elements that nobody names: every vector that only the index has is in doubt."""
+    facts = Facts(index=Index({"a": 1, "b": 2}, strangers=1))
+    assert facts.parts() == {"a": {VECTOR: "the index and the tables are not of the same moment"}}
+
+
+def test_ids_that_differ_are_another_moment() -> None:
+    """A vector without a row: deleted, or its row is lost; the others may be old, too."""
+    parts = Facts(index=Index({"a": 1, "b": 2, "z": 3})).parts()
+    assert parts["z"].keys() == {DOCUMENT, METADATA}
+    assert parts["a"].keys() == {VECTOR}
+
+
+def test_a_damaged_page_costs_what_lies_on_it() -> None:
+    """And nothing else."""
+    facts = Facts(index=Index({"a": 1, "b": 2}, lost=frozenset("a"), has_bad_pages=True))
+    assert facts.parts() == {"a": {VECTOR: "it lies in a damaged part of data_level0.bin"}}
+
+
+def test_an_entry_that_is_gone_is_noticed() -> None:
+    """A record that was changed after the flush by no entry has an old vector, or none."""
+    facts = Facts(ids={"a": 12, "b": 5, "c": 11})
+    assert facts.parts() == {"a": {VECTOR: "its last change is not in the log"}}
+
+
+def test_a_damaged_entry_is_not_passed_over() -> None:
+    """What the index has of that record is older."""
+    facts = Facts(ids={"a": 12, "b": 5, "c": 11})
+    facts.log.append(entry(12, "a", sound=False))
+    assert facts.parts() == {"a": {VECTOR: "its entry in the log is damaged"}}
+
+
+def test_a_label_in_doubt_gives_no_vector() -> None:
+    """Two directions of the pickle that differ name nobody."""
+    index = Index({"b": 2}, contradicted=frozenset("a"), has_bad_pages=True)
+    assert Facts(index=index).parts() == {
+        "a": {VECTOR: "the index contradicts itself about its label"}
+    }
+
+
+@pytest.mark.parametrize("place", [None, 0, 10, 10_000])
+def test_a_wrong_place_costs_nothing(place: int | None) -> None:
+    """Newest entries win wherever the segments are said to be, as long as the log says it."""
+    facts = Facts(ids={"a": 4, "b": 10, "c": 11}, place=place)
+    if place == 0:
+        # Then every record should have its entry.
+        assert facts.parts().keys() == {"a"}
+    else:
+        assert facts.judged().is_complete
+
+
+def test_a_log_that_was_never_purged_is_enough() -> None:
+    """Entries 1 to n make everything; the rest need not be looked at."""
+    log = [entry(1, "a"), entry(2, "b"), entry(3, "a", DELETE), entry(4, "b", UPDATE)]
+    judgement = Facts(ids={"b": 4}, index=Index({}, problem="gone"), log=log, place=0).judged()
+    assert judgement.from_log
+    assert judgement.is_complete
+    assert judgement.collections[0].count == 1
+
+
+def test_a_log_with_a_gap_is_not() -> None:
+    """Then what lies before the gap has to be somewhere else."""
+    log = [entry(1, "a"), entry(3, "c")]
+    facts = Facts(ids={"a": 1, "b": 2, "c": 3}, index=Index({}), log=log, place=0)
+    assert not facts.judged().from_log
+    assert facts.parts() == {"b": {VECTOR: "neither the index nor the log has it"}}
