@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,23 @@ def test_a_missing_delta_is_named(written: Vault, tmp_path: Path) -> None:
     with pytest.raises(Damaged) as caught:
         written.repair("notes")
     assert run.run_id in caught.value.message
+    assert written.version("notes").manifest.number == 4
+
+
+def test_what_is_not_the_same_is_not_published(written: Vault, tmp_path: Path) -> None:
+    """A delta that reads well and says something else: the records have to be the manifest's."""
+    parts = written.parts
+    (run,) = written.version("notes").manifest.runs
+    key = keys.delta("notes", run.run_id, ".parquet")
+    delta = parts.codec.decode(parts.store.get(key).body)
+    kept = next(i for i in contents(written) if i not in delta.upserts.ids)
+    parts.store.delete(key)
+    parts.store.create(key, parts.codec.encode(replace(delta, deletes=(kept,))))
+    break_layers(written, 4)
+    forget(tmp_path)
+    with pytest.raises(Damaged) as caught:
+        written.repair("notes")
+    assert "not the same" in caught.value.message
     assert written.version("notes").manifest.number == 4
 
 
