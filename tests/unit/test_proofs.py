@@ -11,6 +11,7 @@ import pytest
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.digests import file_page_digests
 from chromaseal.errors import Conflict, Damaged
+from chromaseal.sandbox import Limits, Plain, Progress, no_progress
 from chromaseal.seal import sealed as sealing
 from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.page_table import FileStamp, Known
@@ -78,6 +79,49 @@ def test_a_file_that_changes_while_it_is_read_is_not_sealed(
     monkeypatch.setattr(sealing, "file_page_digests", late_write)
     with pytest.raises(Conflict) as refused:
         sealed_directory(tmp_path)
+    assert refused.value.kind == "changed-while-reading"
+
+
+def test_a_file_that_was_read_before_another_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files are read one after the other: whoever writes the first one meanwhile is found."""
+    read = file_page_digests
+    (tmp_path / "earlier").write_bytes(b"x" * 5000)
+
+    def late_write(path: Path) -> bytes:
+        if path.name == "file":
+            (tmp_path / "earlier").write_bytes(b"y" * 5000)
+        return read(path)
+
+    monkeypatch.setattr(sealing, "file_page_digests", late_write)
+    with pytest.raises(Conflict) as refused:
+        sealed_directory(tmp_path)
+    assert refused.value.kind == "changed-while-reading"
+
+
+class WritingSandbox:
+    """A child beside which somebody writes to the directory; it finds nothing wrong."""
+
+    def start(self) -> None:
+        """Have nothing to start."""
+
+    def run(
+        self, job: str, request: Plain, *, limits: Limits, progress: Progress = no_progress
+    ) -> Plain:
+        """Write, and be content."""
+        del job, limits, progress
+        (Path(request["directory"]) / "file").write_bytes(b"z" * 5000)
+        return {"findings": [], "collections": []}
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
+def test_what_was_verified_is_what_was_sealed(tmp_path: Path) -> None:
+    """A write during the checks is no version: digests and verdict would be of two contents."""
+    with pytest.raises(Conflict) as refused:
+        verify(sealed_directory(tmp_path), sandbox=WritingSandbox())
     assert refused.value.kind == "changed-while-reading"
 
 

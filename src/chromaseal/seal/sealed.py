@@ -103,7 +103,7 @@ def seal(
             raise Damaged(
                 f"{directory / path} is there: a writer died in the middle of a change",
                 kind="hot-journal",
-                hint="open and close the directory once with ChromaDB, which rolls it back",
+                hint=f"chromaseal repair {directory}, which rolls it back and proves the rest",
             )
     sealed = Sealed(directory, tuple(_sealed_file(directory, p, known) for p in paths), key=_KEY)
     # Files are digested one after the other: whoever wrote one of them meanwhile is found here.
