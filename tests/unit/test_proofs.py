@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.digests import file_page_digests
 from chromaseal.errors import Conflict, Damaged
-from chromaseal.sandbox import Limits, Plain, Progress, no_progress
+from chromaseal.sandbox import Limits, Plain, Progress
 from chromaseal.seal import sealed as sealing
 from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.page_table import FileStamp, Known
@@ -107,7 +109,12 @@ class WritingSandbox:
         """Have nothing to start."""
 
     def run(
-        self, job: str, request: Plain, *, limits: Limits, progress: Progress = no_progress
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        *,
+        limits: Limits,
+        progress: Progress | None = None,
     ) -> Plain:
         """Write, and be content."""
         del job, limits, progress
