@@ -45,10 +45,10 @@ fast-others: $(STAMP)
 	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/integration
 
 slow-faults: $(STAMP)
-	@$(BIN)/python -m pytest -m slow tests/faults
+	@$(BIN)/python -m pytest -m slow tests/faults tests/corpus
 
 slow-others: $(STAMP)
-	@$(BIN)/python -m pytest -m slow --ignore=tests/faults --durations=5
+	@$(BIN)/python -m pytest -m slow --ignore=tests/faults --ignore=tests/corpus --durations=5
 
 check: $(STAMP) ## format, lint, types and import contracts only
 	@$(BIN)/ruff format --check --quiet .

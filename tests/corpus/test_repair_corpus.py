@@ -72,4 +72,5 @@ def test_repair_is_exact_or_refused(
     salvaged = sum(m.salvaged[0] for m in mended if not m.repaired)
     of = sum(m.salvaged[1] for m in mended if not m.repaired)
     print(f"{repaired} of {len(mended)} repaired; of the rest {salvaged} of {of} records salvaged")
-    assert repaired >= LEAST_REPAIRED * len(mended)
+    # A share says something of all cases; of a few it is a matter of which.
+    assert repaired >= (LEAST_REPAIRED * len(mended) if WHOLE else 1)
