@@ -44,6 +44,7 @@ __all__ = [
     "Vault",
     "Verdict",
     "Written",
+    "observe",
     "open",
     "open_async",
     "verify",
@@ -82,6 +83,18 @@ def open(url: str = "", *, ledger: str = "", create: bool = True) -> Vault:  # n
     from chromaseal.composition.engine import open_vault, settings_here  # noqa: PLC0415
 
     return open_vault(settings_here(vault=url, ledger=ledger), create=create)
+
+
+def observe(*, logger: object | None = None, opentelemetry: bool = False) -> None:
+    """Tell an application's own log and telemetry what chromaseal does in this process.
+
+    Args:
+        logger: a structlog logger, such as ``structlog.get_logger()``.
+        opentelemetry: make spans and metrics with the providers that the application has set up.
+    """
+    from chromaseal.composition.telemetry import observe  # noqa: PLC0415
+
+    observe(logger=logger, opentelemetry=opentelemetry)
 
 
 async def open_async(url: str = "", *, ledger: str = "", create: bool = True) -> AsyncVault:

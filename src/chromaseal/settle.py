@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from chromaseal.errors import ChromasealError, Conflict, NotFound, Unavailable
 from chromaseal.object_store import ObjectStore, StoredObject
+from chromaseal.telemetry.emit import event
+from chromaseal.telemetry.observer import Severity
 
 
 def put_once(store: ObjectStore, key: str, body: bytes | memoryview) -> bool:
@@ -30,13 +32,15 @@ def put_once(store: ObjectStore, key: str, body: bytes | memoryview) -> bool:
         store.create(key, body)
     except (Conflict, Unavailable) as error:
         found = _read_back(store, key, error)
+        mine = found is not None and found.body == bytes(body)
+        _tell(error, key, "mine" if mine else "not mine" if found else "unmoved")
         if found is None:
             raise Unavailable(
                 f"{key} was not stored: {error.message}",
                 kind="unknown-outcome",
                 hint=error.hint or "run the same command again; nothing is half done",
             ) from error
-        if found.body != bytes(body):
+        if not mine:
             raise Conflict(
                 f"{key} is there with another content", kind="different-content"
             ) from error
@@ -59,9 +63,11 @@ def swap(store: ObjectStore, key: str, body: bytes, *, etag: str | None) -> None
             store.replace(key, body, etag=etag)
     except (Conflict, Unavailable) as error:
         found = _read_back(store, key, error)
-        if found is not None and found.body == body:
-            return
+        mine = found is not None and found.body == body
         unmoved = found.etag == etag if found is not None else etag is None
+        _tell(error, key, "mine" if mine else "unmoved" if unmoved else "not mine")
+        if mine:
+            return
         if isinstance(error, Unavailable) and unmoved:
             raise Unavailable(
                 f"{key} was not moved: {error.message}",
@@ -69,6 +75,12 @@ def swap(store: ObjectStore, key: str, body: bytes, *, etag: str | None) -> None
                 hint=error.hint or "run the same command again; a version is committed only once",
             ) from error
         raise Conflict(f"somebody else moved {key} first", kind="lost-race") from error
+
+
+def _tell(error: ChromasealError, key: str, settled: str) -> None:
+    # That an object is there already is an answer.
+    severity = Severity.WARNING if isinstance(error, Unavailable) else Severity.DEBUG
+    event("reply settled", severity, key=key, reason=error.kind, settled=settled)
 
 
 def _read_back(store: ObjectStore, key: str, cause: ChromasealError) -> StoredObject | None:

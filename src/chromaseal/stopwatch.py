@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from chromaseal.clock import Clock
+from chromaseal.telemetry.emit import step
 
 
 class Stopwatch:
@@ -21,10 +22,11 @@ class Stopwatch:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure what happens in the block."""
+        """Measure what happens in the block, and tell whoever watches of it."""
         start = self._clock.monotonic_s()
         try:
-            yield
+            with step(name):
+                yield
         finally:
             taken_s = self._clock.monotonic_s() - start
             self.durations_s[name] = self.durations_s.get(name, 0.0) + taken_s

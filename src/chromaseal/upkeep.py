@@ -17,6 +17,7 @@ from chromaseal.snapshot.garbage import Garbage, collect
 from chromaseal.snapshot.history import line
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats, stats
+from chromaseal.telemetry.emit import step
 from chromaseal.verification.delta import verify_deltas
 from chromaseal.verification.doctor import examine_vault
 from chromaseal.verification.remark import Remark
@@ -95,7 +96,8 @@ class Upkeep:
     ) -> Repaired:
         """Make a broken newest version readable again; see ``repair.collection``."""
         self._known(collection)
-        return repair_collection(self.parts, collection, dry_run=dry_run, progress=progress)
+        with step("repair", collection=collection):
+            return repair_collection(self.parts, collection, dry_run=dry_run, progress=progress)
 
     def gc(
         self,
@@ -107,15 +109,18 @@ class Upkeep:
     ) -> Garbage:
         """Remove what no version needs, and versions that the policy does not keep."""
         self._known(collection)
-        return collect(
-            self.parts.store,
-            collection,
-            policy or Policy(),
-            clock=self.parts.clock,
-            ids=self.parts.ids,
-            dry_run=dry_run,
-            progress=progress,
-        )
+        with step("collect garbage", collection=collection) as told:
+            garbage = collect(
+                self.parts.store,
+                collection,
+                policy or Policy(),
+                clock=self.parts.clock,
+                ids=self.parts.ids,
+                dry_run=dry_run,
+                progress=progress,
+            )
+            told.note(objects=len(garbage.doomed), size_bytes=garbage.size_bytes)
+        return garbage
 
     def stats(self, collection: str) -> Stats:
         """Tell what a collection takes and costs."""

@@ -31,6 +31,7 @@ from chromaseal.snapshot.history import head
 from chromaseal.snapshot.log import LogEntry, log_entries
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.tags import delete_tag, read_tags, write_tag
+from chromaseal.telemetry.emit import carried, step
 from chromaseal.trace import TraceStep, trace_run
 from chromaseal.upkeep import Upkeep
 from chromaseal.writing import Writing, Written
@@ -97,14 +98,17 @@ class Vault(Upkeep):
                 ``different-content``: the run id is taken by other changes.
             Unavailable: the store or the ledger did not answer; repeat with the same id.
         """
-        return Writing(self.parts).write(
-            changes,
-            model=model,
-            run_id=run_id,
-            attributes=attributes or {},
-            space=space,
-            stored_wins=stored_wins,
-        )
+        with step("write run") as told:
+            written = Writing(self.parts).write(
+                changes,
+                model=model,
+                run_id=run_id,
+                attributes=attributes or {},
+                space=space,
+                stored_wins=stored_wins,
+            )
+            told.note(run_id=written.run.run_id)
+        return written
 
     def compact(
         self, collections: Sequence[str] = (), *, progress: CollectionProgress | None = None
@@ -119,6 +123,10 @@ class Vault(Upkeep):
         compactor = Compactor(self.parts)
 
         def compact(name: str) -> Compaction:
+            with step("compact", collection=name):
+                return compact_one(name)
+
+        def compact_one(name: str) -> Compaction:
             if progress is None:
                 return compactor.compact(name)
             return compactor.compact(name, progress=functools.partial(progress, name))
@@ -126,7 +134,7 @@ class Vault(Upkeep):
         # Collections have nothing to do with each other, and each merge is one thread's work.
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             try:
-                return list(pool.map(compact, names))
+                return list(pool.map(carried(compact), names))
             except KeyboardInterrupt:
                 # The children would work on to an end that nobody waits for.
                 self.parts.sandbox.close()
@@ -238,7 +246,8 @@ class Vault(Upkeep):
             replace: publish it also where it was not made from the newest version.
             progress: called with the step, and how much of it is done, of how much.
         """
-        return push(self.parts, Path(directory), collection, replace=replace, progress=progress)
+        with step("push", collection=collection, directory=str(directory)):
+            return push(self.parts, Path(directory), collection, replace=replace, progress=progress)
 
     def pull(
         self,
@@ -258,9 +267,11 @@ class Vault(Upkeep):
             overwrite: replace whatever is there.
             progress: called with fetched and all bytes.
         """
-        return pull(
-            self.parts, collection, Path(directory), at=at, overwrite=overwrite, progress=progress
-        )
+        target = Path(directory)
+        with step("pull", collection=collection, directory=str(directory)):
+            return pull(
+                self.parts, collection, target, at=at, overwrite=overwrite, progress=progress
+            )
 
     def replicate(
         self,
@@ -325,7 +336,8 @@ class Vault(Upkeep):
         self, collection: str, at: VersionName, *, progress: StepProgress = no_step_progress
     ) -> Pushed:
         """Publish an older version's content as the next version."""
-        return rollback(self.parts, collection, at, progress=progress)
+        with step("push", collection=collection):
+            return rollback(self.parts, collection, at, progress=progress)
 
     def retry(self, run_id: str) -> list[str]:
         """Put the failed parts of a run back; give the collections that wait again."""

@@ -17,6 +17,7 @@ from chromaseal.parts import Parts
 from chromaseal.pin import DEFAULT_SPACE, CollectionPin, pin_collection, read_pin
 from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.settle import put_once
+from chromaseal.telemetry.emit import carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Writing:
         for delta in deltas:
             self._pin(delta, space)
         with ThreadPoolExecutor(len(deltas)) as pool:
-            stored = pool.map(functools.partial(self._store, stored_wins=stored_wins), deltas)
+            store = carried(functools.partial(self._store, stored_wins=stored_wins))
+            stored = pool.map(store, deltas)
             parts = dict(zip(sorted(changes), stored, strict=True))
         run = Run(run_id, created_at, parts, dict(attributes))
         new = self._parts.ledger.add(run)

@@ -222,7 +222,7 @@ def test_only_what_may_go_is_deleted() -> None:
         and any(node.attr == "delete" for node in store_uses(function))
     }
     assert list(removing) == ["_remove"]
-    assert "pool.map(store.delete, group)" in removing["_remove"]
+    assert "pool.map(carried(store.delete), group)" in removing["_remove"]
     assert "for group in (manifests, others)" in removing["_remove"]
     assert removing["_remove"].count("[d.key for d in doomed if") == 2
     assert calls_of(garbage, "_remove") == ["_remove(store, garbage.doomed, progress)"]

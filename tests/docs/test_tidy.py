@@ -33,6 +33,7 @@ PORTS = {
     "image": "receipts/image.py ImageDecoder",
     "ledger": "run/ledger.py Ledger",
     "object_store": "object_store.py ObjectStore",
+    "observer": "telemetry/observer.py Observer",
     "ocr": "receipts/ocr.py OcrEngine",
     "open_files": "seal/open_files.py OpenFiles",
     "reader": "reader.py Reader",
@@ -71,12 +72,14 @@ PARTS = {
     "linux/process_facts": "who a process is, and who is hidden",
     "pillow/picture": "writes a crop as PNG",
     "pillow/sample": "draws sample receipts",
+    "opentelemetry/setup": "the SDK as its environment says",
 }
 # Every interface has a contract class in chromaseal.testing, or a reason why not.
 CONTRACTS = {
     "Embedder": "embedder_contract EmbedderContract",
     "Ledger": "ledger_contract LedgerContract",
     "ObjectStore": "object_store_contract ObjectStoreContract",
+    "Observer": "observer_contract ObserverContract",
     "OcrEngine": "ocr_contract OcrEngineContract",
 }
 WITHOUT_CONTRACT = {
@@ -90,6 +93,7 @@ WITHOUT_CONTRACT = {
     "OpenFiles": "one implementation, of one operating system",
     "Reader": "one implementation; tests/integration holds it to what was written",
     "Sandbox": "one implementation, in processes",
+    "Step": "a detail of telling; tests/unit/test_emit.py",
     "TextSimilarity": "one implementation of two functions",
 }
 

@@ -38,6 +38,8 @@ from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
 from chromaseal.snapshot.publish import Draft, publish
 from chromaseal.snapshot.races import Backoff, until_won
 from chromaseal.stopwatch import Stopwatch
+from chromaseal.telemetry.emit import event
+from chromaseal.telemetry.observer import Severity
 
 _BACKOFF = Backoff(attempts=20, first_wait_s=0.05, longest_wait_s=5.0)
 _OPEN_STATES = (RunState.PENDING, RunState.MERGING)
@@ -236,6 +238,13 @@ class _Attempt:
             except (Damaged, NotFound, Unsupported, RefusedInput, Conflict) as error:
                 # One bad delta is set aside and does not stop the others.
                 self._failed[run.run_id] = error.message
+                event(
+                    "delta set aside",
+                    Severity.WARNING,
+                    collection=self._collection,
+                    run_id=run.run_id,
+                    reason=error.kind,
+                )
                 self._move([run.run_id], RunState.FAILED, error=error.message)
             else:
                 found.append(delta)
@@ -299,6 +308,13 @@ class _Attempt:
         version_id: str = "",
         error: str = "",
     ) -> None:
+        event(
+            "runs moved",
+            Severity.DEBUG,
+            collection=self._collection,
+            runs=len(run_ids),
+            state=to.value,
+        )
         self._parts.ledger.move(
             run_ids,
             self._collection,

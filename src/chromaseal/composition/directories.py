@@ -19,6 +19,7 @@ from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.seal.examine import examine
 from chromaseal.seal.quiet import HEADER
 from chromaseal.seal.verdict import Level, Verdict
+from chromaseal.telemetry.emit import step
 
 # One reads the files while ChromaDB answers in another.
 _AT_ONCE = 2
@@ -82,7 +83,7 @@ def repair_directory(
     # What is made has to lie beside it, not in it, and a link is to go on leading to it.
     directory = Path(directory).resolve()
     _refuse_not_chromadb(directory)
-    with _equipment() as equipment:
+    with step("repair", directory=str(directory)), _equipment() as equipment:
         return rebuilding.repair_directory(directory, equipment, dry_run=dry_run, progress=progress)
 
 
@@ -108,7 +109,7 @@ def salvage_directory(
         raise UsageError(
             f"{out} lies in {directory}, which is only read", hint="name a directory beside it"
         )
-    with _equipment() as equipment:
+    with step("salvage", directory=str(directory)), _equipment() as equipment:
         return rebuilding.salvage_directory(directory, out, equipment, progress=progress)
 
 

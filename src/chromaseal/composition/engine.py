@@ -22,6 +22,7 @@ from chromaseal.clock import Clock, SystemClock
 from chromaseal.errors import NotFound, UsageError
 from chromaseal.ids import Ids, SystemIds
 from chromaseal.object_store import ObjectStore
+from chromaseal.observed_store import ObservedStore
 from chromaseal.parts import Parts
 from chromaseal.pin import pin_vault
 from chromaseal.reader import Reader
@@ -89,6 +90,7 @@ def open_vault(
     sandbox = sandbox or SandboxPool(
         [ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)]
     )
+    store = ObservedStore(store)
     parts = Parts(
         store=store,
         ledger=ledger,

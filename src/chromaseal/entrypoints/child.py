@@ -22,6 +22,9 @@ from typing import IO
 
 from chromaseal.errors import ChromasealError
 from chromaseal.sandbox import Job, Plain
+from chromaseal.telemetry.emit import observe
+from chromaseal.telemetry.observer import Silent
+from chromaseal.telemetry.relay import RelayObserver
 
 _JOBS = {
     "ask": "chromaseal.adapters.chroma.questions",
@@ -36,7 +39,7 @@ _JOBS = {
     "read-receipt": "chromaseal.entrypoints.receipt_job",
 }
 _PR_SET_PDEATHSIG = 1
-_PROGRESS = b'{"progress"'
+_IN_BETWEEN = (b'{"progress"', b'{"told"')
 
 
 def main() -> None:
@@ -60,7 +63,9 @@ def _run(request: Plain, answers: IO[str]) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
+    watching = RelayObserver(send) if request["observe"] else Silent()
     try:
+        observe(watching)
         job: Job = importlib.import_module(_JOBS[request["job"]]).run
         result = job(request["request"], lambda done, total: send({"progress": [done, total]}))
     except ChromasealError as error:
@@ -137,8 +142,8 @@ def _forward(reading: int, pid: int, timeout_s: float, answers: IO[str]) -> str:
 
 
 def _pass_progress(lines: bytes, answers: IO[str]) -> bytes:
-    """Write the lines that tell of progress; give back what is left."""
-    while lines.startswith(_PROGRESS) and b"\n" in lines:
+    """Write the lines that are no last answer; give back what is left."""
+    while lines.startswith(_IN_BETWEEN) and b"\n" in lines:
         line, _, lines = lines.partition(b"\n")
         answers.write(line.decode() + "\n")
         answers.flush()

@@ -31,6 +31,7 @@ from chromaseal.snapshot.fallback import Told, newest_readable, tell_nobody
 from chromaseal.snapshot.history import pointer
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.version_id import VersionId, parse
+from chromaseal.telemetry.emit import step
 
 CURRENT = "current"
 _FOLLOWS = ".follows"
@@ -133,7 +134,7 @@ def advance(
     version_id, _ = pointer(parts.store, collection)
     if version_id is None or version_id == current(folder) or passed.rests(version_id):
         return None
-    with _alone_in(folder) as alone:
+    with step("follow version", collection=collection) as told, _alone_in(folder) as alone:
         if alone:
             _remove_unfinished(parts, folder)
 
@@ -146,6 +147,7 @@ def advance(
             return None
         version = found[0]
         _point(parts, folder, version.version_id)
+        told.note(version_id=version.version_id)
         _remove_old(parts, folder)
     directory = folder / version.version_id
     return Moved(version, directory, parts.clock.monotonic_s() - start)

@@ -33,6 +33,8 @@ from chromaseal.replication.push import Commit, Pushed, not_the_newest, refuse_n
 from chromaseal.sandbox import limits_for
 from chromaseal.snapshot.checkout import cannot_write
 from chromaseal.snapshot.history import Head
+from chromaseal.telemetry.emit import event, step
+from chromaseal.telemetry.observer import Severity
 
 BUDGET_S = 0.2
 _ATTEMPTS = 6
@@ -94,6 +96,10 @@ def replicate(
             parts.clock.sleep(interval_s)
 
 
+# What the child's answer says of the copying.
+_TOLD = ("attempts", "consistent", "copied_bytes", "locked_s", "under_lock")
+
+
 class _Replica:
     """A private copy of somebody's directory that is brought up to date again and again."""
 
@@ -137,14 +143,23 @@ class _Replica:
         """Copy once and publish what changed; None if nothing did."""
         with self._origins.locked(self._live):
             lineage = self._origins.lineage(self._live)
-            answer = self._copy()
+            with step("copy live directory", collection=self._collection) as told:
+                answer = self._copy()
+                told.note(**{name: answer[name] for name in _TOLD})
         if not answer["consistent"]:
+            event("nothing published", collection=self._collection, reason=answer["reason"])
             return Skipped(answer["reason"])
         try:
             pushed = self._commit(lineage)
         except Damaged as error:
             if error.kind != "failed-verification":
                 raise
+            event(
+                "nothing published",
+                Severity.WARNING,
+                collection=self._collection,
+                reason=error.kind,
+            )
             shutil.rmtree(self._folder, ignore_errors=True)
             return Skipped(error.message)
         return pushed if pushed.new else None

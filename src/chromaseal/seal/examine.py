@@ -22,8 +22,10 @@ from chromaseal.seal.open_files import OpenFiles
 from chromaseal.seal.page_table import FileStamp, stamp_of
 from chromaseal.seal.presence import check_presence
 from chromaseal.seal.sealed import changed_while_reading, plain_files, wait_until_closed
+from chromaseal.seal.telling import tell_check
 from chromaseal.seal.verdict import Finding, Level, Verdict
 from chromaseal.seal.verify import collection_summary, total
+from chromaseal.telemetry.emit import carried, step
 
 # Reading all through ChromaDB was measured at 40 MB/s; a damaged index may hang for ever.
 _SLOWEST_ANSWERS_BYTES_PER_S = 4_000_000
@@ -73,23 +75,23 @@ def examine(
     Raises:
         Conflict: ``still-open`` or ``changed-while-reading``: no verdict is possible.
     """
-    start_s = clock.monotonic_s()
-    wait_until_closed(directory, open_files, clock, timeout_s)
-    try:
-        before = _stamps(directory)
-    except Damaged as error:
-        return Verdict(str(directory), level, (_refused("plain-files", error),), 0, 0.0)
-    size_bytes = sum(stamp.size_bytes for stamp in before.values())
-    findings = list(check_presence({path: stamp.size_bytes for path, stamp in before.items()}))
-    if level is not Level.PRESENCE and all(finding.passed for finding in findings):
-        look = _Look(directory, size_bytes, sandbox, wanted or Wanted(), progress)
-        findings += look.closely() if level is Level.QUICK else look.deeply(scratch)
-        after = _stamps(directory)
-        changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
-        if changed:
-            raise changed_while_reading(directory / changed[0])
-    duration_s = clock.monotonic_s() - start_s
-    return Verdict(str(directory), level, tuple(findings), size_bytes, duration_s)
+    with step("examine", directory=str(directory), level=level.value) as told:
+        start_s = clock.monotonic_s()
+        wait_until_closed(directory, open_files, clock, timeout_s)
+        try:
+            before = _stamps(directory)
+        except Damaged as error:
+            size_bytes, findings = 0, [_refused("plain-files", error)]
+        else:
+            size_bytes = sum(stamp.size_bytes for stamp in before.values())
+            look = _Look(directory, size_bytes, sandbox, wanted or Wanted(), progress)
+            findings = look.at(before, level, scratch)
+        duration_s = clock.monotonic_s() - start_s
+        verdict = Verdict(str(directory), level, tuple(findings), size_bytes, duration_s)
+        for finding in findings:
+            tell_check(finding)
+        told.note(sound=verdict.sound, size_bytes=size_bytes)
+    return verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,20 @@ class _Look:
     sandbox: Sandbox
     wanted: Wanted
     progress: StepProgress
+
+    def at(
+        self, before: Mapping[str, FileStamp], level: Level, scratch: Path | None
+    ) -> list[Finding]:
+        """Look as closely as a level says at a directory of which the stamps are known."""
+        findings = list(check_presence({path: stamp.size_bytes for path, stamp in before.items()}))
+        if level is Level.PRESENCE or not all(finding.passed for finding in findings):
+            return findings
+        findings += self.closely() if level is Level.QUICK else self.deeply(scratch)
+        after = _stamps(self.directory)
+        changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
+        if changed:
+            raise changed_while_reading(self.directory / changed[0])
+        return findings
 
     def closely(self) -> list[Finding]:
         """Read everything once."""
@@ -118,7 +134,7 @@ class _Look:
             tempfile.TemporaryDirectory(dir=scratch, prefix="chromaseal-") as folder,
             ThreadPoolExecutor(1) as pool,
         ):
-            answers = pool.submit(lambda: list(self._answers(Path(folder) / "copy")))
+            answers = pool.submit(carried(lambda: list(self._answers(Path(folder) / "copy"))))
             return [*self._structure(Path(folder)), *answers.result()]
 
     def _structure(self, scratch: Path | None = None) -> Iterator[Finding]:

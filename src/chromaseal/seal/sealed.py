@@ -19,6 +19,8 @@ from chromaseal.errors import Conflict, Damaged
 from chromaseal.seal.compare import compared_digests
 from chromaseal.seal.open_files import Holder, OpenFiles
 from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, stamp_of
+from chromaseal.telemetry.emit import event
+from chromaseal.telemetry.observer import Severity
 
 # What reading a file raises that somebody has removed or replaced since it was looked at.
 FILE_CHANGED = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
@@ -100,6 +102,7 @@ def seal(
     paths = plain_files(directory)
     for path in paths:
         if path.endswith(JOURNAL_SUFFIXES):
+            event("journal found", Severity.WARNING, path=str(directory / path))
             raise Damaged(
                 f"{directory / path} is there: a writer died in the middle of a change",
                 kind="hot-journal",
@@ -143,14 +146,33 @@ def wait_until_closed(
     Raises:
         Conflict: ``still-open``.
     """
-    deadline = clock.monotonic_s() + timeout_s
-    wait_s = _FIRST_WAIT_S
+    start_s = clock.monotonic_s()
+    deadline, wait_s = start_s + timeout_s, _FIRST_WAIT_S
     while holders := open_files.holders(directory):
         left_s = deadline - clock.monotonic_s()
+        _tell_held(directory, holders, clock.monotonic_s() - start_s)
         if left_s <= 0:
             raise _still_open(directory, holders)
         clock.sleep(min(wait_s, left_s))
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
+    waited_s = clock.monotonic_s() - start_s
+    event("directory closed", Severity.DEBUG, directory=str(directory), waited_s=waited_s)
+
+
+def _tell_held(directory: Path, holders: list[Holder], waited_s: float) -> None:
+    # One that takes milliseconds to go is no news.
+    severity = Severity.WARNING if waited_s > _LONGEST_WAIT_S else Severity.DEBUG
+    for each in holders:
+        event(
+            "directory held",
+            severity,
+            directory=str(directory),
+            path=str(each.path),
+            pid=each.pid,
+            command=each.command,
+            how=each.how,
+            waited_s=waited_s,
+        )
 
 
 def refuse_open(directory: Path, open_files: OpenFiles) -> None:

@@ -14,6 +14,8 @@ from chromaseal.errors import Damaged
 from chromaseal.sandbox import Plain, Sandbox, limits_for
 from chromaseal.seal.evidence import CheckEntry, CollectionSummary, RecordSummary
 from chromaseal.seal.sealed import Sealed, refuse_changed
+from chromaseal.seal.telling import tell_check
+from chromaseal.seal.verdict import Finding
 
 _KEY: Final = object()
 
@@ -82,6 +84,8 @@ def verify(
         )
     # What was looked at must be what was sealed.
     refuse_changed(sealed)
+    for found in answer["findings"]:
+        tell_check(Finding(**found))
     failed = [f"{f['check']} ({f['evidence']})" for f in answer["findings"] if not f["passed"]]
     if failed:
         raise _failed(sealed, failed)

@@ -33,6 +33,8 @@ from chromaseal.snapshot.patch import fill_kept, share_kept
 from chromaseal.snapshot.removal import removed_if_announced
 from chromaseal.snapshot.restore import restore
 from chromaseal.snapshot.version_id import VersionId, parse
+from chromaseal.telemetry.emit import event, step
+from chromaseal.telemetry.observer import Severity
 
 _KEPT_VERSIONS = 2
 _ATTEMPTS = 5
@@ -139,6 +141,7 @@ class Checkouts:
         folder = self._folder(version)
         kept = read_kept(folder, version, self.boot_id)
         if kept is None and folder.exists():
+            event("copy rotten", Severity.WARNING, version_id=version.version_id)
             self._discard(folder)
         return kept
 
@@ -238,7 +241,15 @@ class Checkouts:
             older, steps = self._way_to(version)
             if older is None:
                 return False
-            with self._building(version) as folder:
+            with (
+                step(
+                    "fetch layers",
+                    collection=version.manifest.collection,
+                    version_id=version.version_id,
+                    layers=len(steps),
+                ),
+                self._building(version) as folder,
+            ):
                 self._step(older, version, steps, folder, progress)
         except (Damaged, Conflict):
             # Steps are a convenience too, and another process may have taken the older copy.
@@ -252,7 +263,10 @@ class Checkouts:
         self, version: Version, directory: Path, progress: Progress
     ) -> dict[str, PageTable]:
         manifest = version.manifest
-        with LayerReader(self._store, manifest.collection) as reader:
+        with (
+            step("fetch layers", collection=manifest.collection, version_id=version.version_id),
+            LayerReader(self._store, manifest.collection) as reader,
+        ):
             return restore(
                 reader,
                 manifest.files,

@@ -15,6 +15,8 @@ from chromaseal.snapshot.find import load_kept
 from chromaseal.snapshot.history import head, line, load, pointer
 from chromaseal.snapshot.manifest import PastVersion, Version
 from chromaseal.snapshot.version_id import parse
+from chromaseal.telemetry.emit import event
+from chromaseal.telemetry.observer import Severity
 
 _T = TypeVar("_T")
 
@@ -56,7 +58,7 @@ def newest_readable(
                 passed.append((version.version_id, error))
             else:
                 for bad in passed:
-                    told(*bad)
+                    _pass_over(told, *bad)
                 return version, found
             if pointer(store, collection)[0] != passed[0][0]:
                 # Another version came meanwhile, and garbage collection may have come after it.
@@ -91,7 +93,7 @@ def newest_first(
         except NotFound:
             continue
         except Damaged as error:
-            told(past.version_id, error)
+            _pass_over(told, past.version_id, error)
 
 
 def _newest(store: ObjectStore, collection: str, told: Told) -> Version | None:
@@ -101,7 +103,7 @@ def _newest(store: ObjectStore, collection: str, told: Told) -> Version | None:
         version_id, _ = pointer(store, collection)
         if version_id is None:
             raise
-        told(version_id, error)
+        _pass_over(told, version_id, error)
         return before_lost(store, collection, version_id, error)
 
 
@@ -133,3 +135,8 @@ def _line(store: ObjectStore, newest: Version) -> list[PastVersion]:
     except Damaged:
         # A page of the history is lost: what the manifest itself says is left.
         return [*newest.manifest.past, newest.as_past]
+
+
+def _pass_over(told: Told, version_id: str, error: Damaged) -> None:
+    event("version refused", Severity.WARNING, version_id=version_id, reason=error.kind)
+    told(version_id, error)

@@ -29,6 +29,7 @@ from chromaseal.snapshot.retention import (
     versions_to_keep,
 )
 from chromaseal.snapshot.tags import read_tags
+from chromaseal.telemetry.emit import carried
 
 _DELETES_AT_ONCE = 8
 _ATTEMPTS = 10
@@ -176,7 +177,7 @@ def _remove(store: ObjectStore, doomed: Iterable[Doomed], progress: Progress) ->
     done, total = 0, len(manifests) + len(others)
     for group in (manifests, others):
         with ThreadPoolExecutor(_DELETES_AT_ONCE) as pool:
-            for _ in pool.map(store.delete, group):
+            for _ in pool.map(carried(store.delete), group):
                 done += 1
                 progress(done, total)
 

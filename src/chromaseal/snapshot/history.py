@@ -7,6 +7,7 @@ manifest grows by does not grow with the number of versions.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from chromaseal.snapshot.manifest import (
 )
 from chromaseal.snapshot.plain_types import check_list_format
 from chromaseal.snapshot.version_id import parse
+from chromaseal.telemetry.emit import carried
 
 PAGE_VERSIONS = 64
 _PAGE_FORMAT = "chromaseal.history"
@@ -159,7 +161,7 @@ def load(store: ObjectStore, collection: str, version_id: str) -> Version:
 def load_all(store: ObjectStore, collection: str, version_ids: Sequence[str]) -> list[Version]:
     """Read several versions at once."""
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        return list(pool.map(lambda each: load(store, collection, each), version_ids))
+        return list(pool.map(carried(functools.partial(load, store, collection)), version_ids))
 
 
 def line(store: ObjectStore, newest: Version) -> list[PastVersion]:
@@ -172,7 +174,8 @@ def line(store: ObjectStore, newest: Version) -> list[PastVersion]:
     """
     manifest = newest.manifest
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        pages = pool.map(lambda page: _read_page(store, manifest.collection, page), manifest.pages)
+        read = carried(functools.partial(_read_page, store, manifest.collection))
+        pages = pool.map(read, manifest.pages)
         listed = [past for page in pages for past in page]
     past = [*listed, *manifest.past]
     if manifest.parent and (not past or past[-1].version_id != manifest.parent.version_id):

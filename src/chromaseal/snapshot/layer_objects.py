@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from chromaseal.snapshot.layer import (
     read_tail,
 )
 from chromaseal.snapshot.manifest import LayerEntry, PartEntry
+from chromaseal.telemetry.emit import carried, step
 
 # What one request can carry over a slow line before it times out.
 PART_LIMIT_BYTES = 32 << 20
@@ -60,14 +62,19 @@ def store_parts(
         put_once(store, keys.layer_part(collection, layer_id, number), body)
         return entry
 
-    with ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool:
+    with (
+        step("store layer", collection=collection, layer=layer_id) as told,
+        ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool,
+    ):
+        store_part = carried(put)
         for number, (entry, body, packed_bytes) in enumerate(_parts(frames)):
-            waiting.append(pool.submit(put, entry, body, number))
+            waiting.append(pool.submit(store_part, entry, body, number))
             # Packing runs ahead of the uploads by a few parts, not by a whole directory.
             if len(waiting) >= _UPLOADS_AT_ONCE:
                 entries.append(waiting.pop(0).result())
             progress(packed_bytes, total_bytes)
         entries.extend(each.result() for each in waiting)
+        told.note(parts=len(entries), size_bytes=sum(entry.size_bytes for entry in entries))
     return tuple(entries)
 
 
@@ -159,7 +166,9 @@ class LayerReader:
             Damaged: ``bad-layer`` or ``missing-object``.
         """
         wanted = [(layer, n, part) for layer in layers for n, part in enumerate(layer.parts)]
-        tails = self._pool.map(lambda each: self._open_part(*each), wanted)
+        tails = (
+            self._pool.map(carried(self._open_part), *zip(*wanted, strict=True)) if wanted else ()
+        )
         found: dict[str, list[OpenPart]] = {layer.layer_id: [] for layer in layers}
         for (layer, _, _), part in zip(wanted, tails, strict=True):
             found[layer.layer_id].append(part)
@@ -180,7 +189,7 @@ class LayerReader:
         for number, layer in enumerate(layers):
             for part in layer.parts:
                 for frames in _ranges(part.frames):
-                    waiting.append(self._pool.submit(self._fetch, number, part, frames))
+                    waiting.append(self._pool.submit(carried(self._fetch), number, part, frames))
                     if len(waiting) > _FETCHES_AT_ONCE:
                         yield waiting.pop(0).result()
         for each in waiting:
@@ -188,7 +197,8 @@ class LayerReader:
 
     def fetch_frames(self, part: OpenPart, frames: list[Frame]) -> list[tuple[Frame, bytes]]:
         """Fetch some frames of one part, with what is in them."""
-        found = self._pool.map(lambda group: self._fetch(0, part, group), _ranges(frames))
+        fetch = carried(functools.partial(self._fetch, 0, part))
+        found = self._pool.map(fetch, _ranges(frames))
         return [each for group in found for each in group.frames]
 
     def _fetch(self, layer: int, part: OpenPart, frames: list[Frame]) -> Fetched:

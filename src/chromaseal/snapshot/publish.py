@@ -35,6 +35,7 @@ from chromaseal.snapshot.manifest import (
 )
 from chromaseal.snapshot.pack import changed_pages, estimate_packed_bytes, pack_base, pack_diff
 from chromaseal.snapshot.version_id import stamp_after
+from chromaseal.telemetry.emit import event
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ def publish(
     version, body = encode(manifest)
     put_once(store, keys.manifest(draft.collection, version.version_id), body)
     _move_pointer(store, draft, version)
+    _tell_published(version)
     return version
 
 
@@ -139,7 +141,30 @@ def _move_pointer(store: ObjectStore, draft: Draft, version: Version) -> None:
     except Conflict:
         # The pointer may have moved here, without an answer, and then on to somebody else's.
         if not _became(store, version):
+            _tell_attempt(draft, version, "lost")
             raise
+    _tell_attempt(draft, version, "won")
+
+
+def _tell_published(version: Version) -> None:
+    event(
+        "version published",
+        collection=version.manifest.collection,
+        number=version.manifest.number,
+        version_id=version.version_id,
+        records=version.manifest.records.count,
+        stored_bytes=version.as_past.stored_bytes,
+    )
+
+
+def _tell_attempt(draft: Draft, version: Version, outcome: str) -> None:
+    event(
+        "commit attempt",
+        collection=draft.collection,
+        number=draft.number,
+        version_id=version.version_id,
+        outcome=outcome,
+    )
 
 
 def _became(store: ObjectStore, version: Version) -> bool:

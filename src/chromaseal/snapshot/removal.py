@@ -7,6 +7,7 @@ out that it is about to go.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from chromaseal.object_store import ObjectStore
 from chromaseal.settle import put_once
 from chromaseal.snapshot.manifest import to_json
 from chromaseal.snapshot.plain_types import check_list_format
+from chromaseal.telemetry.emit import carried
 
 _READS_AT_ONCE = 8
 _FORMAT = "chromaseal.removal"
@@ -45,7 +47,7 @@ def removed_versions(store: ObjectStore, collection: str) -> frozenset[str]:
     """
     found = [info.key for info in store.list(keys.gcs(collection))]
     with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        return frozenset().union(*pool.map(lambda key: _read(store, key), found))
+        return frozenset().union(*pool.map(carried(functools.partial(_read, store)), found))
 
 
 def removed(collection: str, version_id: str) -> NotFound:

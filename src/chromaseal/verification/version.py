@@ -18,6 +18,7 @@ from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.seal.examine import Wanted, examine
 from chromaseal.seal.verdict import Finding, Level, Verdict
 from chromaseal.snapshot.manifest import Manifest, Version
+from chromaseal.telemetry.emit import carried
 
 _HEADS_AT_ONCE = 8
 
@@ -97,7 +98,7 @@ def objects_of(manifest: Manifest) -> dict[str, int]:
 def _objects(store: ObjectStore, manifest: Manifest) -> Iterator[Finding]:
     wanted = objects_of(manifest)
     with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
-        found = dict(zip(wanted, pool.map(store.head, wanted), strict=True))
+        found = dict(zip(wanted, pool.map(carried(store.head), wanted), strict=True))
     missing = [key for key, info in found.items() if info is None]
     wrong = [
         f"{key} has {info.size_bytes} bytes instead of {wanted[key]}"

@@ -39,6 +39,8 @@ from chromaseal.seal.quiet import (
     unfinished,
     what_changed,
 )
+from chromaseal.telemetry.emit import event
+from chromaseal.telemetry.observer import Severity
 
 # A writer that waits for a lock looks again in steps of up to 100 ms: it has to get its turn.
 _PAUSE_S = 0.3
@@ -164,6 +166,7 @@ class LiveCopy:
             after = live.observe()
             reason = self._under(lock, live, after) if under_lock else what_changed(before, after)
             still = lock.is_held()
+        event("lock probed", Severity.DEBUG, taken=lock.taken, held_s=lock.held_s, hot=lock.hot)
         self._locked_s = max(self._locked_s, lock.held_s)
         if not reason and not still:
             reason = f"more to compare than {self._budget_s} s under the lock are enough for"

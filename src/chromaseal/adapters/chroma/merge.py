@@ -27,6 +27,7 @@ from chromaseal.compaction.fold import Outcome, Patch, fold, outcome_on
 from chromaseal.multiset import EMPTY, MultisetHash
 from chromaseal.record import Record, canonical_metadata, record_digest
 from chromaseal.sandbox import Plain, Progress
+from chromaseal.telemetry.emit import step
 
 
 def run(request: Plain, progress: Progress) -> Plain:
@@ -47,13 +48,15 @@ def run(request: Plain, progress: Progress) -> Plain:
     outcomes = fold(codec.decode(Path(path).read_bytes()) for path in request["deltas"])
     directory = Path(request["directory"])
     directory.mkdir(exist_ok=True)
-    with opened(directory) as client:
+    facts = {"collection": request["collection"], "deltas": len(request["deltas"])}
+    with step("merge deltas", **facts) as told, opened(directory) as client:
         merge = _Merge(_collection(client, request))
         done = 0
         for batch in batches(list(outcomes)):
             merge.apply({record_id: outcomes[record_id] for record_id in batch})
             done += len(batch)
             progress(done, len(outcomes))
+        told.note(records=len(outcomes), changed=merge.changed)
     return {
         "removed": merge.removed.to_text(),
         "added": merge.added.to_text(),

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 from chromaseal.errors import Unavailable, from_json
 from chromaseal.sandbox import Limits, Plain, Progress, no_progress
+from chromaseal.telemetry.emit import Foreign, is_observed, outcome_of, step
+from chromaseal.telemetry.relay import TOLD, take
 
 _CHILD = "chromaseal.entrypoints.child"
 _STDERR_TAIL_CHARACTERS = 2000
@@ -51,10 +53,17 @@ class ProcessSandbox:
     ) -> Plain:
         """Run a job in a child that exits before this returns."""
         line = json.dumps(
-            {"job": job, "request": request, "limits": asdict(limits), "fork": self._fork}
+            {
+                "job": job,
+                "request": request,
+                "limits": asdict(limits),
+                "fork": self._fork,
+                "observe": is_observed(),
+            }
         )
-        with self._lock:
+        with self._lock, step("run job", job=job) as told:
             process = self._started()
+            told.note(pid=process.pid)
             if self._fork:
                 return self._answer(process, job, line, progress or no_progress)
             # The warm process watches over its forks; over itself this one has to.
@@ -108,12 +117,16 @@ class ProcessSandbox:
     def _answer(
         self, process: subprocess.Popen[str], job: str, line: str, progress: Progress
     ) -> Plain:
+        foreign = Foreign()
         try:
-            answer = self._last_answer(process, job, line, progress)
-        except BaseException:
+            answer = self._last_answer(process, job, line, progress, foreign)
+        except BaseException as error:
+            foreign.close(outcome_of(error))
             # Whatever the job still has to say would be taken for the next one's answer.
             self._stop()
             raise
+        # Whoever died has left steps open.
+        foreign.close("child-died")
         if "result" in answer:
             return dict(answer["result"])
         if "failed" in answer:
@@ -121,7 +134,12 @@ class ProcessSandbox:
         raise self._died(job, answer.get("died") or answer["crashed"])
 
     def _last_answer(
-        self, process: subprocess.Popen[str], job: str, line: str, progress: Progress
+        self,
+        process: subprocess.Popen[str],
+        job: str,
+        line: str,
+        progress: Progress,
+        foreign: Foreign,
     ) -> Plain:
         if process.stdin is None or process.stdout is None:
             raise RuntimeError("the child was started without pipes")
@@ -135,9 +153,12 @@ class ProcessSandbox:
                 answer = json.loads(said)
             except ValueError:
                 raise self._died(job, "in the middle of a word") from None
-            if "progress" not in answer:
+            if TOLD in answer:
+                take(answer[TOLD], foreign)
+            elif "progress" in answer:
+                progress(*answer["progress"])
+            else:
                 return dict(answer)
-            progress(*answer["progress"])
         raise self._died(job, "without a word")
 
     def _died(self, job: str, how: str) -> Unavailable:

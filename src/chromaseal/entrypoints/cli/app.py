@@ -146,7 +146,8 @@ def _run(app: typer.Typer, output: Output) -> int:
     told: ChromasealError
     try:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-        exit_code = int(app(standalone_mode=False) or 0)
+        with contextlib.ExitStack() as watching:
+            exit_code = int(app(standalone_mode=False, obj=watching) or 0)
         if exit_code != Interrupted.exit_code:
             return exit_code
         # What typer makes of a KeyboardInterrupt.

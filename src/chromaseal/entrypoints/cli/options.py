@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 from collections.abc import Iterator
 from importlib.metadata import version as release_of
 from typing import Annotated, Any, TypeAlias
@@ -12,7 +13,9 @@ import typer
 from typer.core import TyperCommand
 
 from chromaseal.composition.engine import open_vault, settings_here
+from chromaseal.composition.telemetry import watched
 from chromaseal.errors import NotFound, UsageError
+from chromaseal.telemetry.emit import step
 from chromaseal.vault import Vault
 
 VaultOption: TypeAlias = Annotated[
@@ -130,9 +133,26 @@ def _show_version(wanted: bool) -> None:
 
 
 def whole_program(
+    ctx: typer.Context,
+    verbosity: Annotated[
+        int,
+        typer.Option(
+            "-v",
+            "--verbose",
+            count=True,
+            show_default=False,
+            help="Tell on standard error what happens, step by step; twice for every detail. "
+            "$CHROMASEAL_LOG=json makes lines for programs of it.",
+        ),
+    ] = 0,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show it and exit."),
     ] = False,
 ) -> None:
     """Verified, versioned snapshots of ChromaDB directories and receipts on object storage."""
+    # Its callback has ended the program.
+    del version
+    if isinstance(ctx.obj, contextlib.ExitStack):
+        ctx.obj.enter_context(watched(os.environ, verbosity=verbosity))
+        ctx.obj.enter_context(step("chromaseal", command=ctx.invoked_subcommand or ""))

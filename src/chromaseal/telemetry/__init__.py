@@ -1,0 +1,1 @@
+"""What the program does, told to whoever watches: steps, operations and events."""
