@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast-integration fast-others slow-faults slow-others check format lock test-receipts bench-receipts test-replicate bench-layers bench-crowd bench-verify corpus clean
+.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-receipts bench-receipts test-replicate test-kills bench-layers bench-crowd bench-verify bench-damage corpus clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -35,20 +35,20 @@ demo: $(STAMP) ## render sample receipts, ingest them, search them
 test: setup check ## every check: format, lint, types, import contracts, tests
 	@echo "the fast tests, then the slow ones, each in two halves side by side; a half shows itself when it is done ..."
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line fast-integration fast-others
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line slow-faults slow-others
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line slow-integration slow-others
 
 # The tests in halves, side by side.
 fast-integration: $(STAMP)
-	@$(BIN)/python -m pytest -m "not slow" tests/integration
+	@$(BIN)/python -m pytest -m "not slow" tests/integration tests/docs
 
 fast-others: $(STAMP)
-	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/integration
-
-slow-faults: $(STAMP)
-	@$(BIN)/python -m pytest -m slow tests/faults tests/corpus
+	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/integration --ignore=tests/docs
 
 slow-others: $(STAMP)
-	@$(BIN)/python -m pytest -m slow --ignore=tests/faults --ignore=tests/corpus --durations=5
+	@$(BIN)/python -m pytest -m slow --ignore=tests/integration
+
+slow-integration: $(STAMP)
+	@$(BIN)/python -m pytest -m slow tests/integration --durations=5
 
 check: $(STAMP) ## format, lint, types and import contracts only
 	@$(BIN)/ruff format --check --quiet .
@@ -73,6 +73,9 @@ test-replicate: $(STAMP) ## 500 publishes of a directory that an application kee
 	@CHROMASEAL_PUBLISHES=500 $(BIN)/python -m pytest -s -m slow tests/integration/test_replicate.py
 	@CHROMASEAL_LIVE_COPIES=500 $(BIN)/python -m pytest -s -m slow tests/integration/test_live_copies.py
 
+test-kills: $(STAMP) ## 100 kills of an ingest
+	@CHROMASEAL_KILLS=100 $(BIN)/python -m pytest -s -m slow tests/faults/test_killed_ingest.py
+
 bench-layers: $(STAMP) ## publishing and fetching versions, beside restic, rclone and boto3
 	@$(BIN)/python -m bench.layers
 
@@ -84,6 +87,9 @@ corpus: $(STAMP) ## the whole corruption corpus, and its page in docs/
 
 bench-verify: $(STAMP) ## what each level of verification takes
 	@$(BIN)/python -m bench.verify
+
+bench-damage: $(STAMP) ## the corpus beside chromadb-ops and chroma vacuum, and its page in docs/
+	@$(BIN)/python -m bench.peers_on_damage
 
 clean: ## remove what was built, and both environments
 	rm -rf $(VENV) $(MINISTACK) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

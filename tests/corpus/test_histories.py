@@ -28,6 +28,7 @@ def pool() -> Iterator[SandboxPool]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(6 * COUNT)
 def test_healthy_histories_raise_no_alarm(tmp_path: Path, pool: SandboxPool) -> None:
     """Several collections, deleted and renamed ones, all types, all distances, any threshold."""
     alarms = []

@@ -22,7 +22,7 @@ from chromaseal.testing.corpus.mending import mend
 WHOLE = bool(os.environ.get("CHROMASEAL_WHOLE_CORPUS"))
 SPACES = ("l2", "cosine") if WHOLE else ("l2",)
 RECORDS = 2_000 if WHOLE else 600
-STEP = 1 if WHOLE else 29
+STEP = 1 if WHOLE else 43
 JOBS = ("verification", "questions", "replay", "salvage")
 # Nothing on disk names the records of these: their log or their only table is gone.
 NAMELESS = ("chroma.sqlite3 ",)

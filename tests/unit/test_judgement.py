@@ -52,6 +52,8 @@ class Facts:
     index: Index = field(default_factory=lambda: Index({"a": 1, "b": 2}))
     log: list[EntryRemains] = field(default_factory=lambda: [entry(10, "b"), entry(11, "c")])
     place: int | None = 10
+    is_torn: bool = False
+    older_rows: dict[str, int] = field(default_factory=dict)
 
     def judged(self) -> Judgement:
         """Judge it."""
@@ -59,8 +61,10 @@ class Facts:
             collections=[CollectionRemains("n", "notes", DEFAULT_DATABASE, 2, Settings())],
             segments=[SegmentRemains("v", "VECTOR", "n"), SegmentRemains("m", "METADATA", "n")],
             rows=[
-                RowRemains(seq, "m", i, seq, f"text {i}", {"k": 1}) for i, seq in self.ids.items()
+                RowRemains(seq, "m", i, seq, f"text {i}", {"k": 1})
+                for i, seq in (*self.older_rows.items(), *self.ids.items())
             ],
+            is_torn=self.is_torn,
             log=self.log,
             places={} if self.place is None else {"v": self.place},
             indexes={"v": self.index},
@@ -157,3 +161,17 @@ def test_a_log_with_a_gap_is_not() -> None:
     facts = Facts(ids={"a": 1, "b": 2, "c": 3}, index=Index({}), log=log, place=0)
     assert not facts.judged().from_log
     assert facts.parts() == {"b": {VECTOR: "neither the index nor the log has it"}}
+
+
+@pytest.mark.parametrize("facts", [Facts(is_torn=True), Facts(older_rows={"a": 1})])
+def test_pages_of_several_moments_put_everything_in_doubt(facts: Facts) -> None:
+    """A database that outgrew its header, or has a record twice: any page may be an older one."""
+    why = "the pages of the database are of several moments"
+    assert facts.parts() == {i: dict.fromkeys((VECTOR, DOCUMENT, METADATA), why) for i in "abc"}
+
+
+def test_a_torn_log_is_not_replayed_alone() -> None:
+    """Its own pages may be of several moments too."""
+    log = [entry(1, "a"), entry(2, "b")]
+    facts = Facts(ids={"a": 1, "b": 2}, index=Index({}), log=log, place=0, is_torn=True)
+    assert not facts.judged().from_log

@@ -27,6 +27,7 @@ VECTOR, DOCUMENT, METADATA = "vector", "document", "metadata"
 _DOCUMENT_KEY = "chroma:document"
 # Every ChromaDB makes this one by itself.
 _DEFAULT_DATABASE = "00000000-0000-0000-0000-000000000000"
+_TORN = "the pages of the database are of several moments"
 _ANOTHER_MOMENT = "the index and the tables are not of the same moment"
 
 
@@ -117,7 +118,9 @@ def judge(remains: Remains) -> Judgement:
 def is_whole_log(remains: Remains) -> bool:
     """Whether the log was never purged and is whole, so that replaying it gives everything."""
     log = remains.log
-    if not remains.log_whole or not log or not all(entry.is_sound for entry in log):
+    if remains.is_torn or not remains.log_whole or not log:
+        return False
+    if not all(entry.is_sound for entry in log):
         return False
     sizes = {(entry.topic, len(entry.vector)) for entry in log if entry.vector is not None}
     if len(sizes) > len({topic for topic, _ in sizes}):
@@ -158,7 +161,10 @@ class _Judging:
         # Records whose last entry is damaged.
         self._unsure: set[str] = set()
         self._recent, self._gone = self._folded()
-        self._rows = {row.record_id: row for row in self._own_rows()}
+        own_rows = self._own_rows()
+        self._rows = {row.record_id: row for row in own_rows}
+        # A record has one row; an older one beside it is of an older page.
+        self._is_torn = remains.is_torn or len(own_rows) > len(self._rows)
         self._entries = {(entry.seq_id, entry.record_id) for entry in self._log}
         purged = [self._log[0].seq_id - 1] if self._log else []
         place = remains.places.get(self._segment("VECTOR"))
@@ -266,7 +272,9 @@ class _Judging:
             doubtful[VECTOR] = "its last change is not in the log"
         elif mixed and row.record_id not in self._recent:
             doubtful[VECTOR] = _ANOTHER_MOMENT
-        if not self._remains.values_confirmed:
+        if self._is_torn:
+            doubtful |= {VECTOR: _TORN, DOCUMENT: _TORN, METADATA: _TORN}
+        elif not self._remains.values_confirmed:
             doubtful[METADATA] = "nothing says which values it should have"
         for key in self._orphaned - row.metadata.keys() - lost.keys():
             if key != _DOCUMENT_KEY or row.document is None:

@@ -147,6 +147,8 @@ class Remains:
     Attributes:
         problem: why nothing can be read of ``chroma.sqlite3``; empty if something can.
         tables_whole: whether every row of every table was read.
+        is_torn: whether the database has more pages than its first one knows of, as a copy has
+            that was taken while it grew: its pages are of several moments.
         values_confirmed: whether an index, or the soundness of the tables, says which values every
             record should have.
         collections: rows of ``collections``.
@@ -163,6 +165,7 @@ class Remains:
 
     problem: str = ""
     tables_whole: bool = True
+    is_torn: bool = False
     values_confirmed: bool = True
     collections: list[CollectionRemains] = field(default_factory=list)
     segments: list[SegmentRemains] = field(default_factory=list)

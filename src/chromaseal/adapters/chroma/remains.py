@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sqlite3
+import struct
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -56,6 +58,7 @@ _DELETE = 3
 _NEIGHBOURS = 16
 _SEQ_ID_BYTES = 8
 _WORD_BYTES = 4
+_HEADER_BYTES = 100
 
 
 def read_remains(directory: Path) -> Remains:
@@ -66,6 +69,7 @@ def read_remains(directory: Path) -> Remains:
     """
     remains = Remains()
     try:
+        remains.is_torn = _is_torn(directory / DATABASE)
         with closing(_connect(directory)) as db:
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             _Reading(db, remains).read()
@@ -80,6 +84,23 @@ def read_remains(directory: Path) -> Remains:
             index = read_torn_index(folder, dimensions, max(neighbours, default=_NEIGHBOURS))
             remains.indexes[folder.name] = index
     return remains
+
+
+def _is_torn(database: Path) -> bool:
+    """Whether a file has more pages than its header says.
+
+    Source: the SQLite file format, "The Database Header": page size at 16, change counter at 24,
+    number of pages at 28, which counts only where the number at 92 is the change counter.
+    """
+    with database.open("rb") as file:
+        header = file.read(_HEADER_BYTES)
+        size_bytes = os.fstat(file.fileno()).st_size
+    if len(header) < _HEADER_BYTES or header[24:28] != header[92:96]:
+        return False
+    (page_bytes,) = struct.unpack_from(">H", header, 16)
+    (pages,) = struct.unpack_from(">I", header, 28)
+    # 1 stands for 65,536.
+    return bool(0 < pages < size_bytes // (page_bytes if page_bytes > 1 else 1 << 16))
 
 
 def _connect(directory: Path) -> sqlite3.Connection:

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from chromaseal.testing.corpus import database_damage, file_damage, index_damage
+from chromaseal.testing.corpus import (
+    database_damage,
+    file_damage,
+    index_damage,
+    writer_damage,
+)
 from chromaseal.testing.corpus.case import Case, Damage
 from chromaseal.testing.corpus.healthy import Base
 
@@ -17,6 +22,7 @@ DAMAGES: tuple[Damage, ...] = (
     *file_damage.DAMAGES,
     *database_damage.DAMAGES,
     *index_damage.DAMAGES,
+    *writer_damage.DAMAGES,
 )
 
 

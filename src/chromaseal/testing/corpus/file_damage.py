@@ -25,9 +25,11 @@ def _flushed(base: Base) -> bool:
 
 
 def find(directory: Path, name: str) -> Path:
-    """Give the one file of that name in a directory."""
-    (path,) = [directory / DATABASE] if name == DATABASE else directory.glob(f"*/{name}")
-    return path
+    """Give the database, or a file of the one index that was ever flushed."""
+    if name == DATABASE:
+        return directory / DATABASE
+    (pickled,) = directory.glob(f"*/{PICKLE}")
+    return pickled.with_name(name)
 
 
 def _missing(name: str, directory: Path, _: Base, __: np.random.Generator) -> str:

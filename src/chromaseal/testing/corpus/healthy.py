@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 DIMENSION = 32
-FIRST, SECOND, PENDING = "first", "second", "pending"
+FIRST, SECOND, PENDING, OTHERS = "first", "second", "pending", "others"
+_OTHER_RECORDS = 40
 _BATCH = 500
 _THRESHOLD = 500
 _TIMEOUT_S = 300
@@ -45,7 +46,7 @@ class Base:
 
 
 def build_bases(folder: Path, records: int, spaces: Sequence[str] = ("l2", "cosine")) -> list[Base]:
-    """Build all bases: small, flushed, and flushed with a log, for each distance.
+    """Build all bases, for each distance: small, flushed, with a log, and of several collections.
 
     Args:
         folder: where to; must exist.
@@ -68,6 +69,10 @@ def build_bases(folder: Path, records: int, spaces: Sequence[str] = ("l2", "cosi
         shutil.copytree(flushed / "newest", pending / "newest")
         _grow(pending / "newest", space, records, PENDING)
         bases.append(Base(pending.name, pending / "newest", flushed / "older", True, True, space))  # noqa: FBT003
+        several = folder / f"several-{space}"
+        shutil.copytree(pending / "newest", several / "newest")
+        _grow(several / "newest", space, records, OTHERS)
+        bases.append(Base(several.name, several / "newest", flushed / "older", True, True, space))  # noqa: FBT003
     return bases
 
 
@@ -118,6 +123,14 @@ def main() -> None:
         )
         # A batch as long as the threshold is flushed at once, so the log is empty after it.
         _upsert(collection, list(range(records // 2, records // 2 + _THRESHOLD)), phase)
+    elif phase == OTHERS:
+        # Never flushed, one with another distance; ids of their own.
+        for name, other in (("words", space), ("cats", "ip")):
+            made = client.create_collection(
+                name, embedding_function=None, configuration={"hnsw": {"space": other}}
+            )
+            first = records * (2 if name == "words" else 3)
+            _upsert(made, list(range(first, first + _OTHER_RECORDS)), phase)
     else:
         _upsert(collection, list(range(50, 110)), phase)
         collection.delete(ids=[f"r{n}" for n in range(60, 64)])
