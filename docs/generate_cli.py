@@ -19,7 +19,8 @@ Written by `docs/generate_cli.py` from the commands themselves; `--help` says th
 
 Every command that works on a vault takes `--vault` and `--ledger`; all take `--json`, for programs.
 Errors end with an exit code of their own: see [errors.md](errors.md). `chromaseal --version` shows
-the releases of chromaseal and ChromaDB.
+the releases of chromaseal and ChromaDB; `chromaseal -v COMMAND` tells on standard error what
+happens: see [telemetry.md](telemetry.md).
 """
 _MARKUP = re.compile(r"\[/?(?:bold|dim)?\]")
 _EXAMPLE = re.compile(r"^\s*Example:\s*(.+)$", re.MULTILINE)

@@ -14,10 +14,11 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+import chromaseal
 from chromaseal.adapters.opentelemetry.observer import OpenTelemetryObserver, attribute
 from chromaseal.adapters.structlog.observer import StructlogObserver, logger_to
 from chromaseal.errors import Conflict
-from chromaseal.telemetry.emit import event, observed, operation, step
+from chromaseal.telemetry.emit import event, is_observed, observed, operation, step
 from chromaseal.telemetry.names import MEASURES
 from chromaseal.telemetry.observer import Observer, Several, Severity, Silent
 from chromaseal.telemetry.relay import RelayObserver
@@ -181,3 +182,28 @@ def test_a_log_names_the_step_around_each_line() -> None:
     assert first["part_of"] == last["step"]
     assert (first["event"], first["waited_s"]) == ("race lost", 0.123457)
     assert (last["event"], last["outcome"], last["collection"]) == ("push", "ok", "notes")
+
+
+def test_an_application_hands_in_its_logger() -> None:
+    """``chromaseal.observe`` tells it from then on, until it is called with nothing."""
+    stream = io.StringIO()
+    chromaseal.observe(logger=logger_to(stream, as_json=True, severity=Severity.INFO))
+    try:
+        event("race lost", lost_races=1)
+    finally:
+        chromaseal.observe()
+    event("race lost", lost_races=2)
+    (line,) = stream.getvalue().splitlines()
+    assert json.loads(line)["lost_races"] == 1
+
+
+def test_an_application_with_providers_gets_spans() -> None:
+    """``chromaseal.observe(opentelemetry=True)`` works, also before any provider is set up."""
+    chromaseal.observe(opentelemetry=True)
+    try:
+        assert is_observed()
+        with step("push"):
+            event("race lost")
+    finally:
+        chromaseal.observe()
+    assert not is_observed()

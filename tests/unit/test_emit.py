@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -130,3 +132,18 @@ def test_a_child_that_tells_too_much_is_cut_short() -> None:
     assert begun == ended
     assert sum(line[0] == "event" and line[2] == "more left out" for line in lines) == 1
     assert len(lines) < FLOOD
+
+
+def test_a_step_may_end_in_another_context() -> None:
+    """A generator that is closed elsewhere ends its step like any other."""
+    heard = RecordingObserver()
+
+    def steps() -> Iterator[int]:
+        with step("push"):
+            yield 1
+
+    with observed(heard):
+        begun = steps()
+        assert copy_context().run(next, begun) == 1
+        begun.close()
+    assert heard.step("push").outcome == "ok"

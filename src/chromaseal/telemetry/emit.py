@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from types import TracebackType
 from typing import ParamSpec, Protocol, Self, TypeVar
@@ -252,7 +252,9 @@ class _Watched:
     ) -> None:
         duration_s = _watching.clock.monotonic_s() - self._start_s
         if self._token is not None:
-            _current.reset(self._token)
+            # A generator may be closed in another context than the one in which it began.
+            with suppress(ValueError):
+                _current.reset(self._token)
         _watching.guarded(
             lambda: _watching.observer.end(
                 self._handle, outcome_of(error), self._noted, duration_s=duration_s
