@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -138,12 +138,12 @@ def test_a_step_may_end_in_another_context() -> None:
     """A generator that is closed elsewhere ends its step like any other."""
     heard = RecordingObserver()
 
-    def steps() -> Iterator[int]:
+    def steps() -> Generator[int, None, None]:
         with step("push"):
             yield 1
 
     with observed(heard):
         begun = steps()
-        assert copy_context().run(next, begun) == 1
+        assert copy_context().run(lambda: next(begun)) == 1
         begun.close()
     assert heard.step("push").outcome == "ok"
