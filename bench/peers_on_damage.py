@@ -113,9 +113,14 @@ class Trial:
         )
 
     def _look_of(self, directory: Path) -> tuple[list[int], list[str]]:
-        told = [_told([self._ops, *command, directory]) for command in _LOOKS]
-        place = str(directory)
-        return [code for code, _ in told], [text.replace(place, "") for _, text in told]
+        # A copy, as opening writes, and always in the same place, which is part of the text.
+        copy = self._scratch / "look"
+        shutil.copytree(directory, copy, symlinks=True)
+        try:
+            told = [_told([self._ops, *command, copy]) for command in _LOOKS]
+        finally:
+            shutil.rmtree(copy)
+        return [code for code, _ in told], [text for _, text in told]
 
     def _is_sound(self, directory: Path, level: Level) -> bool:
         return examine(
