@@ -55,6 +55,28 @@ def page(
         healthy: a row for each healthy directory: its name, its records, how many each peer lost.
         truth: records of the directory that was damaged.
     """
+    summary = _summary(results, truth)
+    each_row = [_row(result) for result in results]
+    columns: tuple[str, ...] = (
+        "damage",
+        "verify",
+        "ops looks",
+        "vacuum",
+        "repair",
+        "ops mends",
+        "vacuum mends",
+    )
+    columns += ("salvage", "after ops", "after vacuum")
+    return _TEXT.format(
+        packages=", ".join(packages),
+        records=truth,
+        summary=summary,
+        healthy=markdown_table(("directory", "records", "lost: ops", "lost: vacuum"), healthy),
+        rows=markdown_table(columns, each_row),
+    )
+
+
+def _summary(results: Sequence[Result], truth: int) -> str:
     total = len(results)
     sums = {
         name: sum(getattr(result, name) for result in results)
@@ -88,25 +110,7 @@ def page(
             f"{sum(each.vacuum_left < each.salvaged for each in results)}",
         ),
     )
-    summary = markdown_table((f"of {total} damages", *_TOOLS), rows)
-    each_row = [_row(result) for result in results]
-    columns: tuple[str, ...] = (
-        "damage",
-        "verify",
-        "ops looks",
-        "vacuum",
-        "repair",
-        "ops mends",
-        "vacuum mends",
-    )
-    columns += ("salvage", "after ops", "after vacuum")
-    return _TEXT.format(
-        packages=", ".join(packages),
-        records=truth,
-        summary=summary,
-        healthy=markdown_table(("directory", "records", "lost: ops", "lost: vacuum"), healthy),
-        rows=markdown_table(columns, each_row),
-    )
+    return markdown_table((f"of {total} damages", *_TOOLS), rows)
 
 
 def _row(result: Result) -> list[str]:
