@@ -28,20 +28,20 @@ from chromaseal.testing.directory_states import contents
 
 pytestmark = pytest.mark.slow
 JOBS = ("verification", "questions", "replay", "salvage")
-# Two collections with metadata and settings of their own, one of which has no index yet.
+# Two collections with metadata, settings and dimensions of their own; one has no index yet.
 MAKE = """
 import sys, chromadb, numpy as np
 client = chromadb.PersistentClient(sys.argv[1])
 chance = np.random.default_rng(7)
-for name, count, space in (("long", 300, "cosine"), ("short", 20, "l2")):
-    hnsw = {"space": space, "sync_threshold": 100, "max_neighbors": 24, "ef_search": 77}
+for name, count, space, size, most in (("long", 300, "cosine", 12, 24), ("short", 20, "l2", 5, 8)):
+    hnsw = {"space": space, "sync_threshold": 100, "max_neighbors": most, "ef_search": 77}
     collection = client.create_collection(
         name, metadata={"owner": name, "size": count}, embedding_function=None,
         configuration={"hnsw": hnsw},
     )
     collection.add(
         ids=[f"{name}-{n}" for n in range(count)],
-        embeddings=chance.standard_normal((count, 12)).astype(np.float32),
+        embeddings=chance.standard_normal((count, size)).astype(np.float32),
         documents=[f"text {n}{chr(0) * (n == 5)} of {name}" for n in range(count)],
         metadatas=[{"n": n, "x": float(chance.standard_normal()), "tags": ["a", str(n)]}
                    for n in range(count)],
@@ -60,7 +60,8 @@ for each in client.list_collections():
     hnsw = collection.configuration["hnsw"]
     hits = collection.get(where_document={"$contains": "text 7 of"})["ids"]
     found[each.name] = [collection.count(), collection.metadata, hnsw, hits]
-    collection.upsert(ids=["new"], embeddings=[[0.5] * 12], documents=["a new one"])
+    size = collection.peek(1)["embeddings"].shape[1]
+    collection.upsert(ids=["new"], embeddings=[[0.5] * size], documents=["a new one"])
     assert collection.count() == found[each.name][0] + 1
 client.close()
 print(json.dumps(found))

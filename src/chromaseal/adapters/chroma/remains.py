@@ -81,7 +81,7 @@ def read_remains(directory: Path) -> Remains:
     neighbours = {each.settings.max_neighbours for each in remains.collections if each.settings}
     for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
         if any((folder / name).exists() for name in (*FILES, PICKLE)):
-            index = read_torn_index(folder, dimensions, max(neighbours, default=_NEIGHBOURS))
+            index = read_torn_index(folder, dimensions, neighbours or {_NEIGHBOURS})
             remains.indexes[folder.name] = index
     return remains
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -66,22 +67,25 @@ class TornIndex:
         return found
 
 
-def read_torn_index(folder: Path, dimensions: Iterable[int], max_neighbours: int) -> TornIndex:
+def read_torn_index(
+    folder: Path, dimensions: Iterable[int], max_neighbours: Iterable[int]
+) -> TornIndex:
     """Read what can be read.
 
     Args:
         folder: the segment's directory.
         dimensions: what others say how many numbers a vector has; the files may know better.
-        max_neighbours: the collection's M, for when the header cannot be believed.
+        max_neighbours: the collections' M, for when the header cannot be believed.
     """
     names, contradicted, mentioned, problem = _names(folder)
-    shapes = list(_shapes(folder, dimensions, max_neighbours))
+    shapes = _shapes(folder, dimensions, max_neighbours)
     read = [_read(folder, shape, names, mentioned) for shape in shapes]
     # Of several readings the right one is that in which the names are found.
     best = max(read, key=lambda index: len(index.places), default=TornIndex(folder.name))
     return TornIndex(
         folder.name,
-        best.dimension,
+        # Where no name is found no reading is right: an index that was never flushed has none.
+        best.dimension if best.places else 0,
         names,
         contradicted,
         best.vectors,
@@ -112,17 +116,19 @@ def _names(folder: Path) -> tuple[dict[str, int], frozenset[str], frozenset[int]
     return names, frozenset(ids - names.keys()), frozenset(labels), ""
 
 
-def _shapes(folder: Path, dimensions: Iterable[int], max_neighbours: int) -> list[tuple[int, int]]:
+def _shapes(
+    folder: Path, dimensions: Iterable[int], max_neighbours: Iterable[int]
+) -> list[tuple[int, int]]:
     """Give the possible (dimension, bytes of links) of a row."""
-    links = _LINKS_PER_LEVEL * max_neighbours * _WORD_BYTES + _WORD_BYTES
-    shapes = [(dimension, links) for dimension in dimensions]
+    links = [_LINKS_PER_LEVEL * most * _WORD_BYTES + _WORD_BYTES for most in max_neighbours]
+    shapes = [*product(dimensions, links)]
     header = folder / "header.bin"
     raw = header.read_bytes() if header.is_file() else b""
     if len(raw) >= _HEADER.size:
-        _, _, _, _, element, label, links, *_ = _HEADER.unpack_from(raw)
-        numbers, rest = divmod(label - links, _WORD_BYTES)
-        if element == label + _LABEL_BYTES and numbers > 0 and not rest and links > 0:
-            shapes.append((numbers, links))
+        _, _, _, _, element, label, vector, *_ = _HEADER.unpack_from(raw)
+        numbers, rest = divmod(label - vector, _WORD_BYTES)
+        if element == label + _LABEL_BYTES and numbers > 0 and not rest and vector > 0:
+            shapes.append((numbers, vector))
     return list(dict.fromkeys(shapes))
 
 
