@@ -13,11 +13,11 @@ from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
 from chromaseal.ids import SystemIds
 from chromaseal.repair.directory import Equipment
-from chromaseal.seal.open_files import Holder
 from chromaseal.testing.corpus.case import Case, Kind
 from chromaseal.testing.corpus.cases import cases
 from chromaseal.testing.corpus.healthy import build_bases
 from chromaseal.testing.corpus.mending import mend
+from chromaseal.testing.corpus.outcome import Nobody
 
 WHOLE = bool(os.environ.get("CHROMASEAL_WHOLE_CORPUS"))
 SPACES = ("l2", "cosine") if WHOLE else ("l2",)
@@ -27,15 +27,6 @@ JOBS = ("verification", "questions", "replay", "salvage")
 # Nothing on disk names the records of these: their log or their only table is gone.
 NAMELESS = ("chroma.sqlite3 ",)
 LEAST_REPAIRED = 0.4
-
-
-class Nobody:
-    """Says that no process has anything open: the corpus is this process's own."""
-
-    def holders(self, directory: Path) -> list[Holder]:
-        """Name nobody."""
-        del directory
-        return []
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
-"""A case -> at which level which check finds it; all cases -> the matrix of docs/corpus.md."""
+"""A case -> at which level which check finds it."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from chromaseal.sandbox import Sandbox
 from chromaseal.seal.examine import examine
 from chromaseal.seal.open_files import Holder
 from chromaseal.seal.verdict import Level
-from chromaseal.testing.corpus.case import Case, Damage, Kind
+from chromaseal.testing.corpus.case import Case, Kind
 from chromaseal.testing.corpus.cases import damaged
 
 
@@ -43,9 +43,11 @@ class Outcome:
         return (self.found_at is not None) == (self.case.damage.kind is Kind.HARMFUL)
 
 
-class _Nobody:
+class Nobody:
+    """Says that no process has anything open: the corpus is this process's own."""
+
     def holders(self, directory: Path) -> list[Holder]:
-        """Name nobody: the corpus is this process's own."""
+        """Name nobody."""
         del directory
         return []
 
@@ -66,7 +68,7 @@ def look(case: Case, scratch: Path, sandbox: Sandbox) -> Outcome:
                 directory,
                 level,
                 sandbox=sandbox,
-                open_files=_Nobody(),
+                open_files=Nobody(),
                 clock=SystemClock(),
                 scratch=scratch,
             )
@@ -82,58 +84,3 @@ def share_found(outcomes: Iterable[Outcome], level: Level) -> float:
     """Give which share of the harmful cases a level finds."""
     harmful = [each for each in outcomes if each.case.damage.kind is Kind.HARMFUL]
     return sum(each.found_by(level) for each in harmful) / len(harmful)
-
-
-def matrix(outcomes: Sequence[Outcome]) -> str:
-    """Write the page.
-
-    Args:
-        outcomes: of all cases.
-    """
-    harmful = [each for each in outcomes if each.case.damage.kind is Kind.HARMFUL]
-    counts = ", ".join(
-        f"{level} {sum(each.found_by(level) for each in harmful)}" for level in Level
-    )
-    damages = list(dict.fromkeys(each.case.damage for each in outcomes))
-    return "\n".join(
-        [
-            "# The corruption corpus",
-            "",
-            "Written by `make corpus`. Healthy ChromaDB directories (small and never flushed;",
-            "flushed; flushed with a pending log; the same beside two more collections; l2",
-            "and cosine; all with updates and deletes in their history) and what can happen",
-            "to them, as bare directories, with nothing to compare them to. As a version in",
-            "a vault every case is found by digests. What each level looks at is in",
-            "[RFC 0008](rfcs/0008-levels-of-verification.md).",
-            "",
-            f"{len(outcomes)} cases, {len(harmful)} of them harmful. Found by level: {counts}.",
-            "",
-            "| damage | cases | presence | quick | deep | found by |",
-            "| --- | ---: | ---: | ---: | ---: | --- |",
-            *(_row(d, outcomes) for d in damages if d.kind is Kind.HARMFUL),
-            "",
-            "## Values that nothing on disk contradicts",
-            "",
-            "No level can find these in a bare directory.",
-            "",
-            *_reasons(damages, Kind.SILENT),
-            "",
-            "## Harmless",
-            "",
-            "These raise no alarm.",
-            "",
-            *_reasons(damages, Kind.HARMLESS),
-            "",
-        ]
-    )
-
-
-def _row(damage: Damage, outcomes: Sequence[Outcome]) -> str:
-    own = [each for each in outcomes if each.case.damage is damage]
-    found = [str(sum(each.found_by(level) for each in own)) for level in Level]
-    checks = sorted({check for each in own for check in each.checks[:2]})
-    return f"| {damage.name} | {len(own)} | {' | '.join(found)} | {', '.join(checks)} |"
-
-
-def _reasons(damages: Iterable[Damage], kind: Kind) -> list[str]:
-    return [f"* {d.name}: {d.reason}." for d in damages if d.kind is kind]
