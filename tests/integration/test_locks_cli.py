@@ -160,11 +160,16 @@ def test_another_file_of_the_same_path_is_nobodys(directory: Path) -> None:
         assert ProcOpenFiles().holders(directory) == []
 
 
-def test_a_lock_from_outside_of_a_container_is_found(directory: Path, tmp_path: Path) -> None:
-    """In a container a writer outside is found by its lock, and it is said that no more is seen."""
+def in_a_container(*arguments: str) -> list[str]:
+    """Give the command line as a process that sees no others."""
     if subprocess.run(["unshare", "-p", "-f", "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not have processes of their own")
-    inside = ["unshare", "--pid", "--fork", "--mount-proc", *command_line("locks", str(directory))]
+    return ["unshare", "--pid", "--fork", "--mount-proc", *command_line(*arguments)]
+
+
+def test_a_lock_from_outside_of_a_container_is_found(directory: Path, tmp_path: Path) -> None:
+    """In a container a writer outside is found by its lock, and it is said that no more is seen."""
+    inside = in_a_container("locks", str(directory))
     with holding(directory / DATABASE, "reserve"):
         done = subprocess.run(
             inside, capture_output=True, text=True, env=environment(tmp_path), check=False
@@ -172,6 +177,26 @@ def test_a_lock_from_outside_of_a_container_is_found(directory: Path, tmp_path: 
     assert done.returncode == 5
     assert "somebody who cannot be seen from here has a lock" in done.stderr
     assert "processes outside of this container cannot be seen" in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["verify", "push"])
+def test_nothing_is_sealed_that_somebody_outside_writes(
+    directory: Path, tmp_path: Path, verb: str
+) -> None:
+    """In a container neither verify nor push takes a directory that a writer outside has locked."""
+    inside = in_a_container(verb, str(directory), *(["notes"] if verb == "push" else []))
+    with holding(directory / DATABASE, "reserve"):
+        done = subprocess.run(
+            inside,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment(tmp_path / "cache"),
+            check=False,
+        )
+    assert done.returncode == 5
+    assert "a process that cannot be seen from here has" in done.stderr
+    assert "locked (RESERVED)" in done.stderr
 
 
 def test_who_may_not_be_looked_at_is_counted(directory: Path, tmp_path: Path) -> None:

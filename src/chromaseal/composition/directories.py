@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from chromaseal.adapters.chroma.open_files import ProbedOpenFiles
 from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
@@ -54,7 +55,7 @@ def verify_directory(
             directory,
             level,
             sandbox=sandbox,
-            open_files=ProcOpenFiles(),
+            open_files=ProbedOpenFiles(ProcOpenFiles()),
             clock=SystemClock(),
             progress=progress,
         )
@@ -117,7 +118,9 @@ def salvage_directory(
 def _equipment() -> Iterator[Equipment]:
     sandbox = SandboxPool([ProcessSandbox(preload=_MAKING) for _ in range(_AT_ONCE)])
     try:
-        yield Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
+        yield Equipment(
+            sandbox, ProbedOpenFiles(ProcOpenFiles()), SystemClock(), SystemIds(), exchange
+        )
     finally:
         sandbox.close()
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from importlib.metadata import version as release_of
 from pathlib import Path
 
+from chromaseal.adapters.chroma.open_files import ProbedOpenFiles
 from chromaseal.adapters.linux.boot import boot_id
 from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
@@ -96,7 +97,7 @@ def open_vault(
         ledger=ledger,
         codec=ParquetDeltaCodec(),
         sandbox=sandbox,
-        open_files=ProcOpenFiles(),
+        open_files=ProbedOpenFiles(ProcOpenFiles(), private=settings.cache),
         checkouts=Checkouts(
             store, settings.cache, vault_id, clock=clock, ids=ids, boot_id=boot_id()
         ),

@@ -1,47 +1,33 @@
-"""Sizes, times, header, journal and locks of a directory, asked for by a process of its own.
-
-``python -m chromaseal.adapters.chroma.lock_probe DIRECTORY`` answers as JSON. Whatever it opens
-is closed by its end, which cannot drop a lock of whoever asked. It takes no lock; it asks the
-kernel which ones would be in the way, and so learns of those too that a process in another
-container or on another machine has.
-"""
+"""A directory -> its files and who has its database locked, asked for by a process of its own."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
-import stat
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from chromaseal.adapters.chroma import lock_question
 from chromaseal.seal.lock_words import PENDING, RESERVED, SHARED_FIRST, SHARED_LAST
 from chromaseal.seal.locks import Blocking, FileSeen, Probed
 from chromaseal.seal.quiet import DATABASE
 
-_FLOCK: Final = struct.Struct("hhqqi4x")
-_ASKED: Final = {
-    "PENDING": (PENDING, 1),
-    "RESERVED": (RESERVED, 1),
-    "SHARED": (SHARED_FIRST, SHARED_LAST - SHARED_FIRST + 1),
-}
-_HEADER_BYTES: Final = 100
-_MAGIC: Final = b"SQLite format 3\0"
-_WRITE_AHEAD: Final = 2
-_LOOKS: Final = 5
+_ASKED: Final = (
+    f"PENDING:{PENDING}:1",
+    f"RESERVED:{RESERVED}:1",
+    f"SHARED:{SHARED_FIRST}:{SHARED_LAST - SHARED_FIRST + 1}",
+)
 _TIMEOUT_S: Final = 30.0
 
 
 def probe(directory: Path) -> Probed:
     """Ask about a directory's files; none is opened in this process."""
-    command = [sys.executable, "-P", "-m", __name__, str(directory)]
+    # Isolated and without site-packages: the question needs neither, and starting is all it costs.
+    question = [sys.executable, "-I", "-S", lock_question.__file__]
+    command = [*question, str(directory.absolute()), DATABASE, *_ASKED]
     try:
-        done = subprocess.run(  # noqa: S603 - our own module
+        done = subprocess.run(  # noqa: S603 - our own file
             command, capture_output=True, check=True, timeout=_TIMEOUT_S, stdin=subprocess.DEVNULL
         )
     except subprocess.SubprocessError as error:
@@ -50,81 +36,3 @@ def probe(directory: Path) -> Probed:
     files = {name: FileSeen(*seen) for name, seen in answer.pop("files").items()}
     locks = {name: Blocking(*lock) for name, lock in answer.pop("locks", {}).items()}
     return Probed(files, locks=locks, **answer)
-
-
-def look(directory: Path) -> dict[str, Any]:
-    """Tell of a directory's files; only for a process that ChromaDB has nothing open in."""
-    answer: dict[str, Any] = {}
-    try:
-        with _opened(directory / DATABASE) as database:
-            if database is not None:
-                answer = _database(database, directory / f"{DATABASE}-journal")
-    except OSError as error:
-        answer["problem"] = f"{DATABASE} could not be looked at: {error.strerror}"
-    files = {
-        os.fsencode(name).decode("utf-8", "backslashreplace"): [status.st_size, status.st_mtime_ns]
-        for name, status in _files(directory)
-    }
-    return answer | {"files": files}
-
-
-def _database(database: int, journal: Path) -> dict[str, Any]:
-    header = os.pread(database, _HEADER_BYTES, 0)
-    sound = len(header) == _HEADER_BYTES and header.startswith(_MAGIC)
-    answer: dict[str, Any] = {"write_ahead": header[18] == _WRITE_AHEAD if sound else None}
-    filled, locks = False, _locks(database)
-    for _ in range(_LOOKS):
-        with _opened(journal) as file:
-            filled = file is not None and _is_filled(file)
-            locks = _locks(database)
-            # While it is open no other journal can have its inode: if it is still there, it was
-            # there as the locks were asked for.
-            if file is None or not filled or (os.fstat(file).st_nlink and _is_filled(file)):
-                break
-            filled = False
-    return answer | {"journal_filled": filled, "locks": locks}
-
-
-def _locks(database: int) -> dict[str, tuple[bool, int]]:
-    """Ask which locks would be in a writer's way: whether they are exclusive, and whose."""
-    found = {}
-    for name, (first, length) in _ASKED.items():
-        flock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, first, length, 0)
-        answer = fcntl.fcntl(database, fcntl.F_GETLK, flock)
-        kind, _, _, _, pid = _FLOCK.unpack(answer)
-        if kind != fcntl.F_UNLCK:
-            found[name] = (kind == fcntl.F_WRLCK, pid)
-    return found
-
-
-def _is_filled(journal: int) -> bool:
-    """Tell whether there is anything to roll back; a journal not yet synced begins with zeros."""
-    return os.pread(journal, 1, 0) not in {b"", b"\0"}
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int | None]:
-    """Open a plain file for reading; None where there is none."""
-    descriptor = None
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISREG(path.lstat().st_mode):
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-def _files(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            path = Path(folder) / name
-            with contextlib.suppress(OSError):
-                status = path.lstat()
-                if stat.S_ISREG(status.st_mode):
-                    yield path.relative_to(directory).as_posix(), status
-
-
-if __name__ == "__main__":
-    sys.stdout.write(json.dumps(look(Path(sys.argv[1]))))
