@@ -49,10 +49,13 @@ JOBS = {
     "chroma/replay",
     "chroma/salvage",
     "chroma/verification",
+    "chroma/verification_of_changes",
 }
 PARTS = {
     "chroma/backlog": "how far each index is behind its log",
+    "chroma/btree": "the pages of an SQLite database, taken apart",
     "chroma/block_copy": "brings a copy up to date by blocks",
+    "chroma/changed_records": "rows that changed, put together to records",
     "chroma/client": "the one way to open ChromaDB",
     "chroma/collection": "ChromaDB's collections in records",
     "chroma/database": "ChromaDB's SQLite file as plain data",
@@ -64,6 +67,7 @@ PARTS = {
     "chroma/lock_question": "what that child does",
     "chroma/remains": "what can be read of a damaged directory",
     "chroma/reserved_lock": "SQLite's lock against writers, without SQLite",
+    "chroma/row_changes": "the rows in which two states of a database differ",
     "chroma/soundness": "questions whose answers say whether a database is sound",
     "chroma/torn_index": "what can be believed of a damaged vector segment",
     "chroma/torn_table": "what can be read of a damaged table",

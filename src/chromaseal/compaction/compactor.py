@@ -24,7 +24,7 @@ from chromaseal.sandbox import Plain, Progress, StepProgress, limits_for, no_pro
 from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.page_table import Known
 from chromaseal.seal.sealed import seal
-from chromaseal.seal.verify import VerifiedSnapshot, verify
+from chromaseal.seal.verify import Before, VerifiedSnapshot, verify
 from chromaseal.snapshot.history import (
     Head,
     head,
@@ -66,6 +66,24 @@ class Compaction:
     failed: Mapping[str, str] = field(default_factory=dict)
     lost_races: int = 0
     durations_s: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedOut:
+    """What a merge begins with; nothing for a first version.
+
+    Attributes:
+        kept: the head's directory on this machine.
+        known: what is known of the private copy of it.
+    """
+
+    kept: Kept | None = None
+    known: Known | None = None
+
+    @property
+    def before(self) -> Before | None:
+        """Give what there is to compare the next version with, if it is to be compared."""
+        return self.kept.as_before() if self.kept else None
 
 
 class Compactor:
@@ -144,15 +162,15 @@ class _Attempt:
         try:
             with parts.checkouts.workspace() as workspace:
                 directory = workspace / "directory"
-                kept, known = self._check_out(found, directory)
-                snapshot = self._merge(found, deltas, repeat, directory, known)
+                checked_out = self._check_out(found, directory)
+                snapshot = self._merge(found, deltas, repeat, directory, checked_out)
                 draft = self._draft(found, deltas)
                 with self._step("publish"):
                     version = publish(
                         parts.store,
                         snapshot,
                         draft,
-                        kept=kept,
+                        kept=checked_out.kept,
                         attempt=parts.ids.unique(),
                         clock=parts.clock,
                         progress=self._shown("publish"),
@@ -166,18 +184,18 @@ class _Attempt:
             self._move(ids, RunState.PENDING, error=str(error))
             raise
 
-    def _check_out(self, found: Head, directory: Path) -> tuple[Kept | None, Known | None]:
+    def _check_out(self, found: Head, directory: Path) -> _CheckedOut:
         if found.version is None:
-            return None, None
+            return _CheckedOut()
         checkouts = self._parts.checkouts
         with self._step("check out"):
             kept = checkouts.bring(found.version, progress=self._shown("check out"))
             try:
-                return kept, checkouts.working_copy(kept, directory)
+                return _CheckedOut(kept, checkouts.working_copy(kept, directory))
             except Damaged:
                 # Another process has kept newer versions meanwhile, and this one went.
                 kept = checkouts.bring(found.version, progress=self._shown("check out"))
-                return kept, checkouts.working_copy(kept, directory)
+                return _CheckedOut(kept, checkouts.working_copy(kept, directory))
 
     def _merge(
         self,
@@ -185,7 +203,7 @@ class _Attempt:
         deltas: list[Delta],
         repeat: list[MergedRun],
         directory: Path,
-        known: Known | None,
+        checked_out: _CheckedOut,
     ) -> VerifiedSnapshot:
         parts = self._parts
         everything = [*deltas, *map(self._fetch_merged, repeat)]
@@ -207,7 +225,9 @@ class _Attempt:
                 progress=self._shown("merge"),
             )
         with self._step("seal"):
-            sealed = seal(directory, open_files=parts.open_files, clock=parts.clock, known=known)
+            sealed = seal(
+                directory, open_files=parts.open_files, clock=parts.clock, known=checked_out.known
+            )
         with self._step("verify"):
             expected = _balance(found.version, answer)
             return verify(
@@ -216,6 +236,7 @@ class _Attempt:
                 collection=self._collection,
                 expected=expected,
                 space=pin.space,
+                before=checked_out.before,
             )
 
     def _draft(self, found: Head, deltas: list[Delta]) -> Draft:

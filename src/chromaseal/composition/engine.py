@@ -42,6 +42,7 @@ _CHILD_MODULES = (
     "chromaseal.adapters.chroma.live_copy",
     "chromaseal.adapters.chroma.merge",
     "chromaseal.adapters.chroma.verification",
+    "chromaseal.adapters.chroma.verification_of_changes",
 )
 
 

@@ -35,6 +35,7 @@ _JOBS = {
     "replay": "chromaseal.adapters.chroma.replay",
     "salvage": "chromaseal.adapters.chroma.salvage",
     "verify": "chromaseal.adapters.chroma.verification",
+    "verify-changes": "chromaseal.adapters.chroma.verification_of_changes",
     "write-on": "chromaseal.entrypoints.application_job",
     "read-receipt": "chromaseal.entrypoints.receipt_job",
 }

@@ -195,7 +195,7 @@ class Commit:
             return Pushed(found.version, new=False, durations_s=self._watch.durations_s)
         if self._verified is None:
             with self._step("verify"):
-                self._verified = self._verify(sealed)
+                self._verified = self._verify(sealed, kept)
         draft = Draft(
             collection=self._collection,
             head=found,
@@ -254,7 +254,7 @@ class Commit:
         entries = tuple(file.table.entry(file.path) for file in sealed.files)
         return self._restores is None and entries == version.manifest.files
 
-    def _verify(self, sealed: Sealed) -> VerifiedSnapshot:
+    def _verify(self, sealed: Sealed, kept: Kept | None) -> VerifiedSnapshot:
         pin = read_pin(self._parts.store, self._collection)
         named = pin is not None and pin.dimension > 0
         return verify(
@@ -262,6 +262,7 @@ class Commit:
             sandbox=self._parts.sandbox,
             collection=self._collection if named else "",
             space=pin.space if pin is not None and named else "",
+            before=kept.as_before() if kept else None,
         )
 
     def _pin(self, snapshot: VerifiedSnapshot) -> ModelPin | None:

@@ -32,8 +32,7 @@ KNOWN_SCHEMAS = (
     {"embeddings_queue": 2, "metadb": 6, "sysdb": 10},
 )
 _HNSW_VERSION = 1
-
-
+_OF_RECORDS_ONLY = (LogOperation.DELETE, LogOperation.UPDATE)
 # What dividing by a length in single precision may leave.
 _LENGTH_TOLERANCE = 1e-3
 # hnswlib drops links as it adds others: in a healthy index no link may lead to one element in ten.
@@ -131,11 +130,12 @@ def _check_labels(collection: CollectionAnatomy) -> Finding:
     return Finding("labels", same, f"{len(named)} named, {len(alive)} in the index")
 
 
-def _check_log(collection: CollectionAnatomy) -> Finding:
+def check_log(collection: CollectionAnatomy) -> Finding:
+    """Check that the log leads from the index to the rows."""
     log = list(collection.log)
     if not collection.applied_seq_id:
-        # Deletes before the first record leave no mark of having been applied.
-        log = [entry for entry in log if entry.operation is not LogOperation.DELETE]
+        # Before the first record neither deletes nor updates leave a mark of having been applied.
+        log = [entry for entry in log if entry.operation not in _OF_RECORDS_ONLY]
     newest = log[-1].seq_id if log else collection.flushed_seq_id
     in_order = collection.flushed_seq_id <= collection.applied_seq_id
     applied = newest <= collection.applied_seq_id
@@ -167,7 +167,8 @@ def _check_sets(collection: CollectionAnatomy) -> Finding:
     return Finding("same-ids", unique and not missing and not extra, evidence)
 
 
-def _check_vectors(collection: CollectionAnatomy) -> Finding:
+def check_vectors(collection: CollectionAnatomy) -> Finding:
+    """Check that every vector is one: as long as it must be, and of numbers."""
     waiting = [entry.vector for entry in pending(collection) if entry.vector is not None]
     right = {len(vector) for vector in waiting} <= {collection.dimension}
     finite = all(bool(np.isfinite(vector).all()) for vector in waiting)
@@ -200,9 +201,9 @@ _QUICK_CHECKS: tuple[Callable[[CollectionAnatomy], Finding], ...] = (
     _check_segment,
     _check_index,
     _check_labels,
-    _check_log,
+    check_log,
     _check_sets,
-    _check_vectors,
+    check_vectors,
 )
 
 

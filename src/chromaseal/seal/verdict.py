@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Level(StrEnum):
@@ -35,6 +36,10 @@ class Finding:
     passed: bool
     evidence: str
     duration_s: float = 0.0
+
+    def plain(self, duration_s: float) -> dict[str, Any]:
+        """Give it as a job answers, with how long it took."""
+        return {**asdict(self), "duration_s": round(duration_s, 6)}
 
 
 @dataclass(frozen=True, slots=True)

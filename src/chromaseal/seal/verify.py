@@ -6,18 +6,31 @@ Publishing takes a ``VerifiedSnapshot`` and nothing else, and only ``verify`` ma
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chromaseal import multiset
+from chromaseal.digests import pages_in
 from chromaseal.errors import Damaged
 from chromaseal.sandbox import Plain, Sandbox, limits_for
 from chromaseal.seal.evidence import CheckEntry, CollectionSummary, RecordSummary
+from chromaseal.seal.page_table import Tables, differing_pages
+from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import Sealed, refuse_changed
 from chromaseal.seal.telling import tell_check
 from chromaseal.seal.verdict import Finding
+from chromaseal.telemetry.emit import carried, event
+from chromaseal.telemetry.observer import Severity
 
 _KEY: Final = object()
+# Beyond one page in so many, looking at everything takes no longer.
+_LARGEST_SHARE: Final = 8
 
 
 class VerifiedSnapshot:
@@ -49,6 +62,26 @@ class VerifiedSnapshot:
         self.checks = checks
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Before:
+    """A verified state of a directory that it was changed from.
+
+    Attributes:
+        name: of the version, for people.
+        tables: the pages of its files.
+        collections: what they amount to.
+        read: gives pages of the database by their numbers from 0, ascending; zeros for those
+            that it has not.
+        is_sound: tells whether a file of the copy that it is read from still has these pages.
+    """
+
+    name: str
+    tables: Tables
+    collections: tuple[CollectionSummary, ...]
+    read: Callable[[NDArray[np.int64]], bytes]
+    is_sound: Callable[[str], bool]
+
+
 def verify(
     sealed: Sealed,
     *,
@@ -56,6 +89,7 @@ def verify(
     collection: str = "",
     expected: RecordSummary | None = None,
     space: str = "",
+    before: Before | None = None,
 ) -> VerifiedSnapshot:
     """Check a sealed directory.
 
@@ -65,23 +99,22 @@ def verify(
         collection: a ChromaDB collection that must be in it, if any must.
         expected: what the records must amount to, where that is known.
         space: how that collection must measure distance, where that is known.
+        before: a verified state that the directory was changed from; then what did not change
+            is not looked at again, where the changed pages say what that is.
 
     Raises:
         Damaged: ``failed-verification``, with every check that failed.
         Conflict: ``changed-while-reading``.
     """
     with tempfile.TemporaryDirectory(prefix="chromaseal-") as scratch:
-        answer = sandbox.run(
-            "verify",
-            {
-                "directory": str(sealed.directory),
-                "deep": True,
-                "collection": collection,
-                "space": space,
-                "scratch": scratch,
-            },
-            limits=limits_for(sealed.size_bytes),
-        )
+        answer = _changes(sealed, sandbox, before, Path(scratch)) if before else None
+        if answer is None:
+            request = {"collection": collection, "space": space, "scratch": scratch}
+            answer = sandbox.run(
+                "verify",
+                {"directory": str(sealed.directory), "deep": True, **request},
+                limits=limits_for(sealed.size_bytes),
+            )
     # What was looked at must be what was sealed.
     refuse_changed(sealed)
     for found in answer["findings"]:
@@ -106,6 +139,51 @@ def verify(
     return VerifiedSnapshot(sealed, records, collections, tuple(checks), key=_KEY)
 
 
+def _changes(sealed: Sealed, sandbox: Sandbox, before: Before, scratch: Path) -> Plain | None:
+    """Look at what changed; None where all has to be looked at."""
+    changed = _changed_pages(sealed, before)
+    if changed is None:
+        return None
+    earlier = scratch / "before"
+    earlier.write_bytes(before.read(changed))
+    with ThreadPoolExecutor(1) as pool:
+        # What did not change is believed, so what it was compared with must be what it was.
+        sound = pool.submit(carried(before.is_sound), DATABASE)
+        answer = sandbox.run(
+            "verify-changes",
+            {
+                "directory": str(sealed.directory),
+                "changed": changed.tolist(),
+                "before": str(earlier),
+                "scratch": str(scratch),
+                "collections": [_plain_summary(each) for each in before.collections],
+            },
+            limits=limits_for(sealed.size_bytes),
+        )
+        whole = answer.get("whole", "") if sound.result() else "the copy of it here is rotten"
+    if not whole and answer["index_read"]:
+        rotten = (path for path in before.tables if path != DATABASE and not before.is_sound(path))
+        whole = "".join(f"the copy of {path} here is rotten" for path in rotten)
+    if whole:
+        event("verified as a whole", Severity.DEBUG, reason=whole)
+        return None
+    evidence = f"{len(changed)} pages changed since {before.name}"
+    since = Finding("since", passed=True, evidence=evidence)
+    return {**answer, "findings": [since.plain(0.0), *answer["findings"]]}
+
+
+def _changed_pages(sealed: Sealed, before: Before) -> NDArray[np.int64] | None:
+    """Give the pages of the database that changed; None if more than that did."""
+    now, then = sealed.tables, before.tables
+    others = {path for path in now.keys() | then.keys() if now.get(path) != then.get(path)}
+    if others != {DATABASE} or DATABASE not in then or DATABASE not in now:
+        return None
+    changed = differing_pages(then[DATABASE], now[DATABASE])
+    if len(changed) * _LARGEST_SHARE > pages_in(now[DATABASE].size_bytes):
+        return None
+    return changed
+
+
 def total(collections: Iterable[CollectionSummary]) -> RecordSummary:
     """Add up the records of all collections."""
     each = [collection.records for collection in collections]
@@ -121,6 +199,14 @@ def collection_summary(answer: Plain) -> CollectionSummary:
         dimension=answer["dimension"],
         space=answer["space"],
     )
+
+
+def _plain_summary(summary: CollectionSummary) -> Plain:
+    return {
+        "name": summary.name,
+        "count": summary.records.count,
+        "multiset": summary.records.multiset,
+    }
 
 
 def _failed(sealed: Sealed, failed: list[str]) -> Damaged:

@@ -16,6 +16,7 @@ machine has started anew every page is checked once before anything else is beli
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -29,7 +30,9 @@ import numpy as np
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests, pages_in
 from chromaseal.errors import Damaged
 from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, Tables, stamp_of
+from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import plain_files
+from chromaseal.seal.verify import Before
 from chromaseal.snapshot.layer import Pages, pages_of, runs
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.page_file import PageFile, PatchedFile, write_pages
@@ -41,6 +44,7 @@ _DIGESTS = "digests"
 _CHUNK_PAGES = 1024
 # Of a file's pages, one in so many may stand apart; beyond that it is written anew.
 APART_SHARE = 8
+_WHOLE_EVERY = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,36 @@ class Kept:
         with self.open(path) as file:
             return file.read(there).ljust(len(pages) * PAGE_SIZE_BYTES, b"\0")
 
+    def is_sound(self, path: str) -> bool:
+        """Tell whether a file still has the pages that it had when it was kept."""
+        digests, count = self.tables[path].digests, pages_in(self.tables[path].size_bytes)
+        with self.open(path) as file:
+            for first in range(0, count, _CHUNK_PAGES):
+                pages = np.arange(first, min(first + _CHUNK_PAGES, count), dtype=np.int64)
+                at = first * DIGEST_SIZE_BYTES
+                found = page_digests(file.read(pages))
+                if found != digests[at : at + len(pages) * DIGEST_SIZE_BYTES]:
+                    return False
+        return True
+
+    def as_before(self) -> Before | None:
+        """Give what there is to compare the next version with.
+
+        Returns:
+            None where that is to be looked at as a whole: one version in so many is, so that
+            nothing goes unseen for long that only a look at everything shows.
+        """
+        manifest = self.version.manifest
+        if (manifest.number + 1) % _WHOLE_EVERY == 0:
+            return None
+        return Before(
+            name=f"version {manifest.number}",
+            tables=self.tables,
+            collections=manifest.collections,
+            read=functools.partial(self.read_padded, DATABASE),
+            is_sound=self.is_sound,
+        )
+
 
 def stamps_of(directory: Path, tables: Tables) -> dict[str, FileStamp]:
     """Take the stamps of a directory's files."""
@@ -181,7 +215,7 @@ def read_kept(folder: Path, version: Version, boot_id: str) -> Kept | None:
         if told != {entry.path: entry for entry in version.manifest.files}:
             return None
         if plain["boot_id"] != boot_id:
-            if not all(_is_sound(kept, path) for path in kept.tables):
+            if not all(map(kept.is_sound, kept.tables)):
                 return None
             write_kept(folder, kept.tables, boot_id, stale=kept.stale)
     except (OSError, ValueError, TypeError, KeyError, IndexError, Damaged):
@@ -196,18 +230,6 @@ def _is_touched(kept: Kept, plain: dict[str, Any]) -> bool:
     newer = {_NEWER: stamp_of(newer_in(kept.folder).stat())}
     now = _lasting(stamps_of(directory, kept.tables) | newer)
     return then != now or plain_files(directory) != sorted(kept.tables)
-
-
-def _is_sound(kept: Kept, path: str) -> bool:
-    digests, count = kept.tables[path].digests, pages_in(kept.tables[path].size_bytes)
-    with kept.open(path) as file:
-        for first in range(0, count, _CHUNK_PAGES):
-            pages = np.arange(first, min(first + _CHUNK_PAGES, count), dtype=np.int64)
-            at = first * DIGEST_SIZE_BYTES
-            found = page_digests(file.read(pages))
-            if found != digests[at : at + len(pages) * DIGEST_SIZE_BYTES]:
-                return False
-    return True
 
 
 def _lasting(stamps: Mapping[str, FileStamp]) -> dict[str, tuple[int, int, int]]:

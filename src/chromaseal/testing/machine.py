@@ -28,7 +28,7 @@ from chromaseal.testing.directory_states import contents, replace_contents
 from chromaseal.vault import Vault
 
 # What a request says of places, which differ where all else is the same.
-_PLACES = {"directory", "scratch"}
+_PLACES = {"directory", "scratch", "before"}
 
 
 class RememberingSandbox:

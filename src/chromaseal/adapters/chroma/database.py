@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -86,7 +86,7 @@ class Database:
         """Give up to where a segment has applied the log; 0 before the first time."""
         query = "SELECT seq_id FROM max_seq_id WHERE segment_id = ?"
         found = self._db.execute(query, (segment_id,)).fetchone()
-        return _seq_id(found[0]) if found else 0
+        return seq_id_of(found[0]) if found else 0
 
     def row_ids(self, segment_id: str) -> dict[int, str]:
         """Give the ids of a metadata segment's records, by row."""
@@ -96,7 +96,7 @@ class Database:
     def fresh_rows(self, segment_id: str, flushed_seq_id: int) -> dict[str, int]:
         """Give the log entries that last changed a segment's records, if later than one."""
         found = self._db.execute(_FRESH, (segment_id, flushed_seq_id))
-        changed = {record_id: _seq_id(seq_id) for record_id, seq_id in found}
+        changed = {record_id: seq_id_of(seq_id) for record_id, seq_id in found}
         # Older schemas have bytes, which SQLite takes to be greater than any number.
         return {record_id: seq for record_id, seq in changed.items() if seq > flushed_seq_id}
 
@@ -118,17 +118,10 @@ class Database:
             yield LogEntry(seq_id, LogOperation(operation), record_id, array)
 
     @cached_property
-    def _metadata(self) -> dict[int, dict[str, MetadataValue]]:
+    def _metadata(self) -> Mapping[int, dict[str, MetadataValue]]:
         """Everybody's metadata, by row: collections share a table, and one reading is enough."""
-        found: defaultdict[int, dict[str, MetadataValue]] = defaultdict(dict)
-        for row_id, key, value, boolean in self._values("embedding_metadata"):
-            found[row_id][key] = bool(boolean) if value is None else value
-        if self.has_arrays():
-            for row_id, key, value, boolean in self._values("embedding_metadata_array"):
-                items = found[row_id].setdefault(key, [])
-                if isinstance(items, list):
-                    items.append(bool(boolean) if value is None else value)  # type: ignore[arg-type] # one kind per list
-        return found
+        lists = self._values("embedding_metadata_array") if self.has_arrays() else ()
+        return metadata_by_row(self._values("embedding_metadata"), lists)
 
     def _values(self, table: str) -> sqlite3.Cursor:
         return self._db.execute(_METADATA.format(table=table))
@@ -140,7 +133,30 @@ class Database:
             return rows.fetchone() is not None
 
 
-def _seq_id(value: int | bytes | None) -> int:
+def metadata_by_row(
+    values: Iterable[Sequence[Any]], items: Iterable[Sequence[Any]]
+) -> dict[int, dict[str, MetadataValue]]:
+    """Put metadata together.
+
+    Args:
+        values: row, key, value, and what it is in place of a value that is None: 0 or 1.
+        items: the same for the items of lists, in order.
+
+    Returns:
+        By row, by key.
+    """
+    found: defaultdict[int, dict[str, MetadataValue]] = defaultdict(dict)
+    for row_id, key, value, boolean in values:
+        found[row_id][key] = bool(boolean) if value is None else value
+    for row_id, key, value, boolean in items:
+        listed = found[row_id].setdefault(key, [])
+        if isinstance(listed, list):
+            listed.append(bool(boolean) if value is None else value)  # type: ignore[arg-type] # one kind per list
+    return found
+
+
+def seq_id_of(value: int | bytes | None) -> int:
+    """Read a number in the log: older schemas have bytes."""
     return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value or 0)
 
 

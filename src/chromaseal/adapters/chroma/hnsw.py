@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -71,6 +71,29 @@ def read_index(folder: Path, dimension: int, *, deep: bool = True) -> HnswIndex 
     if problem:
         return _unreadable(sizes, problem, header)
     return _readable(folder, header, sizes, dimension, deep=deep)
+
+
+def stored_vectors(
+    folder: Path, dimension: int, ids: Collection[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Give the vectors that a sound segment has of some records, by id; of others it has none.
+
+    Args:
+        folder: the segment's directory.
+        dimension: numbers per vector.
+        ids: of the records.
+    """
+    labels = (read_pickle(folder / PICKLE).get("id_to_label") or {}) if folder.is_dir() else {}
+    wanted = {record_id: labels[record_id] for record_id in ids if record_id in labels}
+    if not wanted:
+        return {}
+    header = _Header(*_HEADER.unpack_from((folder / "header.bin").read_bytes()))
+    rows = _rows(folder, header)
+    known = _column(rows, header.label_offset, np.uint64, 1)[:, 0]
+    order = np.argsort(known, kind="stable")
+    at = order[np.searchsorted(known, np.fromiter(wanted.values(), np.uint64), sorter=order)]
+    found = _column(rows[at], header.data_offset, np.float32, dimension)
+    return dict(zip(wanted, found, strict=True))
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -47,13 +47,13 @@ def run(request: Plain, progress: Progress) -> Plain:
         names = sorted(each.name for each in client.list_collections())
         there = sorted(each.name for each in anatomy.collections)
         evidence = f"{len(names)} of {len(there)} collections"
-        findings.append(_plain(Finding("chromadb-lists", names == there, evidence), 0.0))
+        findings.append(Finding("chromadb-lists", names == there, evidence).plain(0.0))
         for done, each in enumerate(anatomy.collections):
             progress(done, len(there))
             start = time.perf_counter()
             collection = client.get_collection(each.name, embedding_function=None)
             for finding in _answers(collection, each):
-                findings.append(_plain(finding, time.perf_counter() - start))
+                findings.append(finding.plain(time.perf_counter() - start))
                 start = time.perf_counter()
     return {"findings": findings}
 
@@ -129,12 +129,3 @@ def _find_themselves(
     if space == "cosine":
         return np.asarray(nearest <= np.where(squares > 0, _TOLERANCE, np.inf))
     return np.asarray(nearest <= _TOLERANCE * np.maximum(squares, 1))
-
-
-def _plain(finding: Finding, duration_s: float) -> Plain:
-    return {
-        "check": finding.check,
-        "passed": finding.passed,
-        "evidence": finding.evidence,
-        "duration_s": round(duration_s, 6),
-    }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +24,16 @@ _DIFFERENT_TEXTS = """
         LEFT JOIN embedding_metadata AS m ON m.id = t.id AND m.key = 'chroma:document'
         WHERE m.id IS NULL
     )
+"""
+_DIFFERENT_TEXTS_AMONG = """
+    SELECT count(*) FROM json_each(?) AS asked
+    LEFT JOIN embedding_metadata AS m ON m.id = asked.value AND m.key = 'chroma:document'
+    LEFT JOIN embedding_fulltext_search_content AS t ON t.id = asked.value
+    WHERE t.c0 IS NOT m.string_value
+"""
+_LOST_ROWS_AMONG = """
+    SELECT count(*) FROM json_each(?) AS asked JOIN embedding_metadata AS m ON m.id = asked.value
+    LEFT JOIN embeddings AS e ON e.id = asked.value WHERE e.id IS NULL
 """
 _FULL_TEXT_CHECK = """
     INSERT INTO embedding_fulltext_search (embedding_fulltext_search) VALUES ('integrity-check')
@@ -116,6 +128,59 @@ def deep_look(directory: Path, scratch: Path) -> DeepLook:
         )
 
 
+def look_at_rows(database: Database, rows: Collection[int], entries: Collection[int]) -> DeepLook:
+    """Ask for some records what is asked for all of them otherwise, and SQLite's quick check.
+
+    Args:
+        database: closed; it is only read.
+        rows: of the table of records, those that are gone included.
+        entries: of the log.
+    """
+    db = database.connection
+    among, entered = json.dumps(sorted(rows)), json.dumps(sorted(entries))
+    tables = ["embedding_metadata"]
+    if database.has_arrays():
+        tables.append("embedding_metadata_array")
+    odd = sum(_among(db, f"{_ODD_VALUES.format(table=name)}", "id", among) for name in tables)
+    for table, key, listed in (
+        ("embeddings", "id", among),
+        ("embeddings_queue", "seq_id", entered),
+    ):
+        query = f"SELECT count(*) FROM {table} WHERE ({_ODD_TYPES[table]})"  # noqa: S608
+        odd += _among(db, query, key, listed)
+    different = int(db.execute(_DIFFERENT_TEXTS_AMONG, (among,)).fetchone()[0])
+    lost = int(db.execute(_LOST_ROWS_AMONG, (among,)).fetchone()[0])
+    return DeepLook(
+        integrity_check=quick_check(database),
+        full_text_check=_different(different),
+        odd_values=odd,
+        lost_rows={"values without a record": lost} if lost else {},
+    )
+
+
+def check_full_text(database: Database, scratch: Path) -> str:
+    """Let the full-text index check itself against its texts; say what is wrong, or nothing.
+
+    Args:
+        database: closed; it is only read.
+        scratch: where a copy of it may lie; whoever made it removes it.
+    """
+    try:
+        # FTS5 checks itself by an INSERT, so it gets a copy of the file to write to.
+        copy = shutil.copyfile(database.path, scratch / f"full-text-{DATABASE}")
+        with closing(sqlite3.connect(copy)) as db:
+            db.execute(_FULL_TEXT_CHECK)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return ""
+
+
+def _among(db: sqlite3.Connection, query: str, key: str, listed: str) -> int:
+    condition, _, rest = query.partition("WHERE")
+    narrowed = f"{condition} WHERE {key} IN (SELECT value FROM json_each(?)) AND ({rest})"  # noqa: S608 - own names
+    return int(db.execute(narrowed, (listed,)).fetchone()[0])
+
+
 def _pragma(database: Database, name: str) -> tuple[str, ...]:
     rows = database.connection.execute(f"PRAGMA {name}({_MOST_PROBLEMS})")
     return tuple(row[0] for row in rows)
@@ -125,15 +190,13 @@ def _full_text_check(database: Database, scratch: Path) -> str:
     """Compare documents with the full-text index; say what is wrong, or nothing."""
     try:
         different = _count(database.connection, _DIFFERENT_TEXTS)
-        if different:
-            return f"{different} documents are not in the full-text index as they are"
-        # FTS5 checks itself by an INSERT, so it gets a copy of the file to write to.
-        copy = shutil.copyfile(database.path, scratch / f"full-text-{DATABASE}")
-        with closing(sqlite3.connect(copy)) as db:
-            db.execute(_FULL_TEXT_CHECK)
     except sqlite3.DatabaseError as error:
         return str(error)
-    return ""
+    return _different(different) or check_full_text(database, scratch)
+
+
+def _different(texts: int) -> str:
+    return f"{texts} documents are not in the full-text index as they are" if texts else ""
 
 
 def _lost_rows(db: sqlite3.Connection) -> dict[str, int]:

@@ -47,20 +47,24 @@ def run(request: Plain, progress: Progress) -> Plain:
 def _structure(directory: Path, request: Plain) -> tuple[list[Plain], DirectoryAnatomy]:
     start, deep = time.perf_counter(), request["deep"]
     anatomy = inspect(directory, deep=deep)
-    findings = [_plain(Finding("opened", passed=True, evidence="read only"), start)]
+    findings = [
+        Finding("opened", passed=True, evidence="read only").plain(time.perf_counter() - start)
+    ]
     findings.extend(_timed(check_database(anatomy)))
     for collection in anatomy.collections:
         findings.extend(_timed(check_collection(collection, deep=deep)))
     start = time.perf_counter()
     collections = {each.name: each for each in anatomy.collections}
-    findings += [_plain(finding, start) for finding in _wanted(collections, request)]
+    findings += [
+        finding.plain(time.perf_counter() - start) for finding in _wanted(collections, request)
+    ]
     return findings, anatomy
 
 
 def _look_deep(directory: Path, scratch: Path) -> list[Plain]:
     start = time.perf_counter()
     first, *others = check_deep(look_deep(directory, scratch))
-    return [_plain(first, start), *_timed(iter(others))]
+    return [first.plain(time.perf_counter() - start), *_timed(iter(others))]
 
 
 def _all(findings: list[Plain]) -> bool:
@@ -93,17 +97,8 @@ def _summary(collection: CollectionAnatomy) -> Plain:
 def _timed(found: Iterator[Finding]) -> Iterator[Plain]:
     start = time.perf_counter()
     for finding in found:
-        yield _plain(finding, start)
+        yield finding.plain(time.perf_counter() - start)
         start = time.perf_counter()
-
-
-def _plain(finding: Finding, start: float) -> Plain:
-    return {
-        "check": finding.check,
-        "passed": finding.passed,
-        "evidence": finding.evidence,
-        "duration_s": round(time.perf_counter() - start, 6),
-    }
 
 
 def _multiset(collection: CollectionAnatomy) -> str:
