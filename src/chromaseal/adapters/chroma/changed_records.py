@@ -67,7 +67,11 @@ class ChangedRecords:
         for table in _VALUE_TABLES:
             changes = self._of(table)
             found.update(int(row[0]) for row in _both(changes) if isinstance(row[0], int))
-        return frozenset(found)
+        # A vector may be nowhere but in the log.
+        named = sorted({str(row[4]) for row in _both(self._of("embeddings_queue"))})
+        query = "SELECT id FROM embeddings WHERE embedding_id IN (SELECT value FROM json_each(?))"
+        there = self.database.connection.execute(query, (json.dumps(named),))
+        return frozenset(found | {row_id for (row_id,) in there})
 
     @cached_property
     def after(self) -> dict[int, RecordRow]:

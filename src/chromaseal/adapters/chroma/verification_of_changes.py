@@ -111,12 +111,15 @@ def _refuse_others(database: Database, changes: dict[str, RowChanges]) -> None:
     others = sorted(name for name, rows in changes.items() if rows and name not in _OF_RECORDS)
     if others:
         raise CannotTellError(f"{others[0]} changed")
-    flushed = {
-        dict(database.segments(each.collection_id)).get("VECTOR") for each in database.collections()
-    }
+    segments = [dict(database.segments(each.collection_id)) for each in database.collections()]
+    indexes = [each.get("VECTOR", "") for each in segments]
     moved = changes["max_seq_id"]
-    if flushed & {row[0] for row in (*moved.removed.values(), *moved.added.values())}:
+    if {row[0] for row in (*moved.removed.values(), *moved.added.values())} & {*indexes}:
         raise CannotTellError("an index changed")
+    # Only what every index has is purged from the log.
+    oldest = min(map(database.max_seq_id, indexes), default=0)
+    if any(seq_id > oldest for seq_id in changes["embeddings_queue"].removed):
+        raise CannotTellError("entries of the log are gone that an index lacks")
 
 
 def _checked(directory: Path, rows: frozenset[int], entries: frozenset[int]) -> list[Plain]:
