@@ -23,12 +23,21 @@ class LogOperation(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogEntry:
-    """One entry of the pending log; ``vector`` is float32 of shape (dimension,) or None."""
+    """One entry of the pending log.
+
+    Attributes:
+        seq_id: its place.
+        operation: what it does.
+        record_id: whose.
+        vector: float32 of shape (dimension,), or None.
+        is_sound: whether every part of it can be believed.
+    """
 
     seq_id: int
     operation: LogOperation
     record_id: str
     vector: NDArray[np.float32] | None
+    is_sound: bool = True
 
     @property
     def is_delete(self) -> bool:

@@ -23,6 +23,7 @@ from chromaseal.seal.anatomy import (
     LogEntry,
     LogOperation,
 )
+from chromaseal.seal.log import apply_log
 from chromaseal.seal.verdict import Finding
 
 # Newest migration by part of the schema; chromadb 0.5.23, 1.0.20 and 1.5.9.
@@ -214,13 +215,7 @@ def pending(collection: CollectionAnatomy) -> Iterator[LogEntry]:
 
 def vector_ids(collection: CollectionAnatomy) -> set[str]:
     """Give the ids that have a vector: those of the index with the pending log applied."""
-    ids = set(_labels(collection.index))
-    for entry in pending(collection):
-        if entry.operation is LogOperation.DELETE:
-            ids.discard(entry.record_id)
-        elif entry.operation is not LogOperation.UPDATE:
-            ids.add(entry.record_id)
-    return ids
+    return apply_log(pending(collection), _labels(collection.index)).ids
 
 
 def records(collection: CollectionAnatomy) -> Iterator[Record]:
@@ -249,9 +244,9 @@ class _Vectors:
 
     def __init__(self, collection: CollectionAnatomy) -> None:
         index = collection.index
-        self._recent = {e.record_id: e.vector for e in pending(collection) if e.vector is not None}
         self._index = index
         self._labels = _labels(index)
+        self._recent = apply_log(pending(collection), self._labels).vectors
         self._places: dict[int, int] = {}
         if index is not None:
             self._places = dict(zip(index.labels.tolist(), range(index.count), strict=True))
