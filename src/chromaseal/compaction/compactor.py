@@ -237,6 +237,7 @@ class _Attempt:
                 expected=expected,
                 space=pin.space,
                 before=checked_out.before,
+                merged_here=True,
             )
 
     def _draft(self, found: Head, deltas: list[Delta]) -> Draft:

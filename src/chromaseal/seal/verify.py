@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from chromaseal import multiset
 from chromaseal.digests import pages_in
-from chromaseal.errors import Damaged
+from chromaseal.errors import Damaged, Unavailable
 from chromaseal.sandbox import Plain, Sandbox, limits_for
 from chromaseal.seal.evidence import CheckEntry, CollectionSummary, RecordSummary
 from chromaseal.seal.page_table import Tables, differing_pages
@@ -90,6 +90,7 @@ def verify(
     expected: RecordSummary | None = None,
     space: str = "",
     before: Before | None = None,
+    merged_here: bool = False,
 ) -> VerifiedSnapshot:
     """Check a sealed directory.
 
@@ -101,13 +102,17 @@ def verify(
         space: how that collection must measure distance, where that is known.
         before: a verified state that the directory was changed from; then what did not change
             is not looked at again, where the changed pages say what that is.
+        merged_here: whether a child process of ours made the changes, in a private copy: then
+            SQLite's indexes can be no older than its tables, and are not compared with them.
 
     Raises:
         Damaged: ``failed-verification``, with every check that failed.
         Conflict: ``changed-while-reading``.
     """
     with tempfile.TemporaryDirectory(prefix="chromaseal-") as scratch:
-        answer = _changes(sealed, sandbox, before, Path(scratch)) if before else None
+        answer = None
+        if before is not None:
+            answer = _changes(sealed, sandbox, before, Path(scratch), thorough=not merged_here)
         if answer is None:
             request = {"collection": collection, "space": space, "scratch": scratch}
             answer = sandbox.run(
@@ -139,33 +144,37 @@ def verify(
     return VerifiedSnapshot(sealed, records, collections, tuple(checks), key=_KEY)
 
 
-def _changes(sealed: Sealed, sandbox: Sandbox, before: Before, scratch: Path) -> Plain | None:
+def _changes(
+    sealed: Sealed, sandbox: Sandbox, before: Before, scratch: Path, *, thorough: bool
+) -> Plain | None:
     """Look at what changed; None where all has to be looked at."""
     changed = _changed_pages(sealed, before)
     if changed is None:
         return None
     earlier = scratch / "before"
     earlier.write_bytes(before.read(changed))
+    request = {
+        "directory": str(sealed.directory),
+        "changed": changed.tolist(),
+        "before": str(earlier),
+        "thorough": thorough,
+        "scratch": str(scratch),
+        "collections": [_plain_summary(each) for each in before.collections],
+    }
     with ThreadPoolExecutor(1) as pool:
         # What did not change is believed, so what it was compared with must be what it was.
         sound = pool.submit(carried(before.is_sound), DATABASE)
-        answer = sandbox.run(
-            "verify-changes",
-            {
-                "directory": str(sealed.directory),
-                "changed": changed.tolist(),
-                "before": str(earlier),
-                "scratch": str(scratch),
-                "collections": [_plain_summary(each) for each in before.collections],
-            },
-            limits=limits_for(sealed.size_bytes),
-        )
+        try:
+            answer = sandbox.run("verify-changes", request, limits=limits_for(sealed.size_bytes))
+        except Unavailable as error:
+            # If it was damage that took the process down, the look at everything will tell.
+            answer = {"whole": error.message}
         whole = answer.get("whole", "") if sound.result() else "the copy of it here is rotten"
     if not whole and answer["index_read"]:
         rotten = (path for path in before.tables if path != DATABASE and not before.is_sound(path))
         whole = "".join(f"the copy of {path} here is rotten" for path in rotten)
     if whole:
-        event("verified as a whole", Severity.DEBUG, reason=whole)
+        event("verified as a whole", Severity.WARNING, reason=whole)
         return None
     evidence = f"{len(changed)} pages changed since {before.name}"
     since = Finding("since", passed=True, evidence=evidence)

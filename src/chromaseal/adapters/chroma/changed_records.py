@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from chromaseal.adapters.chroma.btree import Value
 from chromaseal.adapters.chroma.database import (
     DOCUMENT_KEY,
     CollectionRow,
@@ -23,9 +24,10 @@ from chromaseal.adapters.chroma.database import (
     seq_id_of,
 )
 from chromaseal.adapters.chroma.hnsw import stored_vectors
-from chromaseal.adapters.chroma.row_changes import RowChanges
+from chromaseal.adapters.chroma.row_changes import CannotTellError, RowChanges
 from chromaseal.record import Record
 from chromaseal.seal.anatomy import CollectionAnatomy, LogEntry, LogOperation
+from chromaseal.seal.log import apply_log, split_log
 
 _VALUE_TABLES: Final = ("embedding_metadata", "embedding_metadata_array")
 _TEXTS: Final = "embedding_fulltext_search_content"
@@ -33,6 +35,7 @@ _VALUES: Final = """
     SELECT rowid, id, key, coalesce(string_value, int_value, float_value), bool_value
     FROM TABLE WHERE id IN ({}) ORDER BY rowid
 """
+Vector: TypeAlias = NDArray[np.float32]
 ValuesByRow: TypeAlias = Mapping[int, Mapping[str, Any]]
 _NOTHING: Final = RowChanges()
 
@@ -203,29 +206,19 @@ class CollectionChange:
         Args:
             before: what ``ids_of_rows`` says of the state before, in which both were the same.
         """
-        ids = set(before)
-        for entry in self.new_entries:
-            if entry.operation is LogOperation.DELETE:
-                ids.discard(entry.record_id)
-            elif entry.operation is not LogOperation.UPDATE:
-                ids.add(entry.record_id)
-        return ids
+        return apply_log(self.new_entries, before).ids
 
     def records_before(self, values: ValuesByRow) -> list[Record]:
         """Give the records concerned as they were."""
-        return self._records(self.rows_before, values, self.earlier_log)
+        return self._records(self.rows_before, values, self._recent_before)
 
     def records_after(self, values: ValuesByRow) -> list[Record]:
         """Give the records concerned as they are."""
-        return self._records(self.rows_after, values, self.anatomy.log)
+        return self._records(self.rows_after, values, self._recent_after)
 
     def _records(
-        self,
-        rows: Mapping[int, str],
-        values: ValuesByRow,
-        log: tuple[LogEntry, ...],
+        self, rows: Mapping[int, str], values: ValuesByRow, recent: Mapping[str, Vector]
     ) -> list[Record]:
-        recent = _recent(log, self.anatomy.flushed_seq_id)
         flushed = self._flushed_vectors
         return [
             _record(record_id, recent.get(record_id, flushed.get(record_id)), values.get(row_id))
@@ -238,7 +231,7 @@ class CollectionChange:
         return bool(self._flushed_ids)
 
     @cached_property
-    def _flushed_vectors(self) -> dict[str, NDArray[np.float32]]:
+    def _flushed_vectors(self) -> dict[str, Vector]:
         if not self._flushed_ids:
             return {}
         folder = self.records.directory / self.anatomy.vector_segment
@@ -249,29 +242,49 @@ class CollectionChange:
         if not self.anatomy.flushed_seq_id:
             return set()
         # What is new has its vector in the log: mostly there is nothing to look up.
-        before = _recent(self.earlier_log, self.anatomy.flushed_seq_id)
-        after = _recent(self.anatomy.log, self.anatomy.flushed_seq_id)
-        wanted = {*self.rows_before.values()} - before.keys()
-        return wanted | ({*self.rows_after.values()} - after.keys())
+        wanted = {*self.rows_before.values()} - self._recent_before.keys()
+        return wanted | ({*self.rows_after.values()} - self._recent_after.keys())
+
+    @cached_property
+    def _recent_before(self) -> dict[str, Vector]:
+        return self._recent(self.earlier_log, self.rows_before)
+
+    @cached_property
+    def _recent_after(self) -> dict[str, Vector]:
+        return self._recent(self.anatomy.log, self.rows_after)
+
+    def _recent(self, log: Iterable[LogEntry], rows: Mapping[int, str]) -> dict[str, Vector]:
+        """Give the vectors that the index lacks, of records that are there."""
+        _, waiting = split_log(log, self.anatomy.flushed_seq_id)
+        # Of an ADD it is not known here whether it found its id there: a row that names it as
+        # its last change says that it did not.
+        applied = apply_log(waiting, None, self._last_changes)
+        unsure = sorted(applied.unsure & {*rows.values()})
+        if unsure:
+            raise CannotTellError(f"the log does not say which vector {unsure[0]!r} has")
+        return applied.vectors
+
+    @cached_property
+    def _last_changes(self) -> set[tuple[int, str]]:
+        gone = self.records.changes.get("embeddings", _NOTHING).removed.values()
+        before = {(_seq_id(row[3]), str(row[2])) for row in gone}
+        return before | {(seq, record_id) for record_id, seq in self.anatomy.fresh_rows.items()}
 
     def _own(self, rows: Mapping[int, RecordRow]) -> dict[int, str]:
         own = self.metadata_segment
         return {i: row.record_id for i, row in rows.items() if row.segment_id == own}
 
 
-def _record(
-    record_id: str, vector: NDArray[np.float32] | None, values: Mapping[str, Any] | None
-) -> Record:
+def _record(record_id: str, vector: Vector | None, values: Mapping[str, Any] | None) -> Record:
     if vector is None:
-        raise ValueError(f"record {record_id!r} has no vector")
+        raise CannotTellError(f"record {record_id!r} has no vector")
     metadata = dict(values or {})
     document = metadata.pop(DOCUMENT_KEY, None)
     return Record(record_id, vector, document if isinstance(document, str) else None, metadata)
 
 
-def _recent(log: Iterable[LogEntry], flushed_seq_id: int) -> dict[str, NDArray[np.float32]]:
-    entries = (entry for entry in log if entry.seq_id > flushed_seq_id)
-    return {e.record_id: e.vector for e in entries if e.vector is not None}
+def _seq_id(value: Value) -> int:
+    return seq_id_of(value) if isinstance(value, int | bytes) else 0
 
 
 def _both(changes: RowChanges) -> Iterable[tuple[Any, ...]]:

@@ -128,13 +128,16 @@ def deep_look(directory: Path, scratch: Path) -> DeepLook:
         )
 
 
-def look_at_rows(database: Database, rows: Collection[int], entries: Collection[int]) -> DeepLook:
-    """Ask for some records what is asked for all of them otherwise, and SQLite's quick check.
+def look_at_rows(
+    database: Database, rows: Collection[int], entries: Collection[int], *, thorough: bool
+) -> DeepLook:
+    """Ask for some records what is asked for all of them otherwise, and SQLite for all.
 
     Args:
         database: closed; it is only read.
         rows: of the table of records, those that are gone included.
         entries: of the log.
+        thorough: whether SQLite is to compare its indexes with their tables.
     """
     db = database.connection
     among, entered = json.dumps(sorted(rows)), json.dumps(sorted(entries))
@@ -151,7 +154,7 @@ def look_at_rows(database: Database, rows: Collection[int], entries: Collection[
     different = int(db.execute(_DIFFERENT_TEXTS_AMONG, (among,)).fetchone()[0])
     lost = int(db.execute(_LOST_ROWS_AMONG, (among,)).fetchone()[0])
     return DeepLook(
-        integrity_check=quick_check(database),
+        integrity_check=_pragma(database, "integrity_check" if thorough else "quick_check"),
         full_text_check=_different(different),
         odd_values=odd,
         lost_rows={"values without a record": lost} if lost else {},

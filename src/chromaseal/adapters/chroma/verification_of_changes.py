@@ -52,7 +52,8 @@ def run(request: Plain, progress: Progress) -> Plain:
     """Check what changed in a directory.
 
     Args:
-        request: ``directory``; ``scratch``, for copies; ``changed``, the numbers from 0 of the
+        request: ``directory``; ``thorough``, whether SQLite is to compare its indexes with their
+            tables; ``scratch``, for copies; ``changed``, the numbers from 0 of the
             database's pages that are not as they were; ``before``, a file with these pages as
             they were, zeros for those that there were not; ``collections``, as "verify"
             answered for the earlier state.
@@ -64,22 +65,30 @@ def run(request: Plain, progress: Progress) -> Plain:
     """
     del progress
     directory = Path(request["directory"])
-    with ThreadPoolExecutor(2) as pool, Database(directory) as database:
-        try:
+    try:
+        with ThreadPoolExecutor(2) as pool, Database(directory) as database:
             changes = _row_changes(directory, request)
             _refuse_others(database, changes)
-        except CannotTellError as error:
-            return {"whole": str(error)}
-        records = ChangedRecords(directory, database, changes)
-        # SQLite checks itself without the interpreter's lock, so everything else goes on meanwhile.
-        texts = pool.submit(_full_text, directory, Path(request["scratch"]))
-        checked = pool.submit(_checked, directory, records.rows, records.entries)
-        look = _Look(records, {each["name"]: each for each in request["collections"]})
-        findings = list(look.findings())
-        findings += [*checked.result(), texts.result()]
-        sound = all(finding["passed"] for finding in findings)
-        collections = look.summaries() if sound else []
-        return {"findings": findings, "collections": collections, "index_read": look.index_read}
+            return _found(ChangedRecords(directory, database, changes), request, pool)
+    except CannotTellError as error:
+        return {"whole": str(error)}
+
+
+def _found(records: ChangedRecords, request: Plain, pool: ThreadPoolExecutor) -> Plain:
+    # SQLite checks itself without the interpreter's lock, so everything else goes on meanwhile.
+    texts = pool.submit(_full_text, records.directory, Path(request["scratch"]))
+    rows, entries, thorough = records.rows, records.entries, request["thorough"]
+    checked = pool.submit(_checked, records.directory, rows, entries, thorough=thorough)
+    look = _Look(records, {each["name"]: each for each in request["collections"]})
+    findings = [*look.findings()]
+    summaries = look.summaries()
+    findings += [*checked.result(), texts.result()]
+    sound = all(finding["passed"] for finding in findings)
+    return {
+        "findings": findings,
+        "collections": summaries if sound else [],
+        "index_read": look.index_read,
+    }
 
 
 def _row_changes(directory: Path, request: Plain) -> dict[str, RowChanges]:
@@ -122,11 +131,13 @@ def _refuse_others(database: Database, changes: dict[str, RowChanges]) -> None:
         raise CannotTellError("entries of the log are gone that an index lacks")
 
 
-def _checked(directory: Path, rows: frozenset[int], entries: frozenset[int]) -> list[Plain]:
+def _checked(
+    directory: Path, rows: frozenset[int], entries: frozenset[int], *, thorough: bool
+) -> list[Plain]:
     start = time.perf_counter()
     with Database(directory) as database:
-        found = check_deep(look_at_rows(database, rows, entries))
-        return [finding.plain(time.perf_counter() - start) for finding in found]
+        deep = look_at_rows(database, rows, entries, thorough=thorough)
+        return [finding.plain(time.perf_counter() - start) for finding in check_deep(deep)]
 
 
 def _full_text(directory: Path, scratch: Path) -> Plain:
