@@ -59,12 +59,12 @@ EVENTS: Final[Mapping[str, str]] = {
     "directory held": "a process has a file of the directory open, and is waited for",
     "journal found": "a journal says that a writer died in the middle of a change",
     "lock probed": "a writer's lock on a live directory was asked for",
-    "verified as a whole": "what changed could not be told from the pages that did: all was looked at",
     "more left out": "a child process had more to tell than is passed on",
     "nothing published": "a replica could not be published this time",
     "race lost": "another writer was first; this one waits and begins again on top of it",
     "reply settled": "a conditional write was refused or not answered; the object was read back",
     "runs moved": "runs have another state in the ledger",
+    "verified as a whole": "the changed pages do not say what changed: all was looked at",
     "version published": "a collection has a new version",
     "version refused": "a version cannot be served; an older one is",
 }
