@@ -21,7 +21,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from chromaseal.testing.servers import LOOPBACK, S3Server
+from chromaseal.testing.programs import LOOPBACK
+from chromaseal.testing.servers import S3Server
 
 _PIPE_BYTES = 1 << 20
 _INTERIM = b"HTTP/1.1 100"

@@ -20,6 +20,7 @@ from chromaseal.settings import Settings
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.testing.directory_states import made_states
 from chromaseal.testing.machine import Machine, RememberingSandbox
+from chromaseal.testing.postgres import PostgresServer, postgres
 from chromaseal.testing.servers import S3Server, ministack, seaweedfs
 from chromaseal.vault import Vault
 
@@ -75,6 +76,19 @@ def ministack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Ser
     """Give a running ministack with one bucket; tests take a prefix each."""
     with ministack(tmp_path_factory.mktemp("ministack")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Give a running PostgreSQL; tests take a database each."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """Give the URL of an empty database."""
+    return postgres_server.make_database()
 
 
 @pytest.fixture(scope="session")

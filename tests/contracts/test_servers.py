@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import Protocol
 import pytest
 
 from chromaseal.testing.command_line import environment
+from chromaseal.testing.postgres import postgres
 from chromaseal.testing.servers import S3Server, ministack, seaweedfs
 
 TIMEOUT_S = 60
@@ -27,6 +29,14 @@ from chromaseal.testing import servers
 
 with servers.ministack(Path(sys.argv[1])) as server:
     print(server.endpoint, flush=True)
+    sys.stdin.read()
+"""
+POSTGRES_STARTER = """
+import sys
+from chromaseal.testing.postgres import postgres
+
+with postgres() as server:
+    print(f"http://127.0.0.1:{server.port}", flush=True)
     sys.stdin.read()
 """
 OPENER = """
@@ -63,13 +73,16 @@ def descendants(pid: int) -> Iterator[int]:
 
 def listening_addresses(pid: int) -> set[str]:
     """Give the addresses that a process listens on, as the kernel writes them."""
-    links = []
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        # The server works meanwhile and may have closed it; those that listen stay open.
-        with contextlib.suppress(FileNotFoundError):
-            links.append(str(descriptor.readlink()))
+    links: list[str] = []
+    # The server works meanwhile: files are closed, helping processes end; those that listen stay.
+    with contextlib.suppress(FileNotFoundError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                links.append(str(descriptor.readlink()))
     own = {link.removeprefix("socket:[")[:-1] for link in links if link.startswith("socket:[")}
-    found = set()
+    found: set[str] = set()
+    if not own:
+        return found
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             columns = line.split()
@@ -94,26 +107,42 @@ def test_a_server_listens_to_this_machine_only_and_stops(start: Start, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_server_dies_with_a_killed_test_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", [STARTER, POSTGRES_STARTER], ids=["ministack", "postgres"])
+def test_a_server_dies_with_a_killed_test_run(script: str, tmp_path: Path) -> None:
     """Whoever started it may die in any way; the server does not outlive them.
 
-    Both servers are started in one way. Killed, SeaweedFS would leave its sockets behind.
+    All servers are started in one way. Killed, SeaweedFS would leave its sockets behind.
     """
     starter = subprocess.Popen(
-        [sys.executable, "-c", STARTER, tmp_path / "server"],
+        [sys.executable, "-c", script, tmp_path / "server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)} if os.geteuid() else None,
     )
     with starter:
         assert starter.stdout is not None
         endpoint = starter.stdout.readline().strip()
         assert answers(endpoint)
-        (server,) = descendants(starter.pid)
+        processes = list(descendants(starter.pid))
         starter.send_signal(signal.SIGKILL)
         starter.wait(TIMEOUT_S)
-    wait_for_end(server)
+    for process in processes:
+        wait_for_end(process)
     assert not answers(endpoint)
+
+
+@pytest.mark.slow
+def test_postgres_listens_to_this_machine_only_and_stops() -> None:
+    """No port is open to others, and nothing is left when the block ends, data included."""
+    before = set(descendants(os.getpid()))
+    with postgres() as server:
+        begun = set(descendants(os.getpid())) - before
+        found = set().union(*map(listening_addresses, begun))
+        assert found == {"0100007F"}
+        assert answers(f"http://127.0.0.1:{server.port}")
+    assert not answers(f"http://127.0.0.1:{server.port}")
+    assert not begun & set(descendants(os.getpid()))
 
 
 def wait_for_end(pid: int) -> None:

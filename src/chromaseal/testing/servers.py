@@ -11,12 +11,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
-import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,27 +22,23 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.clock import Clock, SystemClock
 from chromaseal.errors import Conflict, Unavailable
 from chromaseal.ids import SystemIds
+from chromaseal.testing.programs import (
+    LOOPBACK,
+    START_TIMEOUT_S,
+    bare_environment,
+    existing,
+    free_ports,
+    running,
+    started,
+    wait,
+)
 
-LOOPBACK = "127.0.0.1"
 _BUCKET = "chromaseal"
 _ACCESS_KEY = "chromaseal-test"
-# A server that starts at all starts within seconds, but the machine may be busy.
-_START_TIMEOUT_S = 60.0
-_STOP_TIMEOUT_S = 10.0
-_POLL_S = 0.05
-# Between finding a free port and binding it, another program may take it.
-_TRIES = 3
 # Its own worker looks for the admin server's gRPC there, whatever the flags say.
 _ADMIN_GRPC_OFFSET = 10_000
 _PAIR_TRIES = 20
 _SEAWEEDFS_SOCKETS = Path("/tmp")  # noqa: S108 - its choice, not ours
-# Asks the kernel to kill this process when its parent dies, then becomes the program; unlike
-# code between fork and exec, that is safe in a process with threads.
-_BECOME = (
-    "import ctypes, os, signal, sys; "
-    "ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
-    "os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +80,6 @@ class S3Server:
         return ObstoreObjectStore(self.url(prefix), options=self.options())
 
 
-class _StartError(Exception):
-    """The program ended before it answered."""
-
-
 @contextlib.contextmanager
 def seaweedfs(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Server]:
     """Run SeaweedFS: exact about conditions, with its data on disk.
@@ -116,11 +105,11 @@ def seaweedfs(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Serv
         held.callback(_remove_sockets, ports)
         command = _seaweedfs_command(program, directory, users, ports)
         server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", _ACCESS_KEY, secret, _BUCKET)
-        process = held.enter_context(_running(command, directory, _bare_environment(directory)))
-        _wait(lambda: _takes_objects(server), process, clock or SystemClock())
+        process = held.enter_context(running(command, directory, bare_environment(directory)))
+        wait(lambda: _takes_objects(server), process, clock or SystemClock())
         return server
 
-    yield from _started(begin, directory)
+    yield from started(begin, directory)
 
 
 @contextlib.contextmanager
@@ -136,18 +125,18 @@ def ministack(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Serv
     """
     directory.mkdir(parents=True, exist_ok=True)
     prefix = Path(sys.prefix)
-    program = _existing(prefix.with_name(f"{prefix.name}-ministack") / "bin" / "ministack")
+    program = existing(prefix.with_name(f"{prefix.name}-ministack") / "bin" / "ministack")
 
     def begin(held: ExitStack) -> S3Server:
-        (port,) = _free_ports(1)
+        (port,) = free_ports(1)
         server = S3Server(f"http://{LOOPBACK}:{port}", _ACCESS_KEY, "no-secret", _BUCKET)
         process = held.enter_context(
-            _running([str(program)], directory, _ministack_environment(directory, port))
+            running([str(program)], directory, _ministack_environment(directory, port))
         )
-        _wait(lambda: _has_bucket(server, port), process, clock or SystemClock())
+        wait(lambda: _has_bucket(server, port), process, clock or SystemClock())
         return server
 
-    yield from _started(begin, directory)
+    yield from started(begin, directory)
 
 
 def _seaweedfs_ports() -> dict[str, int]:
@@ -155,7 +144,7 @@ def _seaweedfs_ports() -> dict[str, int]:
     servers = ("s3", "master", "volume", "filer")
     # Without a port of their own, the gRPC servers take the others' plus 10000, free or not.
     names = [*servers, *(f"{server}.grpc" for server in servers)]
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     return {**ports, "admin": admin, "admin.grpc": admin_grpc}
 
 
@@ -181,18 +170,9 @@ def _remove_sockets(ports: Mapping[str, int]) -> None:
         (_SEAWEEDFS_SOCKETS / socket_name).unlink(missing_ok=True)
 
 
-def _bare_environment(directory: Path) -> dict[str, str]:
-    # Nothing that is configured on this machine reaches a server, and none writes elsewhere.
-    return {
-        "PATH": os.environ.get("PATH", ""),
-        "HOME": str(directory),
-        "TMPDIR": str(directory),
-    }
-
-
 def _ministack_environment(directory: Path, port: int) -> dict[str, str]:
     return {
-        **_bare_environment(directory),
+        **bare_environment(directory),
         "BIND_HOST": LOOPBACK,
         "MINISTACK_HOST": LOOPBACK,
         "GATEWAY_PORT": str(port),
@@ -201,59 +181,6 @@ def _ministack_environment(directory: Path, port: int) -> dict[str, str]:
         "DOCKER_HOST": f"unix://{directory}/no-docker.sock",
         "LOG_LEVEL": "WARNING",
     }
-
-
-def _started(begin: Callable[[ExitStack], S3Server], directory: Path) -> Iterator[S3Server]:
-    for _ in range(_TRIES):
-        with ExitStack() as held:
-            try:
-                server = begin(held)
-            except _StartError:
-                continue
-            yield server
-            return
-    raise RuntimeError(f"the server did not start: {_log(directory)[-2000:]}")
-
-
-@contextlib.contextmanager
-def _running(
-    command: Sequence[str], directory: Path, environment: Mapping[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    with (directory / "server.log").open("ab") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own dependency, our own arguments
-            [sys.executable, "-c", _BECOME, *command],
-            cwd=directory,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            # Ctrl-C is for the tests; they still need the server while they end.
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    with contextlib.suppress(ProcessLookupError):
-        # Whatever it started is in its group.
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def _wait(ready: Callable[[], bool], process: subprocess.Popen[bytes], clock: Clock) -> None:
-    end_s = clock.monotonic_s() + _START_TIMEOUT_S
-    while not ready():
-        if process.poll() is not None or clock.monotonic_s() > end_s:
-            raise _StartError
-        clock.sleep(_POLL_S)
 
 
 def _takes_objects(server: S3Server) -> bool:
@@ -269,7 +196,7 @@ def _takes_objects(server: S3Server) -> bool:
 
 
 def _has_bucket(server: S3Server, port: int) -> bool:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=_START_TIMEOUT_S)
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=START_TIMEOUT_S)
     try:
         connection.request("PUT", f"/{server.bucket}")
         if connection.getresponse().status != http.HTTPStatus.OK:
@@ -281,16 +208,8 @@ def _has_bucket(server: S3Server, port: int) -> bool:
     return _takes_objects(server)
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def _free_pair(offset: int) -> tuple[int, int]:
-    for port in _free_ports(_PAIR_TRIES):
+    for port in free_ports(_PAIR_TRIES):
         with socket.socket() as second, contextlib.suppress(OSError, OverflowError):
             second.bind((LOOPBACK, port + offset))
             return port, port + offset
@@ -298,14 +217,4 @@ def _free_pair(offset: int) -> tuple[int, int]:
 
 
 def _beside_python(name: str) -> Path:
-    return _existing(Path(sys.executable).with_name(name))
-
-
-def _existing(program: Path) -> Path:
-    if program.is_file():
-        return program
-    raise FileNotFoundError(f"there is no {program}; make setup installs it")
-
-
-def _log(directory: Path) -> str:
-    return (directory / "server.log").read_text(errors="replace")
+    return existing(Path(sys.executable).with_name(name))
