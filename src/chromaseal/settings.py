@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -29,7 +29,8 @@ class Settings:
     """
 
     vault: str
-    ledger: str
+    # It may have a password in it.
+    ledger: str = field(repr=False)
     cache: Path
 
 
@@ -80,9 +81,17 @@ def _path(place: str, folder: Path) -> Path:
 
 def without_secrets(url: str) -> str:
     """Give a URL fit for messages: no user, no password, no query."""
+    if is_postgres(url):
+        # A password that was not quoted may have any of the characters that cut a URL.
+        return f"postgresql://{url.partition('://')[2].rpartition('@')[2].partition('?')[0]}"
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path}"
+
+
+def is_postgres(url: str) -> bool:
+    """Tell whether a URL names a PostgreSQL database."""
+    return url.startswith(("postgresql://", "postgres://"))
 
 
 def file_path(url: str) -> Path:

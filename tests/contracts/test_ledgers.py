@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from chromaseal.adapters.sqlite.ledger import SqliteLedger
+from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
+from chromaseal.adapters.sqlalchemy.postgres import PostgresDatabase
+from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
+from chromaseal.errors import UsageError
+from chromaseal.run.lease import Leases
 from chromaseal.run.ledger import Ledger
+from chromaseal.run.unnamed_ledger import UnnamedLedger
 from chromaseal.testing.ledger_contract import LedgerContract
 
 
@@ -18,7 +24,7 @@ class TestSqlite(LedgerContract):
     @pytest.fixture
     def ledger(self, tmp_path: Path) -> Iterator[Ledger]:
         """Give an empty one."""
-        ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+        ledger = SqlLedger(SqliteDatabase(tmp_path / "ledger.sqlite"))
         yield ledger
         ledger.close()
 
@@ -29,6 +35,40 @@ class TestMemory(LedgerContract):
     @pytest.fixture
     def ledger(self) -> Iterator[Ledger]:
         """Give an empty one."""
-        ledger = SqliteLedger(None)
+        ledger = SqlLedger(SqliteDatabase(None))
         yield ledger
         ledger.close()
+
+
+class TestPostgres(LedgerContract):
+    """PostgreSQL."""
+
+    @pytest.fixture
+    def ledger(self, postgres_url: str) -> Iterator[Ledger]:
+        """Give an empty one."""
+        ledger = SqlLedger(PostgresDatabase(postgres_url))
+        yield ledger
+        ledger.close()
+
+
+def test_without_a_ledger_everything_is_refused() -> None:
+    """Whatever a ledger or its leases can be asked, the answer is how to name one."""
+    ledger = UnnamedLedger()
+    verbs = {
+        name: method
+        for protocol in (Ledger, Leases)
+        for name, method in inspect.getmembers(protocol, inspect.isfunction)
+        if not name.startswith("_") and name not in {"bind", "close"}
+    }
+    assert {"waiting", "counts", "listen", "acquire"} <= verbs.keys()
+    for name, method in verbs.items():
+        needed = [
+            (each.name, each.kind)
+            for each in list(inspect.signature(method).parameters.values())[1:]
+            if each.default is each.empty
+        ]
+        given = [None for _, kind in needed if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+        named = {each: None for each, kind in needed if kind is inspect.Parameter.KEYWORD_ONLY}
+        with pytest.raises(UsageError) as caught:
+            getattr(ledger, name)(*given, **named)
+        assert caught.value.kind == "no-ledger"

@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 Refusal = TypeVar("Refusal", bound=Exception)
 FOLDERS = ("compaction", "delta", "run", "seal", "snapshot", "testing")
-ADAPTERS = ("chroma", "linux", "local", "obstore", "parquet", "process", "sqlite")
+ADAPTERS = ("chroma", "linux", "local", "obstore", "parquet", "process", "sqlalchemy")
 
 
 def core_distributions(root: str) -> set[str]:

@@ -78,11 +78,18 @@ PARTS = {
     "pillow/picture": "writes a crop as PNG",
     "pillow/sample": "draws sample receipts",
     "opentelemetry/setup": "the SDK as its environment says",
+    "sqlalchemy/engine": "what databases have in common, as the ledger uses them",
+    "sqlalchemy/postgres": "PostgreSQL, where it differs",
+    "sqlalchemy/schema": "the ledger's tables",
+    "sqlalchemy/sqlite": "SQLite, where it differs",
+    "sqlalchemy/statements": "what the ledger asks and tells",
 }
 # Every interface has a contract class in chromaseal.testing, or a reason why not.
 CONTRACTS = {
     "Embedder": "embedder_contract EmbedderContract",
+    "Leases": "lease_contract LeaseContract",
     "Ledger": "ledger_contract LedgerContract",
+    "Listener": "ledger_contract LedgerContract",
     "ObjectStore": "object_store_contract ObjectStoreContract",
     "Observer": "observer_contract ObserverContract",
     "OcrEngine": "ocr_contract OcrEngineContract",

@@ -12,7 +12,8 @@ import pytest
 
 from chromaseal import keys
 from chromaseal.adapters.parquet import codec
-from chromaseal.adapters.sqlite.ledger import SqliteLedger
+from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
+from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
 from chromaseal.composition.engine import open_vault
 from chromaseal.errors import Unsupported
 from chromaseal.pin import read_pin
@@ -77,6 +78,6 @@ def test_a_newer_ledger_is_refused(tmp_path: Path) -> None:
         db.execute("PRAGMA user_version = 1000")
     before = path.read_bytes()
     with pytest.raises(Unsupported) as caught:
-        SqliteLedger(path)
+        SqlLedger(SqliteDatabase(path))
     assert caught.value.kind == "newer-ledger"
     assert path.read_bytes() == before

@@ -9,7 +9,9 @@ from typing import Protocol
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sqlalchemy import delete
 
+from chromaseal.adapters.sqlalchemy.schema import run
 from chromaseal.clock import Clock
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
@@ -105,8 +107,8 @@ def test_a_lost_ledger_repeats_nothing(either: Vault) -> None:
 def forget_everything(vault: Vault) -> None:
     """Empty the ledger, as if its file were lost."""
     ledger = vault.parts.ledger
-    with ledger._transaction() as db:  # type: ignore[attr-defined]
-        db.execute("DELETE FROM run")
+    with ledger._database.writing() as db:  # type: ignore[attr-defined]
+        db.execute(delete(run))
     assert ledger.newest() == []
 
 

@@ -92,8 +92,10 @@ def test_messages_show_no_secrets() -> None:
     assert without_secrets("s3://KEY:SECRET@bucket/p?token=x") == "s3://bucket/p"
     for url in ("s3://", "s3:///p", "file:///p", "memory://"):
         assert without_secrets(url) == url
+    for url in ("postgres://u:hunter2@h:1/db?password=x", "postgresql://u:hun/ter?2#3@h:1/db"):
+        assert without_secrets(url) == "postgresql://h:1/db"
     with pytest.raises(UsageError) as caught:
-        open_ledger("postgresql://u:hunter2@h/db")
+        open_ledger("mysql://u:hunter2@h/db")
     assert "hunter2" not in str(caught.value)
 
 

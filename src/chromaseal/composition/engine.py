@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import socket
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version as release_of
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chromaseal.adapters.chroma.open_files import ProbedOpenFiles
 from chromaseal.adapters.linux.boot import boot_id
@@ -18,7 +20,6 @@ from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
-from chromaseal.adapters.sqlite.ledger import SqliteLedger
 from chromaseal.clock import Clock, SystemClock
 from chromaseal.errors import NotFound, UsageError
 from chromaseal.ids import Ids, SystemIds
@@ -27,13 +28,22 @@ from chromaseal.observed_store import ObservedStore
 from chromaseal.parts import Parts
 from chromaseal.pin import pin_vault
 from chromaseal.reader import Reader
-from chromaseal.run.ledger import Ledger
 from chromaseal.run.unnamed_ledger import UnnamedLedger
 from chromaseal.sandbox import Sandbox
-from chromaseal.settings import NO_LEDGER, Settings, file_path, resolve, without_secrets
+from chromaseal.settings import (
+    NO_LEDGER,
+    Settings,
+    file_path,
+    is_postgres,
+    resolve,
+    without_secrets,
+)
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.snapshot.manifest import Version
 from chromaseal.vault import Vault
+
+if TYPE_CHECKING:
+    from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 
 _CLOUD_SCHEMES = ("s3://", "gs://", "az://", "memory://")
 # A receipt changes two collections, and their merges have nothing to do with each other.
@@ -79,16 +89,16 @@ def open_vault(
         ids: the system's by default.
 
     Raises:
-        UsageError: ``bad-url``.
+        UsageError: ``bad-url`` or ``missing-extra``.
         NotFound: ``no-vault``, and ``create`` is False.
         Conflict: ``not-a-vault`` or ``cannot-write``.
-        Unsupported: ``no-conditional-writes``, by the store of a new vault.
+        Unsupported: ``no-conditional-writes``, by the store of a new vault; ``newer-ledger``.
+        Unavailable: store or ledger did not answer.
     """
     clock, ids = clock or SystemClock(), ids or SystemIds()
     store = store or open_store(settings.vault, ids)
     vault_id = _vault_id(store, ids, create=create, made=made)
-    ledger = open_ledger(settings.ledger)
-    ledger.bind(vault_id)
+    ledger = _bound_ledger(settings.ledger, vault_id, clock, ids)
     sandbox = sandbox or SandboxPool(
         [ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)]
     )
@@ -113,6 +123,16 @@ def open_vault(
         ledger.close()
 
     return Vault(parts, open_reader=_open_reader, close=close)
+
+
+def _bound_ledger(url: str, vault_id: str, clock: Clock, ids: Ids) -> SqlLedger | UnnamedLedger:
+    ledger = open_ledger(url, clock=clock, ids=ids)
+    try:
+        ledger.bind(vault_id)
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
 
 
 def _vault_id(store: ObjectStore, ids: Ids, *, create: bool, made: Callable[[str], None]) -> str:
@@ -145,23 +165,53 @@ def open_store(url: str, ids: Ids) -> ObjectStore:
     )
 
 
-def open_ledger(url: str) -> Ledger:
-    """Open the ledger that a URL names.
+def open_ledger(
+    url: str, *, clock: Clock | None = None, ids: Ids | None = None
+) -> SqlLedger | UnnamedLedger:
+    """Open the ledger that a URL names, which keeps the leases too.
+
+    Args:
+        url: ``sqlite:///path``, ``postgresql://...``, ``memory://``, or ``NO_LEDGER``.
+        clock: the system's by default.
+        ids: the system's by default.
 
     Raises:
-        UsageError: ``bad-url``.
+        UsageError: ``bad-url``, or ``missing-extra`` where PostgreSQL's driver is not installed.
+        Unavailable: ``ledger-unavailable``.
+        Unsupported: ``newer-ledger``.
     """
     if url == NO_LEDGER:
         return UnnamedLedger()
-    if url.startswith("memory://"):
-        return SqliteLedger(None)
-    if url.startswith("sqlite:///"):
-        return SqliteLedger(file_path(url))
-    raise UsageError(
-        f"{without_secrets(url)!r} is no ledger that chromaseal can open",
-        kind="bad-url",
-        hint="a path, sqlite:/// or memory://",
-    )
+    if not is_postgres(url) and not url.startswith(("memory://", "sqlite:///")):
+        raise UsageError(
+            f"{without_secrets(url)!r} is no ledger that chromaseal can open",
+            kind="bad-url",
+            hint="a path, sqlite:///, postgresql:// or memory://",
+        )
+    path = None if is_postgres(url) or url.startswith("memory://") else file_path(url)
+    # SQLAlchemy takes long to import, and reading help or a vault without a ledger needs none.
+    with _uncollected():
+        from chromaseal.adapters.sqlalchemy.ledger import SqlLedger  # noqa: PLC0415
+
+        if is_postgres(url):
+            from chromaseal.adapters.sqlalchemy.postgres import PostgresDatabase  # noqa: PLC0415
+
+            return SqlLedger(PostgresDatabase(url, clock=clock, ids=ids))
+        from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase  # noqa: PLC0415
+
+        return SqlLedger(SqliteDatabase(path, clock=clock, ids=ids))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage meanwhile; while thousands of classes are made, that is a third of it."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _open_reader(version: Version, directory: Path, held: ExitStack) -> Reader:

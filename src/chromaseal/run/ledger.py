@@ -6,10 +6,32 @@ can be rebuilt from the vault, and one that is behind harms nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import threading
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from chromaseal.run.model import Run, RunState
+
+
+class Listener(Protocol):
+    """Who waits for runs. It hears all that was announced since it began, between its waits too."""
+
+    def wait(self, timeout_s: float, *, stop: threading.Event | None = None) -> bool:
+        """Wait until runs of the collections were added or went back to PENDING.
+
+        Args:
+            timeout_s: how long at most; 0 only looks.
+            stop: ends the wait within half a second when it is set.
+
+        Returns:
+            Whether there may be runs that were not there at the last wait, or the beginning.
+            True without any does no harm.
+
+        Raises:
+            Unavailable: the ledger does not answer; the listener may be asked again.
+        """
+        ...
 
 
 class Ledger(Protocol):
@@ -58,6 +80,17 @@ class Ledger(Protocol):
         """Give the runs whose part of a collection is PENDING or MERGING, oldest first."""
         ...
 
+    def counts(self, collection: str) -> Mapping[RunState, int]:
+        """Count the parts of a collection in each state, without reading the runs."""
+        ...
+
+    def listen(self, collections: Collection[str]) -> AbstractContextManager[Listener]:
+        """Hear of runs that are added to collections, or go back to PENDING, from now on.
+
+        Whoever listens first and then looks for runs misses none.
+        """
+        ...
+
     def move(
         self,
         run_ids: Iterable[str],
@@ -72,7 +105,8 @@ class Ledger(Protocol):
         """Move parts of runs to another state, those only that are in one of ``states``.
 
         Moving to MERGING counts an attempt and notes ``at`` as the start; moving to COMPLETED
-        or FAILED notes it as the finish. ``version_id`` and ``error`` are kept as given.
+        or FAILED notes it as the finish. ``version_id`` is kept as given, and ``error`` but for NUL
+        and what is no character.
 
         Returns:
             How many were moved.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NoReturn
 
 from chromaseal.errors import UsageError
+from chromaseal.run.lease import Lease
 from chromaseal.run.model import Run, RunState
 
 
@@ -46,6 +47,14 @@ class UnnamedLedger:
         """Refuse."""
         raise _no_ledger()
 
+    def counts(self, collection: str) -> NoReturn:
+        """Refuse."""
+        raise _no_ledger()
+
+    def listen(self, collections: Collection[str]) -> NoReturn:
+        """Refuse."""
+        raise _no_ledger()
+
     def move(
         self,
         run_ids: Iterable[str],
@@ -60,6 +69,22 @@ class UnnamedLedger:
         """Refuse."""
         raise _no_ledger()
 
+    def acquire(self, collection: str, owner: str, *, duration_s: float) -> NoReturn:
+        """Refuse."""
+        raise _no_ledger()
+
+    def renew(self, lease: Lease, *, duration_s: float) -> NoReturn:
+        """Refuse."""
+        raise _no_ledger()
+
+    def release(self, lease: Lease) -> NoReturn:
+        """Refuse."""
+        raise _no_ledger()
+
+    def holder(self, collection: str) -> NoReturn:
+        """Refuse."""
+        raise _no_ledger()
+
     def close(self) -> None:
         """Hold nothing."""
 
@@ -68,5 +93,6 @@ def _no_ledger() -> UsageError:
     return UsageError(
         "the vault has no place for a ledger of its own, and none was named",
         kind="no-ledger",
-        hint="name one: --ledger sqlite:///var/lib/chromaseal/ledger.sqlite",
+        hint="name one: --ledger sqlite:///var/lib/chromaseal/ledger.sqlite, or, for several "
+        "machines, postgresql://USER:PASSWORD@HOST/DATABASE",
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +14,9 @@ from chromaseal.run.ledger import Ledger
 from chromaseal.run.model import Run, RunPart, RunState
 
 NOW = "2026-11-23T12:00:00.000000Z"
+# More than anybody should have to wait for; whoever is told does not wait that long.
+PATIENCE_S = 30.0
+A_MOMENT_S = 0.05
 
 
 def pending_run(run_id: str, *, second: int = 0, collections: tuple[str, ...] = ("lines",)) -> Run:
@@ -126,3 +131,116 @@ class LedgerContract:
 
         with ThreadPoolExecutor(8) as pool:
             assert sum(pool.map(move, range(8))) == 1
+
+    def test_keeps_many_parts_in_order(self, ledger: Ledger) -> None:
+        """A list of runs is whole: every run once, with all of its parts."""
+        names = ("lines", "rows", "words")
+        runs = [pending_run(f"r{n:02d}", second=n, collections=names) for n in range(30)]
+        for run in reversed(runs):
+            ledger.add(run)
+        assert ledger.waiting("rows") == runs
+        assert ledger.newest(collection="words", state=RunState.PENDING) == runs[::-1]
+
+    def test_runs_of_one_moment_come_by_id(self, ledger: Ledger) -> None:
+        """Bytes decide, not a language's alphabet: everybody has to see the same order."""
+        for name in ("b", "B", "a-1", "a1", "A", "a_1"):
+            ledger.add(pending_run(name))
+        expected = ["A", "B", "a-1", "a1", "a_1", "b"]
+        assert [run.run_id for run in ledger.waiting("lines")] == expected
+        assert [run.run_id for run in ledger.newest()] == expected[::-1]
+        assert [run.run_id for run in ledger.with_prefix("", limit=9)] == expected
+
+    @pytest.mark.parametrize("value", ["", "a'b\"c", "\x00", "\udc80", "Ä" * 5000, "%"])
+    def test_any_attribute_is_kept_and_found(self, ledger: Ledger, value: str) -> None:
+        """Whatever a text has in it, and however long it is."""
+        run = replace(pending_run("a"), attributes={"image_id": value, "other": "x"})
+        ledger.add(run)
+        ledger.add(pending_run("b"))
+        assert ledger.get("a") == run
+        assert ledger.find("image_id", value) == [run]
+
+    def test_a_reason_may_be_any_text(self, ledger: Ledger) -> None:
+        """A message with a name in it that is no text must not keep a run from going back."""
+        ledger.add(pending_run("a"))
+        error = "no file a\x00b\udc80: Ä"
+        states = [RunState.PENDING]
+        moved = ledger.move(["a"], "lines", states=states, to=RunState.FAILED, at=NOW, error=error)
+        run = ledger.get("a")
+        assert run is not None
+        assert (moved, run.parts["lines"].error) == (1, "no file ab\ufffd: Ä")
+
+    def test_moves_thousands(self, ledger: Ledger) -> None:
+        """However many ids are given, those that are there move, once each."""
+        for number in range(20):
+            ledger.add(pending_run(f"r{number}"))
+        ids = [f"r{number}" for number in range(12_000)] * 2
+        states = [RunState.PENDING]
+        assert ledger.move(ids, "lines", states=states, to=RunState.MERGING, at=NOW) == 20
+        assert ledger.move([], "lines", states=states, to=RunState.MERGING, at=NOW) == 0
+
+    def test_movers_in_other_orders_wait_for_each_other(self, ledger: Ledger) -> None:
+        """Two that move the same runs, one from each end, both come through."""
+        ids = [f"r{number:03d}" for number in range(100)]
+        for run_id in ids:
+            ledger.add(pending_run(run_id))
+
+        def move(number: int) -> int:
+            order = ids if number % 2 else ids[::-1]
+            there, back = [RunState.PENDING], [RunState.MERGING]
+            if number % 3:
+                there, back = back, there
+            return ledger.move(order, "lines", states=there, to=back[0], at=NOW)
+
+        with ThreadPoolExecutor(8) as pool:
+            assert sum(pool.map(move, range(40))) % len(ids) == 0
+        assert len(ledger.waiting("lines")) == len(ids)
+
+    def test_counts_by_state(self, ledger: Ledger) -> None:
+        """Each state has its number of parts, also when there are none."""
+        for name in ("a", "b", "c"):
+            ledger.add(pending_run(name, collections=("lines", "words")))
+        ledger.move(["a"], "lines", states=[RunState.PENDING], to=RunState.FAILED, at=NOW)
+        assert ledger.counts("lines") == {
+            RunState.PENDING: 2,
+            RunState.MERGING: 0,
+            RunState.COMPLETED: 0,
+            RunState.FAILED: 1,
+        }
+        assert set(ledger.counts("nothing").values()) == {0}
+
+    def test_a_listener_hears_of_runs(self, ledger: Ledger) -> None:
+        """Of those that were added or went back since it began, once."""
+        ledger.add(pending_run("before"))
+        with ledger.listen(["lines", "rows"]) as listener:
+            assert not listener.wait(A_MOMENT_S)
+            ledger.add(pending_run("a"))
+            ledger.add(pending_run("b"))
+            assert listener.wait(PATIENCE_S)
+            # What came with the first may be told a second time, not for ever.
+            listener.wait(A_MOMENT_S)
+            assert not listener.wait(A_MOMENT_S)
+            ledger.move(["a"], "lines", states=[RunState.PENDING], to=RunState.MERGING, at=NOW)
+            assert not listener.wait(A_MOMENT_S)
+            ledger.move(["a"], "lines", states=[RunState.MERGING], to=RunState.PENDING, at=NOW)
+            assert listener.wait(PATIENCE_S)
+
+    def test_a_listener_hears_of_its_collections_only(self, ledger: Ledger) -> None:
+        """Neither other collections nor what changed nothing wake it."""
+        ledger.add(pending_run("a"))
+        with ledger.listen(["lines"]) as listener:
+            ledger.add(pending_run("w", collections=("words",)))
+            assert not ledger.add(pending_run("a"))
+            ledger.move(["x"], "lines", states=[RunState.FAILED], to=RunState.PENDING, at=NOW)
+            assert not listener.wait(A_MOMENT_S)
+
+    def test_a_sleeping_listener_wakes(self, ledger: Ledger) -> None:
+        """A run that is added while it waits ends the wait, and so does the wish to stop."""
+        stop = threading.Event()
+        with ledger.listen(["lines"]) as listener, ThreadPoolExecutor(1) as pool:
+            for begin, expected in (
+                (lambda: ledger.add(pending_run("a")), True),
+                (stop.set, False),
+            ):
+                waiting = pool.submit(listener.wait, PATIENCE_S * 2, stop=stop)
+                begin()
+                assert waiting.result(PATIENCE_S) is expected

@@ -32,7 +32,7 @@ LedgerOption: TypeAlias = Annotated[
     typer.Option(
         "--ledger",
         metavar="URL",
-        help="The ledger: a path or sqlite:///. Default: $CHROMASEAL_LEDGER, then "
+        help="The ledger: a path, sqlite:/// or postgresql://. Default: $CHROMASEAL_LEDGER, then "
         "chromaseal.toml, then a file inside a local vault.",
     ),
 ]

@@ -1,0 +1,1 @@
+"""SQLAlchemy: the ledger, in an SQLite file or in PostgreSQL."""

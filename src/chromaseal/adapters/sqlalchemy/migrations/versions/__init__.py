@@ -1,0 +1,1 @@
+"""One module per schema, each from the one before; none is ever changed."""

@@ -1,1 +1,0 @@
-"""SQLite: the ledger of one machine."""
