@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from chromaseal import pools
 from chromaseal.clock import to_iso
 from chromaseal.compaction.compactor import Compaction, Compactor
 from chromaseal.delta.model import Changes
@@ -132,7 +132,7 @@ class Vault(Upkeep):
             return compactor.compact(name, progress=functools.partial(progress, name))
 
         # Collections have nothing to do with each other, and each merge is one thread's work.
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with pools.pool(_AT_ONCE) as pool:
             try:
                 return list(pool.map(carried(compact), names))
             except KeyboardInterrupt:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from chromaseal import keys
+from chromaseal import keys, pools
 from chromaseal.clock import to_iso
 from chromaseal.delta.admission import admit
 from chromaseal.delta.model import Changes, Delta, DeltaHeader, same_changes, upserts_of
@@ -70,7 +69,7 @@ class Writing:
         ]
         for delta in deltas:
             self._pin(delta, space)
-        with ThreadPoolExecutor(len(deltas)) as pool:
+        with pools.pool(len(deltas)) as pool:
             store = carried(functools.partial(self._store, stored_wins=stored_wins))
             stored = pool.map(store, deltas)
             parts = dict(zip(sorted(changes), stored, strict=True))

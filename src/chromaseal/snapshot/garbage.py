@@ -8,10 +8,9 @@ be read whole.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from chromaseal import keys
+from chromaseal import keys, pools
 from chromaseal.clock import Clock
 from chromaseal.errors import Conflict, Damaged
 from chromaseal.ids import Ids
@@ -176,7 +175,7 @@ def _remove(store: ObjectStore, doomed: Iterable[Doomed], progress: Progress) ->
     others = [d.key for d in doomed if keys.parse_manifest(d.key) is None]
     done, total = 0, len(manifests) + len(others)
     for group in (manifests, others):
-        with ThreadPoolExecutor(_DELETES_AT_ONCE) as pool:
+        with pools.pool(_DELETES_AT_ONCE) as pool:
             for _ in pool.map(carried(store.delete), group):
                 done += 1
                 progress(done, total)

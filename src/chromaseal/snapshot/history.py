@@ -10,11 +10,10 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from chromaseal import keys
+from chromaseal import keys, pools
 from chromaseal.digests import blake3_hex
 from chromaseal.errors import Conflict, Damaged, NotFound
 from chromaseal.object_store import ObjectStore
@@ -160,7 +159,7 @@ def load(store: ObjectStore, collection: str, version_id: str) -> Version:
 
 def load_all(store: ObjectStore, collection: str, version_ids: Sequence[str]) -> list[Version]:
     """Read several versions at once."""
-    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+    with pools.pool(_READS_AT_ONCE) as pool:
         return list(pool.map(carried(functools.partial(load, store, collection)), version_ids))
 
 
@@ -173,7 +172,7 @@ def line(store: ObjectStore, newest: Version) -> list[PastVersion]:
         Damaged: ``bad-manifest`` or ``missing-object``.
     """
     manifest = newest.manifest
-    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+    with pools.pool(_READS_AT_ONCE) as pool:
         read = carried(functools.partial(_read_page, store, manifest.collection))
         pages = pool.map(read, manifest.pages)
         listed = [past for page in pages for past in page]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from chromaseal import keys
+from chromaseal import keys, pools
 from chromaseal.errors import Damaged, NotFound
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import Progress, no_progress
@@ -64,7 +64,7 @@ def store_parts(
 
     with (
         step("store layer", collection=collection, layer=layer_id) as told,
-        ThreadPoolExecutor(_UPLOADS_AT_ONCE) as pool,
+        pools.pool(_UPLOADS_AT_ONCE) as pool,
     ):
         store_part = carried(put)
         for number, (entry, body, packed_bytes) in enumerate(_parts(frames)):
@@ -151,7 +151,7 @@ class LayerReader:
     def __init__(self, store: ObjectStore, collection: str) -> None:
         self._store = store
         self._collection = collection
-        self._pool = ThreadPoolExecutor(_FETCHES_AT_ONCE)
+        self._pool = pools.pool(_FETCHES_AT_ONCE)
 
     def __enter__(self) -> Self:
         return self

@@ -10,10 +10,9 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from chromaseal import keys
+from chromaseal import keys, pools
 from chromaseal.errors import Damaged, NotFound
 from chromaseal.object_store import ObjectStore
 from chromaseal.settle import put_once
@@ -46,7 +45,7 @@ def removed_versions(store: ObjectStore, collection: str) -> frozenset[str]:
         Damaged: ``bad-removal``.
     """
     found = [info.key for info in store.list(keys.gcs(collection))]
-    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+    with pools.pool(_READS_AT_ONCE) as pool:
         return frozenset().union(*pool.map(carried(functools.partial(_read, store)), found))
 
 

@@ -7,9 +7,8 @@ every digest on the way.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
-from chromaseal import keys
+from chromaseal import keys, pools
 from chromaseal.errors import Damaged, NotFound
 from chromaseal.object_store import ObjectStore
 from chromaseal.parts import Parts
@@ -97,7 +96,7 @@ def objects_of(manifest: Manifest) -> dict[str, int]:
 
 def _objects(store: ObjectStore, manifest: Manifest) -> Iterator[Finding]:
     wanted = objects_of(manifest)
-    with ThreadPoolExecutor(_HEADS_AT_ONCE) as pool:
+    with pools.pool(_HEADS_AT_ONCE) as pool:
         found = dict(zip(wanted, pool.map(carried(store.head), wanted), strict=True))
     missing = [key for key, info in found.items() if info is None]
     wrong = [

@@ -1,0 +1,60 @@
+"""Several pieces of work at once: in threads, or, where everything must happen in order, in none.
+
+How many threads wait for a store decides nothing, so this is one place per process and no
+parameter, like ``telemetry.emit``. A simulation that has to replay exactly does the work of a
+pool where it is handed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+_Asked = ParamSpec("_Asked")
+_Given = TypeVar("_Given")
+
+
+class InTurn(Executor):
+    """Does what is handed over at once, in the thread that hands it over."""
+
+    def submit(
+        self, work: Callable[_Asked, _Given], /, *args: _Asked.args, **named: _Asked.kwargs
+    ) -> Future[_Given]:
+        """Do it, and keep what came of it; what ends a process ends whoever hands it over."""
+        done: Future[_Given] = Future()
+        try:
+            done.set_result(work(*args, **named))
+        except Exception as error:  # noqa: BLE001 - whoever asks for the result gets it
+            done.set_exception(error)
+        return done
+
+
+class _Making:
+    """How pools are made."""
+
+    def __init__(self) -> None:
+        self.make: Callable[[int], Executor] = ThreadPoolExecutor
+
+
+_making = _Making()
+
+
+def pool(workers: int) -> Executor:
+    """Make a pool; use it as a context manager.
+
+    Args:
+        workers: how many pieces of work go on at once.
+    """
+    return _making.make(workers)
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Let pools that are made in the block have no threads, in this whole process."""
+    before, _making.make = _making.make, lambda _: InTurn()
+    try:
+        yield
+    finally:
+        _making.make = before

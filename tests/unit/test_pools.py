@@ -1,0 +1,46 @@
+"""Pools: threads for the product, none where everything must happen in order."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from chromaseal import pools
+
+
+def test_a_pool_has_threads() -> None:
+    """What waits for a store waits beside what else is to be done."""
+    with pools.pool(2) as pool:
+        (other,) = pool.map(lambda _: threading.get_ident(), [1])
+    assert other != threading.get_ident()
+
+
+def test_in_turn_work_is_done_where_it_is_handed_over() -> None:
+    """In the block nothing happens in another thread, and everything in order; then as before."""
+    done: list[int] = []
+    with pools.in_turn(), pools.pool(8) as pool:
+        waiting = [pool.submit(done.append, number) for number in range(3)]
+        assert done == [0, 1, 2]
+        assert [each.result() for each in waiting] == [None] * 3
+        assert list(pool.map(lambda _: threading.get_ident(), [1])) == [threading.get_ident()]
+    test_a_pool_has_threads()
+
+
+def test_in_turn_an_error_is_told_to_whoever_asks() -> None:
+    """As with threads, one piece that fails stops no other."""
+    with pools.in_turn(), pools.pool(8) as pool:
+        failing = pool.submit(int, "no number")
+        assert pool.submit(int, "1").result() == 1
+        with pytest.raises(ValueError, match="no number"):
+            failing.result()
+
+
+def test_in_turn_a_death_is_nobody_elses_error() -> None:
+    """What is no ``Exception`` ends whoever hands the work over, at once."""
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    with pools.in_turn(), pools.pool(8) as pool, pytest.raises(KeyboardInterrupt):
+        pool.submit(die)
