@@ -5,12 +5,14 @@ JSON can put anything anywhere, and Python goes on with it until something far a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from chromaseal.errors import Unsupported
 
+_PLAIN = (int, float, bool, type(None))
 # JSON's numbers are exact up to here in every language.
 _LARGEST = 1 << 53
 
@@ -21,21 +23,23 @@ def check_types(value: object) -> None:
     Raises:
         ValueError: a value is of another type.
     """
-    if is_dataclass(value) and not isinstance(value, type):
-        for field in fields(value):
-            fits = _FITS.get(str(field.type))
-            held = getattr(value, field.name)
-            if fits is not None and not fits(held):
-                raise ValueError(f"a sound {field.name}")
-            check_types(held)
+    kind = type(value)
+    if kind in _PLAIN:
+        return
+    if isinstance(value, str):
+        value.encode()
     elif isinstance(value, tuple):
         for each in value:
             check_types(each)
+    elif is_dataclass(kind):
+        for name, fits in _told(kind):
+            held = getattr(value, name)
+            if fits is not None and not fits(held):
+                raise ValueError(f"a sound {name}")
+            check_types(held)
     elif isinstance(value, Mapping):
         check_types((*value.keys(), *value.values()))
-    elif isinstance(value, str):
-        value.encode()
-    elif not isinstance(value, int | float | None):
+    else:
         raise ValueError("plain values")
 
 
@@ -57,6 +61,12 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     ),
     "tuple[tuple[str, str], ...]": lambda value: all(_is_text(t) for pair in value for t in pair),
 }
+
+
+@functools.cache
+def _told(kind: Any) -> tuple[tuple[str, Callable[[Any], bool] | None], ...]:  # noqa: ANN401 - a dataclass
+    """Give what a class says of its fields, and how that is checked."""
+    return tuple((field.name, _FITS.get(str(field.type))) for field in fields(kind))
 
 
 def check_list_format(key: str, raw: Mapping[str, Any], wanted: str) -> None:

@@ -8,6 +8,7 @@ disagree, because its time is at least a microsecond later than the parent's.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import re
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ class VersionId:
         return f"{stamp}_{self.number:06d}_{self.digest_prefix}"
 
 
+@functools.lru_cache(maxsize=4096)
 def parse(text: str) -> VersionId:
     """Read a version id.
 
