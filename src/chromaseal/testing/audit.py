@@ -50,7 +50,7 @@ def audit(store: ObjectStore, collection: str) -> Audit:
     for version_id in kept:
         plain = _manifest(store, collection, version_id)
         _check_parent(plain, line, line.index(version_id))
-        needed |= _needs(plain, collection, version_id)
+        needed |= needs_of(plain, collection, version_id)
     own = tuple(f(collection) for f in (keys.tags, keys.gcs, keys.deltas))
     spare = {key for key in objects - needed if not key.startswith(own)}
     return Audit(line, kept, frozenset(spare), frozenset(needed - objects))
@@ -93,7 +93,8 @@ def _check_parent(plain: dict[str, Any], line: tuple[str, ...], place: int) -> N
         assert parent["version_id"].endswith(parent["digest"][:32])
 
 
-def _needs(plain: dict[str, Any], collection: str, version_id: str) -> set[str]:
+def needs_of(plain: dict[str, Any], collection: str, version_id: str) -> set[str]:
+    """Give the keys that a version of that manifest needs, its own among them."""
     found = {keys.manifest(collection, version_id)}
     for layer in [*plain["layers"], *([plain["step"]] if plain["step"] else [])]:
         numbers = range(len(layer["parts"]))

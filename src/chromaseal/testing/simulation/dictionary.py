@@ -1,0 +1,233 @@
+"""ChromaDB replaced by a dictionary that lies in files, so that all else is the real code.
+
+A directory has the records in pages of 4 KiB, each record in the page that its id decides, and a
+file of the ids that grows and shrinks. Merging changes pages in place, as a database would;
+verifying reads everything back. Folding, digests and the multiset hash are the product's own.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chromaseal import multiset
+from chromaseal.compaction.fold import fold, outcome_on
+from chromaseal.delta.codec import DeltaCodec
+from chromaseal.delta.model import Delta
+from chromaseal.digests import PAGE_SIZE_BYTES
+from chromaseal.errors import Unavailable
+from chromaseal.record import Record, canonical_metadata, record_digest
+from chromaseal.sandbox import Limits, Plain, Progress
+from chromaseal.testing.records import DIMENSION
+from chromaseal.testing.simulation.mishaps import Mishap
+from chromaseal.testing.simulation.scheduler import Scheduler
+
+PAGES = 6
+_RECORDS = "records.pages"
+_IDS = "segment/ids.json"
+_REMEMBERED = 100_000
+
+# A record as its one text; texts are compared, kept and hashed in its place.
+Row = str
+Rows = dict[str, Row]
+
+
+class Texts:
+    """Records <-> the text that stands for each, and its digest; remembered, since they return."""
+
+    def __init__(self) -> None:
+        self._records: dict[Row, Record] = {}
+        self._digests: dict[Row, bytes] = {}
+
+    def row(self, record: Record) -> Row:
+        """Give a record's text."""
+        vector = [float(number) for number in record.embedding]
+        metadata = canonical_metadata(record.metadata)
+        row = json.dumps([record.id, vector, record.document, metadata], ensure_ascii=False)
+        if len(self._records) < _REMEMBERED:
+            self._records[row] = record
+        return row
+
+    def record(self, row: Row) -> Record:
+        """Give the record that a text stands for."""
+        found = self._records.get(row)
+        if found is None:
+            record_id, vector, document, metadata = json.loads(row)
+            embedding = np.array(vector, dtype=np.float32)
+            found = Record(record_id, embedding, document, json.loads(metadata))
+            self._records[row] = found
+        return found
+
+    def digest(self, row: Row) -> bytes:
+        """Give a record's digest, as the product makes it."""
+        found = self._digests.get(row)
+        if found is None:
+            found = self._digests[row] = record_digest(self.record(row))
+        return found
+
+    def hashed(self, rows: Mapping[str, Row] | list[Row]) -> multiset.MultisetHash:
+        """Give the multiset hash of records."""
+        each = rows.values() if isinstance(rows, Mapping) else rows
+        return multiset.of_digests(map(self.digest, each))
+
+
+class RememberingCodec:
+    """Another codec that reads the same bytes only once: deltas are read again and again.
+
+    Args:
+        inner: reads and writes.
+    """
+
+    def __init__(self, inner: DeltaCodec) -> None:
+        self._inner = inner
+        self._deltas: dict[bytes, Delta] = {}
+
+    @property
+    def suffix(self) -> str:
+        """Say how object keys of this format end."""
+        return self._inner.suffix
+
+    def encode(self, delta: Delta) -> bytes:
+        """Write a delta."""
+        return self._inner.encode(delta)
+
+    def decode(self, body: bytes) -> Delta:
+        """Read a delta."""
+        if body not in self._deltas:
+            self._deltas[body] = self._inner.decode(body)
+        return self._deltas[body]
+
+
+def read_rows(directory: Path) -> tuple[str, Rows]:
+    """Give a directory's collection and its records.
+
+    Raises:
+        ValueError: it is not what a merge leaves.
+    """
+    told = json.loads((directory / _IDS).read_bytes())
+    body, rows = (directory / _RECORDS).read_bytes(), {}
+    if len(body) != PAGES * PAGE_SIZE_BYTES:
+        raise ValueError(f"{len(body)} bytes of records")
+    for number in range(PAGES):
+        page = body[number * PAGE_SIZE_BYTES : (number + 1) * PAGE_SIZE_BYTES]
+        rows.update(json.loads(page.rstrip(b"\0")))
+    if sorted(rows) != told["ids"]:
+        raise ValueError("records and ids are not the same")
+    return str(told["collection"]), rows
+
+
+class DictionarySandbox:
+    """Answers the jobs ``merge`` and ``verify`` in this process.
+
+    Args:
+        codec: how deltas are read.
+        texts: what is known of records.
+        scheduler: draws when a job is done and whether its child dies.
+    """
+
+    def __init__(self, codec: DeltaCodec, texts: Texts, scheduler: Scheduler) -> None:
+        self._codec = codec
+        self._texts = texts
+        self._scheduler = scheduler
+
+    def start(self) -> None:
+        """Begin nothing."""
+
+    def close(self) -> None:
+        """End nothing."""
+
+    def run(
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        *,
+        limits: Limits,
+        progress: Progress | None = None,
+    ) -> Plain:
+        """Do a job, or die halfway."""
+        del limits, progress
+        work: Callable[[Mapping[str, Any], int], Plain]
+        work = {"merge": self._merge, "verify": self._verify}[job]
+
+        def die() -> Plain:
+            work(request, PAGES // 2)
+            raise Unavailable(f"the child for {job} died", kind="child-died")
+
+        def live() -> Plain:
+            return work(request, PAGES)
+
+        return self._scheduler.ask("child", job, live, {Mishap.CHILD_DIED: die})
+
+    def _merge(self, request: Mapping[str, Any], pages: int) -> Plain:
+        directory, texts = Path(request["directory"]), self._texts
+        outcomes = fold(self._codec.decode(Path(path).read_bytes()) for path in request["deltas"])
+        rows: Rows = read_rows(directory)[1] if directory.exists() else {}
+        removed: list[Row] = []
+        added: list[Row] = []
+        touched: set[int] = set() if directory.exists() else set(range(PAGES))
+        for record_id, outcome in outcomes.items():
+            old = rows.get(record_id)
+            record = outcome_on(texts.record(old) if old is not None else None, outcome)
+            new = texts.row(record) if record is not None else None
+            if new == old:
+                continue
+            touched.add(_page_of(record_id))
+            removed += [old] if old is not None else []
+            added += [new] if new is not None else []
+            if new is None:
+                rows.pop(record_id, None)
+            else:
+                rows[record_id] = new
+        _write(directory, request["collection"], rows, {page for page in touched if page < pages})
+        return {
+            "removed": texts.hashed(removed).to_text(),
+            "added": texts.hashed(added).to_text(),
+            "difference": len(added) - len(removed),
+            "changed": max(len(added), len(removed)),
+            "duration_s": 0.0,
+        }
+
+    def _verify(self, request: Mapping[str, Any], pages: int) -> Plain:
+        del pages
+        finding = {"check": "dictionary", "passed": True, "evidence": "read", "duration_s": 0.0}
+        try:
+            collection, rows = read_rows(Path(request["directory"]))
+        except (ValueError, OSError, KeyError) as error:
+            return {
+                "findings": [{**finding, "passed": False, "evidence": str(error)}],
+                "collections": [],
+            }
+        told = {
+            "name": collection,
+            "count": len(rows),
+            "multiset": self._texts.hashed(rows).to_text(),
+            "dimension": DIMENSION,
+            "space": "l2",
+        }
+        return {"findings": [finding], "collections": [told]}
+
+
+def _page_of(record_id: str) -> int:
+    return zlib.crc32(record_id.encode()) % PAGES
+
+
+def _write(directory: Path, collection: str, rows: Rows, touched: set[int]) -> None:
+    (directory / _IDS).parent.mkdir(parents=True, exist_ok=True)
+    file = directory / _RECORDS
+    pages: list[Rows] = [{} for _ in range(PAGES)]
+    for record_id in sorted(rows):
+        pages[_page_of(record_id)][record_id] = rows[record_id]
+    with file.open("r+b" if file.exists() else "w+b", buffering=0) as out:
+        for number in sorted(touched):
+            body = json.dumps(pages[number], ensure_ascii=False).encode()
+            if len(body) > PAGE_SIZE_BYTES:
+                raise OverflowError("a page of the simulated collection is too small")
+            out.seek(number * PAGE_SIZE_BYTES)
+            out.write(body.ljust(PAGE_SIZE_BYTES, b"\0"))
+    told = {"collection": collection, "ids": sorted(rows)}
+    (directory / _IDS).write_text(json.dumps(told))

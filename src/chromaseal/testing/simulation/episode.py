@@ -1,0 +1,294 @@
+"""One seed -> one simulation, from an empty vault to rest, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from unittest import mock
+
+from chromaseal import pools
+from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
+from chromaseal.adapters.sqlite.ledger import SqliteLedger
+from chromaseal.parts import Parts
+from chromaseal.snapshot import chain, history, manifest
+from chromaseal.snapshot.checkouts import Checkouts
+from chromaseal.snapshot.retention import Policy
+from chromaseal.testing.machine import NobodyHasOpen
+from chromaseal.testing.simulation import invariants
+from chromaseal.testing.simulation.actors import SCRIPTS, Inbox, Process
+from chromaseal.testing.simulation.chance import SeededIds, chance_of
+from chromaseal.testing.simulation.dictionary import DictionarySandbox, RememberingCodec, Texts
+from chromaseal.testing.simulation.doors import SimulatedLedger, SimulatedStore
+from chromaseal.testing.simulation.ending import check_the_end
+from chromaseal.testing.simulation.invariants import Broken
+from chromaseal.testing.simulation.memory import MemoryStore
+from chromaseal.testing.simulation.mishaps import Dice, Mishap
+from chromaseal.testing.simulation.scheduler import Actor, ActorClock, Scheduler
+from chromaseal.testing.simulation.truth import Truth
+from chromaseal.vault import Vault
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own are made in it
+_COLLECTIONS = ("lines", "words")
+_REMEMBERED = 2_000
+_REST_STEPS = 20_000
+_VAULT_ID = "simulated"
+_WRITER = {"chromaseal": "0", "chromadb": "0", "python": "0", "host": "simulation"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What an episode is about; drawn from its seed.
+
+    Attributes:
+        collections: their names.
+        machines: how many.
+        actors: how many of each kind.
+        policy: of those who collect garbage.
+        page_versions: how many versions a page of the history lists.
+        chain_limit: how many layers a version may have.
+    """
+
+    collections: tuple[str, ...]
+    machines: int
+    actors: dict[str, int]
+    policy: Policy
+    page_versions: int
+    chain_limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of an episode.
+
+    Attributes:
+        seed: which one.
+        steps: operations of store, ledger and child.
+        mishaps: how often what went wrong.
+        versions: published.
+        races: lost to another compactor.
+        crashes: of processes.
+        runs: acknowledged.
+        digest: over every step; equal digests are equal episodes.
+        broken: the invariant that did not hold, if one did not.
+        trail: the last steps before that.
+    """
+
+    seed: int
+    steps: int
+    mishaps: Counter[Mishap]
+    versions: int
+    races: int
+    crashes: int
+    runs: int
+    digest: int
+    broken: Broken | None
+    trail: tuple[str, ...]
+
+
+def setting_of(seed: int) -> Setting:
+    """Draw what an episode is about."""
+    chance = chance_of(seed, "setting")
+    return Setting(
+        collections=_COLLECTIONS[: chance.randint(1, 2)],
+        machines=chance.randint(1, 3),
+        actors={
+            "writer": chance.randint(1, 3),
+            "compactor": chance.randint(1, 3),
+            "reader": chance.randint(1, 2),
+            "collector": chance.randint(0, 2),
+            "sweeper": 1,
+            "operator": chance.randint(0, 1),
+        },
+        policy=Policy(
+            keep_last=chance.randint(1, 4), deltas_after=chance.choice([None, None, 1, 3])
+        ),
+        page_versions=chance.randint(2, 6),
+        chain_limit=chance.randint(3, 6),
+    )
+
+
+def simulate(seed: int, steps: int, kinds: Iterable[Mishap] = Mishap) -> Report:
+    """Play an episode.
+
+    Args:
+        seed: decides everything.
+        steps: after so many operations nothing fails any more, and everybody comes to rest.
+        kinds: what may go wrong.
+    """
+    place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="chromaseal-simulation-", dir=place) as folder:
+        episode = Episode(seed, Path(folder), kinds)
+        with pools.in_turn(), _scaled_down(episode.setting, Path(folder)):
+            return episode.play(steps)
+
+
+class Episode:
+    """One simulation.
+
+    Args:
+        seed: decides everything.
+        folder: for the machines.
+        kinds: what may go wrong.
+    """
+
+    def __init__(self, seed: int, folder: Path, kinds: Iterable[Mishap] = Mishap) -> None:
+        self.setting = setting_of(seed)
+        self._seed = seed
+        self._folder = folder
+        self._store = MemoryStore()
+        self._ledger = SqliteLedger(None)
+        self._texts = Texts()
+        self._codec = RememberingCodec(ParquetDeltaCodec())
+        self._inbox = Inbox()
+        self._is_closing = False
+        policy = self.setting.policy
+        self.truth = Truth(
+            self._store.objects,
+            self._texts,
+            keep_last=policy.keep_last or 1,
+            deltas_after=policy.deltas_after,
+        )
+        self.dice = Dice(chance_of(seed, "mishaps"), tuple(kinds))
+        self.scheduler = Scheduler(
+            chance_of(seed, "turns"), self.dice, dies=self._dies, died=self._died
+        )
+        for kind, count in self.setting.actors.items():
+            for number in range(count):
+                machine = f"machine-{len(self.scheduler.actors) % self.setting.machines}"
+                self.scheduler.actors.append(Actor(f"{kind}-{number}", machine, self._live))
+
+    def play(self, steps: int) -> Report:
+        """Play it to the end, or until an invariant does not hold."""
+        try:
+            self._play(steps)
+        except Broken as broken:
+            self.truth.broken = broken
+        finally:
+            self._stop()
+        return Report(
+            seed=self._seed,
+            steps=self.scheduler.steps,
+            mishaps=self.dice.fired,
+            versions=sum(len(line.ids) for line in self.truth.lines.values()),
+            races=self.truth.races,
+            crashes=self.scheduler.crashes,
+            runs=len(self.truth.acknowledged),
+            digest=self.scheduler.digest,
+            broken=self.truth.broken,
+            trail=tuple(self.scheduler.trail),
+        )
+
+    def process(self, name: str, machine: str, life: int) -> Process:
+        """Start a process on a machine."""
+        chance = chance_of(self._seed, name, life)
+        skew_s = chance.gauss(0, 60 if chance.random() < 0.2 else 1)
+        clock = ActorClock(self.scheduler, skew_s)
+        ids = SeededIds(chance_of(self._seed, name, life, "ids"))
+        store = SimulatedStore(self._store, self.scheduler, self.truth)
+        codec = self._codec
+        cache = self._folder / machine
+        parts = Parts(
+            store=store,
+            ledger=SimulatedLedger(self._ledger, self.scheduler, self.truth),
+            codec=codec,
+            sandbox=DictionarySandbox(codec, self._texts, self.scheduler),
+            open_files=NobodyHasOpen(),
+            checkouts=Checkouts(store, cache, _VAULT_ID, clock=clock, ids=ids),
+            exchange=_nobody,
+            clock=clock,
+            ids=ids,
+            writer=_WRITER,
+        )
+        return Process(
+            name=name,
+            life=life,
+            vault=Vault(parts, open_reader=_nobody, close=_nothing),
+            chance=chance,
+            clock=clock,
+            folder=cache / "copies" / name,
+            truth=self.truth,
+            inbox=self._inbox,
+            collections=self.setting.collections,
+            policy=self.setting.policy,
+            goes_on=lambda: not self._is_closing,
+        )
+
+    def _play(self, steps: int) -> None:
+        while self.scheduler.steps < steps:
+            self._turn()
+        self._is_closing = self.dice.is_fair = True
+        limit = self.scheduler.steps + _REST_STEPS
+        while self._turn():
+            invariants.it_comes_to_rest(self.scheduler.steps, limit)
+        self.scheduler.deliver_all()
+        check_the_end(self.process("end", "end", 0), self._texts, self._store)
+        self._raise_broken()
+
+    def _turn(self) -> bool:
+        goes_on = self.scheduler.turn()
+        self._raise_broken()
+        return goes_on
+
+    def _raise_broken(self) -> None:
+        if self.truth.broken is not None:
+            raise self.truth.broken
+
+    def _live(self, actor: Actor) -> None:
+        script = SCRIPTS[actor.name.partition("-")[0]]
+        script(self.process(actor.name, actor.machine, actor.lives))
+
+    def _dies(self, actor: Actor) -> None:
+        # A dead process tidies nothing up: while it is unwound, its files are not there.
+        cache = self._folder / actor.machine
+        with contextlib.suppress(FileNotFoundError):
+            cache.rename(_aside(cache))
+
+    def _died(self, actor: Actor, lost: bool) -> None:  # noqa: FBT001 - the scheduler's call
+        cache = self._folder / actor.machine
+        shutil.rmtree(cache, ignore_errors=True)
+        if lost:
+            shutil.rmtree(_aside(cache), ignore_errors=True)
+        elif _aside(cache).exists():
+            _aside(cache).rename(cache)
+
+    def _stop(self) -> None:
+        for actor in self.scheduler.actors:
+            self.scheduler.current = actor
+            actor.kill()
+        self.scheduler.current = None
+        self._ledger.close()
+
+
+@contextlib.contextmanager
+def _scaled_down(setting: Setting, folder: Path) -> Iterator[None]:
+    """Let what takes a hundred versions take a handful, and keep all files in one place.
+
+    A manifest is decoded by everybody who reads it, always to the same: once is enough.
+    """
+    decode = functools.lru_cache(_REMEMBERED)(manifest.decode)
+    with (
+        mock.patch.object(history, "PAGE_VERSIONS", setting.page_versions),
+        mock.patch.object(history, "decode", decode),
+        mock.patch.object(chain, "CHAIN_LIMIT", setting.chain_limit),
+        mock.patch.object(tempfile, "tempdir", str(folder)),
+    ):
+        yield
+
+
+def _aside(cache: Path) -> Path:
+    return cache.with_name(f"{cache.name}-aside")
+
+
+def _nobody(*_: object) -> NoReturn:
+    raise AssertionError("nobody asks for this in a simulation")
+
+
+def _nothing() -> None:
+    pass

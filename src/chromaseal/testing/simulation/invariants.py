@@ -1,0 +1,228 @@
+"""What must hold after every step and at the end, each as a named function.
+
+They know the objects and what the actors were told, and nothing of the product's code but the
+names of keys. Each says what it does not cover. ``Truth`` calls them at the steps that could
+break them: the move of a pointer, a deletion, an announcement, an answer to an actor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from chromaseal.object_store import StoredObject
+from chromaseal.testing.simulation.dictionary import Rows
+
+# What an actor may be told while stores, ledgers and children fail and nothing is damaged.
+EXPECTED_KINDS = frozenset(
+    {
+        *("store-unavailable", "unknown-outcome", "child-died", "too-many-races"),
+        *("no-collection", "no-version", "removed-version", "already-newest"),
+        *("tag-exists", "no-tag"),
+    }
+)
+
+
+class Broken(AssertionError):  # noqa: N818 - named for what happened
+    """An invariant that does not hold.
+
+    Args:
+        invariant: its name.
+        message: what was found.
+    """
+
+    def __init__(self, invariant: str, message: str) -> None:
+        super().__init__(f"{invariant}: {message}")
+        self.invariant = invariant
+
+
+def _hold(invariant: str, holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not holds:
+        raise Broken(invariant, message)
+
+
+def history_is_linear(
+    line: Sequence[str], version_id: str, number: int, parent: str | None
+) -> None:
+    """A pointer moves from a version to a child of that very version, and numbers have no gaps.
+
+    Not covered: the times in version ids.
+    """
+    before = line[-1] if line else None
+    message = f"{version_id} is a child of {parent}, but the pointer was at {before}"
+    _hold("history-is-linear", (parent, number) == (before, len(line) + 1), message)
+
+
+def history_is_whole(line: Sequence[str], listed: Sequence[str], version_id: str) -> None:
+    """A manifest and its history pages list every version before it, in order.
+
+    Not covered: what they say of a version's size.
+    """
+    message = f"{version_id} lists {len(listed)} versions before it, there were {len(line)}"
+    _hold("history-is-whole", list(listed) == list(line), message)
+
+
+def version_is_complete(
+    version_id: str, needed: Mapping[str, int | None], objects: Mapping[str, StoredObject]
+) -> None:
+    """Whatever the pointer reaches is stored, with the size that the manifest says.
+
+    Not covered: the bytes; readers and ``every_kept_version_is_whole`` look at those.
+    """
+    for key, size_bytes in needed.items():
+        found = objects.get(key)
+        there = found is not None and size_bytes in {None, len(found.body)}
+        _hold("version-is-complete", there, f"{version_id} needs {key}")
+
+
+def runs_are_merged_once(
+    version_id: str, runs: Collection[str], merged: Collection[str], wanted: Collection[str]
+) -> None:
+    """No run is in two versions of a line, and none that nobody wrote is in any.
+
+    Not covered: a run that is applied twice within one merge; ``records_are_the_dictionarys`` is.
+    """
+    again, unknown = sorted(set(runs) & set(merged)), sorted(set(runs) - set(wanted))
+    _hold("runs-are-merged-once", len(set(runs)) == len(runs), f"{version_id} lists a run twice")
+    _hold("runs-are-merged-once", not again, f"{version_id} merges {again} again")
+    _hold("runs-are-merged-once", not unknown, f"{version_id} merges {unknown}, which nobody wrote")
+
+
+def records_are_the_dictionarys(
+    version_id: str, counted: int, hashed: str, expected: Rows, expected_hash: str
+) -> None:
+    """A version holds what a plain dictionary holds after all its runs, in the order of their age.
+
+    By count and multiset hash, which the manifest states and ``verify`` took from the files.
+    Not covered: records whose digests are equal though they differ.
+    """
+    message = f"{version_id} has {counted} records, the dictionary {len(expected)}"
+    same = (counted, hashed) == (len(expected), expected_hash)
+    _hold("records-are-the-dictionarys", same, message)
+
+
+def nothing_reachable_is_deleted(
+    key: str, needed_by: Collection[str], newest: str, announced: Collection[str], tagged: set[str]
+) -> None:
+    """What a version needs goes only after that version was announced to go.
+
+    Never the newest one's, never a tagged one's. Not covered: objects that no version will ever
+    need and that stay; ``nothing_is_left_over`` looks at those.
+    """
+    for version_id in needed_by:
+        message = f"{key} went, which {version_id} needs"
+        is_newest = version_id == newest
+        may_go = version_id in announced and version_id not in tagged and not is_newest
+        _hold("nothing-reachable-is-deleted", may_go, message)
+
+
+def rules_keep_versions(gone: Collection[str], line: Sequence[str], keep_last: int) -> None:
+    """No version is announced to go that is among the newest ones that a rule keeps.
+
+    Not covered: rules about days.
+    """
+    wrong = sorted(set(gone) & set(line[-max(keep_last, 1) :]))
+    message = f"{wrong} are to go, and the newest {keep_last} stay"
+    _hold("rules-keep-versions", not wrong, message)
+
+
+def deltas_are_kept(
+    run_id: str, merged_in: int | None, present: Collection[int], deltas_after: int | None
+) -> None:
+    """A delta goes only when enough versions that stay contain it.
+
+    Not covered: whether deltas that may go do go.
+    """
+    containing = 0 if merged_in is None else sum(number >= merged_in for number in present)
+    enough = deltas_after is not None and containing >= max(deltas_after, 1)
+    message = f"the delta of {run_id} went, which {containing} versions contain"
+    _hold("deltas-are-kept", enough, message)
+
+
+def names_are_used_once(key: str, used: Collection[str]) -> None:
+    """No immutable object's name is used again after it went; only pointers are replaced.
+
+    Not covered: tags, whose names are people's.
+    """
+    _hold("names-are-used-once", key not in used, f"{key} was written again")
+
+
+def completed_runs_are_contained(
+    run_id: str, collection: str, version_id: str, line: Sequence[str], merged: Mapping[str, int]
+) -> None:
+    """The ledger is told that a run is done only when the pointer has reached its version.
+
+    Not covered: a ledger that is behind; the vault is right then.
+    """
+    number = merged.get(run_id)
+    contained = number is not None and line[number - 1] == version_id
+    message = f"{run_id} of {collection} is told to be in {version_id or 'nothing'}"
+    _hold("completed-runs-are-contained", contained, message)
+
+
+def acknowledged_is_durable(run_id: str, missing: Collection[str]) -> None:
+    """A writer that is told that its run is stored has every delta of it in the store.
+
+    Not covered: the ledger's row, which a ledger may lose and the sweep brings back.
+    """
+    message = f"{run_id} was acknowledged without its deltas for {sorted(missing)}"
+    _hold("acknowledged-is-durable", not missing, message)
+
+
+def reader_has_a_whole_version(version_id: str, found: Rows, expected: Rows | None) -> None:
+    """What a reader opens is one version, record by record.
+
+    Not covered: the order of records, which no version has.
+    """
+    message = f"{version_id} was read with {len(found)} records that are not its own"
+    _hold("reader-has-a-whole-version", found == expected, message)
+
+
+def reader_never_sees_less(version_id: str, number: int, at_least: int) -> None:
+    """A reader gets the version that was the newest when it began, or a later one.
+
+    Not covered: readers that name a version.
+    """
+    message = f"{version_id} was read when number {at_least} had been published"
+    _hold("reader-never-sees-less", number >= at_least, message)
+
+
+def errors_say_what_happened(actor: str, kind: str, message: str) -> None:
+    """Nobody hears of damage, loss or conflict where none is: only of what did not answer.
+
+    Not covered: whether the words are right.
+    """
+    _hold("errors-say-what-happened", kind in EXPECTED_KINDS, f"{actor} was told {kind}: {message}")
+
+
+def nothing_acknowledged_is_lost(collection: str, lost: Collection[str]) -> None:
+    """At the end, every acknowledged run is in the line that leads to the newest version.
+
+    Not covered: runs whose writer was told nothing; they may be there or not.
+    """
+    message = f"{sorted(lost)} of {collection} were acknowledged and are nowhere"
+    _hold("nothing-acknowledged-is-lost", not lost, message)
+
+
+def every_kept_version_is_whole(version_id: str, problem: str) -> None:
+    """At the end, every version that is still there is fetched anew and is its dictionary's.
+
+    Not covered: versions that garbage collection took.
+    """
+    _hold("every-kept-version-is-whole", not problem, f"{version_id}: {problem}")
+
+
+def nothing_is_left_over(collection: str, orphans: Collection[str]) -> None:
+    """At the end, after garbage collection, nothing is there that no version reaches.
+
+    Not covered: deltas, and what is newer than the newest version.
+    """
+    message = f"{len(orphans)} objects of {collection} are of no use, {sorted(orphans)[:1]} first"
+    _hold("nothing-is-left-over", not orphans, message)
+
+
+def it_comes_to_rest(steps: int, limit: int) -> None:
+    """Once nothing fails any more, everybody ends what they were at.
+
+    Not covered: how long it takes on a clock.
+    """
+    _hold("it-comes-to-rest", steps < limit, f"still at work after {steps} steps without a fault")

@@ -1,0 +1,99 @@
+"""What goes wrong with one operation, and how often: drawn anew for every episode.
+
+Covered, at any operation of store, ledger and child process: no answer and nothing done; a reply
+that is lost, also as the refusal that a client's silent retry meets; a write that lands only after
+its writer has looked; a write that is delivered twice; an actor that stands still for long, before
+or after the operation; the death of its process, with everything that it left on its machine; the
+loss of the machine; a ledger that acknowledges a row and has lost it; a child process that dies
+halfway through a merge.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Mishap(StrEnum):
+    """What goes wrong with one operation."""
+
+    NO_ANSWER = "no-answer"
+    LOST_REPLY = "lost-reply"
+    FALSE_REFUSAL = "false-refusal"
+    LANDS_LATE = "lands-late"
+    LANDS_TWICE = "lands-twice"
+    STALL_BEFORE = "stall-before"
+    STALL_AFTER = "stall-after"
+    CRASH_BEFORE = "crash-before"
+    CRASH_AFTER = "crash-after"
+    MACHINE_LOST = "machine-lost"
+    LOST_ROW = "lost-row"
+    CHILD_DIED = "child-died"
+
+
+CRASHES = frozenset({Mishap.CRASH_BEFORE, Mishap.CRASH_AFTER, Mishap.MACHINE_LOST})
+_ANYWHERE = (
+    Mishap.STALL_BEFORE,
+    Mishap.STALL_AFTER,
+    Mishap.CRASH_BEFORE,
+    Mishap.CRASH_AFTER,
+    Mishap.MACHINE_LOST,
+)
+_ASKED = (*_ANYWHERE, Mishap.NO_ANSWER)
+_WRITTEN = (*_ASKED, Mishap.LOST_REPLY, Mishap.LANDS_LATE, Mishap.LANDS_TWICE)
+STRIKES: dict[str, tuple[Mishap, ...]] = {
+    **dict.fromkeys(("create", "replace"), (*_WRITTEN, Mishap.FALSE_REFUSAL)),
+    # The one name that is used again is a tag's, so a late removal could take another tag.
+    "delete": (*_ASKED, Mishap.LOST_REPLY),
+    **dict.fromkeys(("get", "get_range", "head", "list", "look up", "waiting"), _ASKED),
+    **dict.fromkeys(("add", "move"), (*_WRITTEN, Mishap.LOST_ROW)),
+    "child": (*_ANYWHERE, Mishap.CHILD_DIED),
+}
+_RATES = (0.002, 0.005, 0.015)
+# A death costs the work of many steps, so that too many of them leave nothing to be found.
+_RARE = 0.2
+_LIKELIHOOD = 0.6
+
+
+class Dice:
+    """Draws what goes wrong, and counts it.
+
+    Args:
+        chance: where from.
+        kinds: what may go wrong at all.
+
+    Attributes:
+        fired: how often what happened.
+        is_fair: whether nothing goes wrong any more.
+    """
+
+    def __init__(self, chance: random.Random, kinds: Iterable[Mishap] = Mishap) -> None:
+        self._chance = chance
+        self.fired: Counter[Mishap] = Counter()
+        self.is_fair = False
+        rates = {}
+        for kind in Mishap:
+            likely, rate = chance.random() < _LIKELIHOOD, chance.choice(_RATES)
+            if likely and kind in kinds:
+                rates[kind] = rate * (_RARE if kind in CRASHES else 1)
+        self._rates = {
+            operation: [(kind, rates[kind]) for kind in strikes if kind in rates]
+            for operation, strikes in STRIKES.items()
+        }
+        self._sums = {name: sum(rate for _, rate in each) for name, each in self._rates.items()}
+
+    def draw(self, operation: str) -> Mishap | None:
+        """Say what goes wrong with an operation."""
+        if self.is_fair:
+            return None
+        drawn = self._chance.random()
+        if drawn >= self._sums[operation]:
+            return None
+        for kind, rate in self._rates[operation]:
+            drawn -= rate
+            if drawn < 0:
+                self.fired[kind] += 1
+                return kind
+        return None

@@ -1,0 +1,319 @@
+"""What has really happened: every version, run, tag and removal, seen as it was stored.
+
+Written from ``docs/formats``, like ``testing.audit``. It calls the invariants at the steps that
+could break them, and keeps the first that does not hold; the product's code goes on, so that
+nothing it does with errors can hide one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from chromaseal import keys
+from chromaseal.delta.model import Changes
+from chromaseal.errors import ChromasealError
+from chromaseal.object_store import StoredObject
+from chromaseal.record import Record
+from chromaseal.run.model import RunState
+from chromaseal.snapshot.log import LogEntry
+from chromaseal.testing import oracle
+from chromaseal.testing.audit import needs_of
+from chromaseal.testing.simulation import invariants
+from chromaseal.testing.simulation.dictionary import Rows, Texts, read_rows
+from chromaseal.testing.simulation.invariants import Broken
+
+Order = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A version as it came to be.
+
+    Attributes:
+        version_id: its id.
+        number: its number.
+        effective: its runs that no rollback has undone, in the order of their age.
+        records: what it must hold.
+        rows: the same as texts.
+        needs: the keys of its objects.
+    """
+
+    version_id: str
+    number: int
+    effective: tuple[Order, ...]
+    records: Mapping[str, Record]
+    rows: Rows
+    needs: frozenset[str]
+
+
+@dataclass(slots=True)
+class Line:
+    """What is known of a collection.
+
+    Attributes:
+        facts: its versions, oldest first.
+        ids: their ids.
+        merged: by run, the number of the version that merged it.
+        announced: by the key of a removal, the versions that it announced.
+        tagged: by tag, the version that a person was told has it.
+    """
+
+    facts: list[Fact] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    merged: dict[str, int] = field(default_factory=dict)
+    announced: dict[str, frozenset[str]] = field(default_factory=dict)
+    tagged: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def going(self) -> frozenset[str]:
+        """Give the versions that are announced to go, or went."""
+        return frozenset().union(*self.announced.values())
+
+    @property
+    def newest(self) -> str:
+        """Give the newest version's id; empty before the first."""
+        return self.ids[-1] if self.ids else ""
+
+
+class Truth:
+    """Looks at every change, and knows what was asked for.
+
+    Args:
+        objects: what the store holds.
+        texts: records as texts.
+        keep_last: the rule of those who collect garbage.
+        deltas_after: their rule about deltas.
+
+    Attributes:
+        wanted: the changes by run and collection.
+        acknowledged: by run, the collections of which its writer was told that they are stored.
+        broken: the first invariant that did not hold.
+    """
+
+    def __init__(
+        self,
+        objects: Mapping[str, StoredObject],
+        texts: Texts,
+        *,
+        keep_last: int,
+        deltas_after: int | None,
+    ) -> None:
+        self.wanted: dict[str, Mapping[str, Changes]] = {}
+        self.acknowledged: dict[str, tuple[str, ...]] = {}
+        self.broken: Broken | None = None
+        self.races = 0
+        self.lines: dict[str, Line] = {}
+        self._objects = objects
+        self._texts = texts
+        self._keep_last = keep_last
+        self._deltas_after = deltas_after
+        self._needed_by: dict[str, list[str]] = {}
+        self._used: set[str] = set()
+        self._pages: dict[str, list[Any]] = {}
+
+    def line(self, collection: str) -> Line:
+        """Give what is known of a collection."""
+        return self.lines.setdefault(collection, Line())
+
+    def created(self, key: str, body: bytes) -> None:
+        """Look at a new object."""
+        collection = key.partition("/")[0]
+        if key == _pointer_of(collection):
+            self._pointed(collection, body)
+        elif key.startswith(_gcs_of(collection)):
+            gone = frozenset(json.loads(body)["versions"])
+            line = self.line(collection)
+            line.announced[key] = gone
+            self.check(invariants.rules_keep_versions, gone, line.ids, self._keep_last)
+        else:
+            self.check(invariants.names_are_used_once, key, self._used)
+
+    def replaced(self, key: str, body: bytes) -> None:
+        """Look at an object that was changed."""
+        collection = key.partition("/")[0]
+        if key == _pointer_of(collection):
+            self._pointed(collection, body)
+        else:
+            self.check(invariants.names_are_used_once, key, (key,))
+
+    def deleted(self, key: str) -> None:
+        """Look at an object that is gone."""
+        collection = key.partition("/")[0]
+        line = self.line(collection)
+        if key.startswith(_gcs_of(collection)):
+            line.announced.pop(key)
+            return
+        delta = keys.parse_delta(key)
+        if delta is not None:
+            going = line.going
+            present = [fact.number for fact in line.facts if fact.version_id not in going]
+            number = line.merged.get(delta[1])
+            self.check(invariants.deltas_are_kept, delta[1], number, present, self._deltas_after)
+            return
+        if keys.parse_tag(key) is None:
+            self._used.add(key)
+        self.check(
+            invariants.nothing_reachable_is_deleted,
+            key,
+            self._needed_by.get(key, ()),
+            line.newest,
+            line.going,
+            set(line.tagged.values()),
+        )
+
+    def moved(self, run_ids: list[str], collection: str, to: RunState, version_id: str) -> None:
+        """Look at what a ledger was told."""
+        if to is not RunState.COMPLETED:
+            return
+        line = self.line(collection)
+        for run_id in run_ids:
+            self.check(
+                invariants.completed_runs_are_contained,
+                run_id,
+                collection,
+                version_id,
+                line.ids,
+                line.merged,
+            )
+
+    def asks(self, run_id: str, changes: Mapping[str, Changes]) -> None:
+        """Take note of a run that somebody is about to write."""
+        self.wanted[run_id] = changes
+
+    def acknowledges(self, run_id: str) -> None:
+        """Take note that a writer was told that its run is stored."""
+        names = tuple(self.wanted[run_id])
+        missing = [
+            name
+            for name in names
+            if keys.delta(name, run_id, ".parquet") not in self._objects
+            and run_id not in self.line(name).merged
+        ]
+        self.check(invariants.acknowledged_is_durable, run_id, missing)
+        self.acknowledged[run_id] = names
+
+    def read(self, collection: str, version_id: str, directory: Path, at_least: int) -> None:
+        """Look at what a reader has."""
+        facts = self.line(collection).facts
+        number = int(version_id.split("_")[3])
+        fact = facts[number - 1] if number <= len(facts) else None
+        found = read_rows(directory)[1]
+        known = fact.rows if fact is not None and fact.version_id == version_id else None
+        self.check(invariants.reader_has_a_whole_version, version_id, found, known)
+        self.check(invariants.reader_never_sees_less, version_id, number, at_least)
+
+    def logs(self, collection: str, entries: list[LogEntry], at_least: int) -> None:
+        """Look at a log that somebody has read."""
+        ids = self.line(collection).ids
+        found = [entry.version.version_id for entry in reversed(entries)]
+        newest = found[-1] if found else "nothing"
+        self.check(invariants.history_is_whole, ids[: len(found)], found, newest)
+        self.check(invariants.reader_never_sees_less, newest, len(found), at_least)
+
+    def tags(self, collection: str, name: str, version_id: str) -> None:
+        """Take note that a person was told that a version has a tag; it must be there."""
+        line = self.line(collection)
+        fact = line.facts[line.ids.index(version_id)]
+        needed = dict.fromkeys(sorted(fact.needs))
+        self.check(invariants.version_is_complete, version_id, needed, self._objects)
+        line.tagged[name] = version_id
+
+    def told(self, actor: str, error: ChromasealError) -> None:
+        """Look at what an actor was told instead of an answer."""
+        self.check(invariants.errors_say_what_happened, actor, error.kind, str(error))
+
+    def check(self, invariant: Callable[..., None], *facts: object) -> None:
+        """Ask whether an invariant holds, and keep the first that does not."""
+        try:
+            invariant(*facts)
+        except Broken as broken:
+            self.broken = self.broken or broken
+
+    def _pointed(self, collection: str, body: bytes) -> None:
+        version_id, line = body.decode(), self.line(collection)
+        key = keys.manifest(collection, version_id)
+        self.check(invariants.version_is_complete, version_id, {key: None}, self._objects)
+        if key not in self._objects:
+            return
+        plain = json.loads(self._objects[key].body)
+        parent = plain["parent"]["version_id"] if plain["parent"] else None
+        number = plain["number"]
+        self.check(invariants.history_is_linear, line.ids, version_id, number, parent)
+        if self.broken is not None:
+            return
+        self.check(invariants.version_is_complete, version_id, _sizes(plain, key), self._objects)
+        listed = self._listed(collection, plain)
+        self.check(invariants.history_is_whole, line.ids, listed, version_id)
+        self._follow(line, version_id, plain)
+
+    def _follow(self, line: Line, version_id: str, plain: dict[str, Any]) -> None:
+        collection, number = plain["collection"], plain["number"]
+        runs = [run["run_id"] for run in plain["runs"]]
+        wanted = [run_id for run_id in runs if collection in self.wanted.get(run_id, ())]
+        self.check(invariants.runs_are_merged_once, version_id, runs, line.merged, wanted)
+        if self.broken is not None:
+            return
+        fact = self._fact(line, version_id, plain)
+        self.check(
+            invariants.records_are_the_dictionarys,
+            version_id,
+            plain["records"]["count"],
+            plain["records"]["multiset"],
+            fact.rows,
+            self._texts.hashed(fact.rows).to_text(),
+        )
+        line.facts.append(fact)
+        line.ids.append(version_id)
+        line.merged.update(dict.fromkeys(runs, number))
+        for key in fact.needs:
+            self._needed_by.setdefault(key, []).append(version_id)
+
+    def _fact(self, line: Line, version_id: str, plain: dict[str, Any]) -> Fact:
+        collection, restores = plain["collection"], plain["restores"]
+        before = line.facts[-1] if line.facts else None
+        if restores is not None:
+            before = line.facts[restores - 1]
+        old = before.effective if before else ()
+        new = sorted((run["created_at"], run["run_id"]) for run in plain["runs"])
+        effective = tuple(sorted([*old, *new]))
+        in_order = effective[: len(old)] == old
+        records = dict(before.records) if before and in_order else {}
+        for _, run_id in effective[len(old) :] if in_order else effective:
+            oracle.change(records, self.wanted[run_id][collection])
+        rows = {record_id: self._texts.row(record) for record_id, record in records.items()}
+        needs = frozenset(needs_of(plain, collection, version_id))
+        return Fact(version_id, plain["number"], effective, records, rows, needs)
+
+    def _listed(self, collection: str, plain: dict[str, Any]) -> list[str]:
+        listed: list[str] = []
+        for page in plain["pages"]:
+            key = keys.history_page(collection, page["page_id"])
+            if key not in self._pages:
+                found = self._objects.get(key)
+                self._pages[key] = json.loads(found.body)["past"] if found else []
+            listed += [row[0] for row in self._pages[key]]
+        return [*listed, *(row[0] for row in plain["past"])]
+
+
+def _pointer_of(collection: str) -> str:
+    return keys.pointer(collection) if collection and collection[0] != "_" else ""
+
+
+def _gcs_of(collection: str) -> str:
+    return keys.gcs(collection) if collection and collection[0] != "_" else "/"
+
+
+def _sizes(plain: dict[str, Any], key: str) -> dict[str, int | None]:
+    collection = plain["collection"]
+    sizes: dict[str, int | None] = {key: None}
+    for layer in [*plain["layers"], *([plain["step"]] if plain["step"] else [])]:
+        for number, part in enumerate(layer["parts"]):
+            key = keys.layer_part(collection, layer["layer_id"], number)
+            sizes[key] = part["size_bytes"]
+    for page in plain["pages"]:
+        sizes[keys.history_page(collection, page["page_id"])] = page["size_bytes"]
+    return sizes
