@@ -134,11 +134,7 @@ class _Attempt:
 
     def run(self) -> Compaction:
         """Merge, verify, publish, and tell the ledger."""
-        found = head(self._parts.store, self._collection)
-        if found.version is None and self._parts.ledger.newest(
-            collection=self._collection, state=RunState.COMPLETED, limit=1
-        ):
-            raise missing_pointer(self._collection)
+        found = self._head()
         past = line(self._parts.store, found.version) if found.version else []
         merged = merged_runs(past)
         runs = sort_runs(self._parts.ledger.waiting(self._collection), merged.contained)
@@ -154,6 +150,17 @@ class _Attempt:
         ids = tuple(delta.header.run_id for delta in deltas)
         self._move(ids, RunState.COMPLETED, version_id=version.version_id)
         return self._outcome(version=version, merged=ids, contained=contained)
+
+    def _head(self) -> Head:
+        found = head(self._parts.store, self._collection)
+        if found.version is None and self._parts.ledger.newest(
+            collection=self._collection, state=RunState.COMPLETED, limit=1
+        ):
+            # Another compactor may have published and told the ledger between the two looks.
+            found = head(self._parts.store, self._collection)
+            if found.version is None:
+                raise missing_pointer(self._collection)
+        return found
 
     def _publish_merge(self, found: Head, deltas: list[Delta], repeat: list[MergedRun]) -> Version:
         parts = self._parts

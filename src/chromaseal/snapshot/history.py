@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from chromaseal import keys, pools
 from chromaseal.digests import blake3_hex
 from chromaseal.errors import Conflict, Damaged, NotFound
-from chromaseal.object_store import ObjectStore
+from chromaseal.object_store import ObjectStore, StoredObject
 from chromaseal.settle import put_once
 from chromaseal.snapshot.manifest import (
     MergedRun,
@@ -102,10 +102,8 @@ def pointer(store: ObjectStore, collection: str) -> tuple[str | None, str | None
     Raises:
         Damaged: ``bad-version-id`` or ``missing-pointer``.
     """
-    try:
-        found = store.get(keys.pointer(collection))
-    except NotFound:
-        _refuse_lost_pointer(store, collection)
+    found = _pointer_object(store, collection)
+    if found is None:
         return None, None
     version_id = found.body.decode("utf-8", "replace").strip()
     try:
@@ -128,12 +126,24 @@ def missing_pointer(collection: str) -> Damaged:
     )
 
 
-def _refuse_lost_pointer(store: ObjectStore, collection: str) -> None:
+def _pointer_object(store: ObjectStore, collection: str) -> StoredObject | None:
+    key = keys.pointer(collection)
+    try:
+        return store.get(key)
+    except NotFound:
+        if not _has_later_version(store, collection):
+            return None
+    try:
+        # Others may have published between the two looks, more than once.
+        return store.get(key)
+    except NotFound:
+        raise missing_pointer(collection) from None
+
+
+def _has_later_version(store: ObjectStore, collection: str) -> bool:
     # A first version whose writer died before the commit leaves a manifest with number 1.
-    for found in store.list(keys.manifests(collection)):
-        named = keys.parse_manifest(found.key)
-        if named is not None and parse(named[1]).number > 1:
-            raise missing_pointer(collection)
+    named = (keys.parse_manifest(found.key) for found in store.list(keys.manifests(collection)))
+    return any(parse(each[1]).number > 1 for each in named if each is not None)
 
 
 def load(store: ObjectStore, collection: str, version_id: str) -> Version:
