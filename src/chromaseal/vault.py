@@ -222,13 +222,13 @@ class Vault(Upkeep):
         def copy(version: Version) -> None:
             self.parts.checkouts.copy(version, directory, durable=durable, progress=progress)
 
-        if at:
-            version = self.version(collection, at)
-            copy(version)
-            return version
-        found = newest_readable(self.parts.store, collection, copy, told=told)
-        # With nothing to find, this says so.
-        return found[0] if found else self.version(collection)
+        found = None if at else newest_readable(self.parts.store, collection, copy, told=told)
+        if found is not None:
+            return found[0]
+        # With nothing to find, this says so; a first version may have come meanwhile.
+        version = self.version(collection, at)
+        copy(version)
+        return version
 
     def push(
         self,

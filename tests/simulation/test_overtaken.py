@@ -1,0 +1,102 @@
+"""Whoever looks twice may see what others did in between: what the simulator found, made plain.
+
+Each of these was found by a seed of ``chromaseal.testing.simulation`` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chromaseal import keys
+from chromaseal.errors import NotFound
+from chromaseal.object_store import ObjectStore, StoredObject
+from chromaseal.snapshot.history import head
+from chromaseal.testing.records import record, upserts
+from chromaseal.testing.simulation.dictionary import read_rows
+from chromaseal.testing.simulation.episode import Episode
+from chromaseal.testing.simulation.memory import MemoryStore
+from chromaseal.vault import Vault
+
+NAME = "lines"
+OpenVault = Callable[[str], Vault]
+
+
+class Overtaken(MemoryStore):
+    """A store whose next look for a pointer finds none, and others publish before the next look.
+
+    Args:
+        inner: where the objects are.
+        act: what the others do.
+    """
+
+    def __init__(self, inner: ObjectStore, act: Callable[[], object]) -> None:
+        super().__init__()
+        self._inner = inner
+        self._acts = [act]
+        self.head = inner.head  # type: ignore[method-assign]
+        self.list = inner.list  # type: ignore[method-assign]
+        self.create = inner.create  # type: ignore[method-assign]
+        self.get_range = inner.get_range  # type: ignore[method-assign]
+
+    def get(self, key: str) -> StoredObject:
+        """Read an object; after a pointer was looked for in vain, let the others go on."""
+        try:
+            return self._inner.get(key)
+        except NotFound:
+            if key == keys.pointer(NAME) and self._acts:
+                self._acts.pop()()
+            raise
+
+
+@pytest.fixture
+def open_vault(tmp_path: Path) -> OpenVault:
+    """Give a function that opens the same vault on another machine."""
+    episode = Episode(0, tmp_path)
+    return lambda machine: episode.process(machine, machine, 1).vault
+
+
+def publish(vault: Vault, *names: str) -> None:
+    """Publish a version for each name, with a record of that name."""
+    for name in names:
+        vault.write({NAME: upserts(record(name, 1))}, run_id=name)
+        vault.compact([NAME])
+
+
+def overtaken(vault: Vault, act: Callable[[], object]) -> Vault:
+    """Let others be faster."""
+    vault.parts = replace(vault.parts, store=Overtaken(vault.parts.store, act))
+    return vault
+
+
+def test_a_pointer_that_comes_while_it_is_looked_for_is_not_lost(open_vault: OpenVault) -> None:
+    """No pointer yet, and then versions 1 and 2: that is news, and no loss."""
+    other = open_vault("other")
+    here = overtaken(open_vault("here"), lambda: publish(other, "a", "b"))
+    newest = head(here.parts.store, NAME).version
+    assert newest is not None
+    assert newest.manifest.number == 2
+
+
+def test_a_ledger_that_is_ahead_of_an_old_look_accuses_nobody(open_vault: OpenVault) -> None:
+    """No pointer yet, and then a ledger that knows of completed runs: the pointer has come."""
+    other = open_vault("other")
+    here = overtaken(open_vault("here"), lambda: publish(other, "a"))
+    (done,) = here.compact([NAME])
+    assert done.version is None
+
+
+def test_a_copy_is_made_of_a_version_that_has_just_come(
+    open_vault: OpenVault, tmp_path: Path
+) -> None:
+    """No version yet, and then one: whoever is told of it has its files."""
+    other = open_vault("other")
+    publish(other)
+    other.write({NAME: upserts(record("a", 1))}, run_id="a")
+    here = overtaken(open_vault("here"), lambda: other.compact([NAME]))
+    version = here.open_copy(NAME, tmp_path / "copy")
+    assert version.manifest.number == 1
+    assert sorted(read_rows(tmp_path / "copy")[1]) == ["a"]
