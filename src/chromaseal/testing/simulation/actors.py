@@ -151,7 +151,7 @@ def compactor(here: Process) -> None:
     while here.goes_on():
         names = here.collections if here.chance.random() < 0.5 else (here.one_collection(),)
         with here.trying():
-            here.vault.compact(names)
+            here.truth.races += sum(done.lost_races for done in here.vault.compact(names))
         here.rest(3.0)
 
 

@@ -1,8 +1,9 @@
 """ChromaDB replaced by a dictionary that lies in files, so that all else is the real code.
 
-A directory has the records in pages of 4 KiB, each record in the page that its id decides, and a
-file of the ids that grows and shrinks. Merging changes pages in place, as a database would;
-verifying reads everything back. Folding, digests and the multiset hash are the product's own.
+A directory has the records in pages of 4 KiB, each record in the page that its id decides, a file
+of the ids that grows and shrinks, and one that never changes. Merging changes pages in place, as
+a database would; verifying reads everything back. Folding, digests and the multiset hash are the
+product's own.
 """
 
 from __future__ import annotations
@@ -24,12 +25,16 @@ from chromaseal.errors import Unavailable
 from chromaseal.record import Record, canonical_metadata, record_digest
 from chromaseal.sandbox import Limits, Plain, Progress
 from chromaseal.testing.records import DIMENSION
+from chromaseal.testing.simulation.chance import chance_of
 from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.scheduler import Scheduler
 
 PAGES = 6
 _RECORDS = "records.pages"
 _IDS = "segment/ids.json"
+# Nothing of it ever changes, so that a version weighs more than what leads to it.
+_LINKS = "segment/links.bin"
+_LINK_PAGES = 8
 _REMEMBERED = 100_000
 
 # A record as its one text; texts are compared, kept and hashed in its place.
@@ -229,5 +234,9 @@ def _write(directory: Path, collection: str, rows: Rows, touched: set[int]) -> N
                 raise OverflowError("a page of the simulated collection is too small")
             out.seek(number * PAGE_SIZE_BYTES)
             out.write(body.ljust(PAGE_SIZE_BYTES, b"\0"))
+    if not (directory / _LINKS).exists():
+        (directory / _LINKS).write_bytes(
+            chance_of(collection).randbytes(_LINK_PAGES * PAGE_SIZE_BYTES)
+        )
     told = {"collection": collection, "ids": sorted(rows)}
     (directory / _IDS).write_text(json.dumps(told))

@@ -47,6 +47,11 @@ def _check_runs(here: Process, collection: str) -> None:
         if collection in names and run_id not in merged and not _is_too_late(here, run_id):
             lost.append(run_id)
     invariants.nothing_acknowledged_is_lost(collection, lost)
+    for run_id in merged:
+        run = here.vault.parts.ledger.get(run_id)
+        if run is not None:
+            state = run.parts[collection].state
+            invariants.the_ledger_catches_up(run_id, collection, state)
 
 
 def _is_too_late(here: Process, run_id: str) -> bool:

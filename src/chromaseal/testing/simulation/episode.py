@@ -75,6 +75,7 @@ class Report:
         races: lost to another compactor.
         crashes: of processes.
         runs: acknowledged.
+        seen: how often what happened that only some episodes have.
         digest: over every step; equal digests are equal episodes.
         broken: the invariant that did not hold, if one did not.
         trail: the last steps before that.
@@ -87,6 +88,7 @@ class Report:
     races: int
     crashes: int
     runs: int
+    seen: Counter[str]
     digest: int
     broken: Broken | None
     trail: tuple[str, ...]
@@ -180,6 +182,7 @@ class Episode:
             races=self.truth.races,
             crashes=self.scheduler.crashes,
             runs=len(self.truth.acknowledged),
+            seen=self.truth.seen,
             digest=self.scheduler.digest,
             broken=self.truth.broken,
             trail=tuple(self.scheduler.trail),

@@ -33,6 +33,11 @@ class Broken(AssertionError):  # noqa: N818 - named for what happened
     def __init__(self, invariant: str, message: str) -> None:
         super().__init__(f"{invariant}: {message}")
         self.invariant = invariant
+        self.message = message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross process borders."""
+        return (Broken, (self.invariant, self.message))
 
 
 def _hold(invariant: str, holds: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
@@ -43,11 +48,13 @@ def _hold(invariant: str, holds: bool, message: str) -> None:  # noqa: FBT001 - 
 def history_is_linear(
     line: Sequence[str], version_id: str, number: int, parent: str | None
 ) -> None:
-    """A pointer moves from a version to a child of that very version, and numbers have no gaps.
+    """A pointer moves from a version to a child of that very version; ids sort as they came.
 
-    Not covered: the times in version ids.
+    Not covered: whether the times in version ids are right; machines' clocks are not.
     """
     before = line[-1] if line else None
+    in_order = before is None or before < version_id
+    _hold("history-is-linear", in_order, f"{version_id} sorts before its parent {before}")
     message = f"{version_id} is a child of {parent}, but the pointer was at {before}"
     _hold("history-is-linear", (parent, number) == (before, len(line) + 1), message)
 
@@ -100,19 +107,24 @@ def records_are_the_dictionarys(
     _hold("records-are-the-dictionarys", same, message)
 
 
-def nothing_reachable_is_deleted(
-    key: str, needed_by: Collection[str], newest: str, announced: Collection[str], tagged: set[str]
+def nothing_reachable_is_deleted(  # noqa: PLR0917 - called by name of the invariant
+    key: str,
+    needed_by: Collection[str],
+    newest: str,
+    announced: Collection[str],
+    tagged: Collection[str],
+    listed: Collection[str],
 ) -> None:
-    """What a version needs goes only after that version was announced to go.
+    """What a version needs goes only after that version was announced to go, and went itself.
 
-    Never the newest one's, never a tagged one's. Not covered: objects that no version will ever
-    need and that stay; ``nothing_is_left_over`` looks at those.
+    Never the newest one's, never a tagged one's, and a manifest before its layers, so that what
+    is still listed can be read. Not covered: objects that no version will ever need and that
+    stay; ``nothing_is_left_over`` looks at those.
     """
     for version_id in needed_by:
         message = f"{key} went, which {version_id} needs"
-        is_newest = version_id == newest
-        may_go = version_id in announced and version_id not in tagged and not is_newest
-        _hold("nothing-reachable-is-deleted", may_go, message)
+        stays = version_id in tagged or version_id in listed or version_id == newest
+        _hold("nothing-reachable-is-deleted", version_id in announced and not stays, message)
 
 
 def rules_keep_versions(gone: Collection[str], line: Sequence[str], keep_last: int) -> None:
@@ -168,6 +180,14 @@ def acknowledged_is_durable(run_id: str, missing: Collection[str]) -> None:
     _hold("acknowledged-is-durable", not missing, message)
 
 
+def a_tag_is_what_was_told(name: str, version_id: str, found: str) -> None:
+    """A person who is told that a version has a name finds that version under it.
+
+    Not covered: a tag whose writer was told nothing; it may be there or not.
+    """
+    _hold("a-tag-is-what-was-told", found == version_id, f"{name} is {found}, not {version_id}")
+
+
 def reader_has_a_whole_version(version_id: str, found: Rows, expected: Rows | None) -> None:
     """What a reader opens is one version, record by record.
 
@@ -201,6 +221,15 @@ def nothing_acknowledged_is_lost(collection: str, lost: Collection[str]) -> None
     """
     message = f"{sorted(lost)} of {collection} were acknowledged and are nowhere"
     _hold("nothing-acknowledged-is-lost", not lost, message)
+
+
+def the_ledger_catches_up(run_id: str, collection: str, state: str) -> None:
+    """At the end, every run that a version contains and that the ledger knows is COMPLETED.
+
+    Not covered: the times and numbers of attempts that the ledger keeps.
+    """
+    message = f"{run_id} is in {collection}, and the ledger says {state}"
+    _hold("the-ledger-catches-up", state == "COMPLETED", message)
 
 
 def every_kept_version_is_whole(version_id: str, problem: str) -> None:

@@ -8,6 +8,7 @@ nothing it does with errors can hide one.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,15 @@ from chromaseal.testing.simulation.dictionary import Rows, Texts, read_rows
 from chromaseal.testing.simulation.invariants import Broken
 
 Order = tuple[str, str]
+# What only some episodes come to, by a piece of the key of an object that it stores.
+SEEN_KEYS = {
+    "base": "-base-",
+    "fold": "-fold-",
+    "history page": "/history/",
+    "removal": "/gc/",
+    "tag": "/tag/",
+}
+SEEN = (*SEEN_KEYS, "late run", "rollback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,8 @@ class Truth:
         wanted: the changes by run and collection.
         acknowledged: by run, the collections of which its writer was told that they are stored.
         broken: the first invariant that did not hold.
+        races: how many a compactor has lost.
+        seen: how often what happened that only some episodes have.
     """
 
     def __init__(
@@ -106,6 +118,7 @@ class Truth:
         self.acknowledged: dict[str, tuple[str, ...]] = {}
         self.broken: Broken | None = None
         self.races = 0
+        self.seen: Counter[str] = Counter()
         self.lines: dict[str, Line] = {}
         self._objects = objects
         self._texts = texts
@@ -122,6 +135,7 @@ class Truth:
     def created(self, key: str, body: bytes) -> None:
         """Look at a new object."""
         collection = key.partition("/")[0]
+        self._count(key)
         if key == _pointer_of(collection):
             self._pointed(collection, body)
         elif key.startswith(_gcs_of(collection)):
@@ -162,7 +176,8 @@ class Truth:
             self._needed_by.get(key, ()),
             line.newest,
             line.going,
-            set(line.tagged.values()),
+            frozenset(line.tagged.values()),
+            self._listed_beside(key, collection),
         )
 
     def moved(self, run_ids: list[str], collection: str, to: RunState, version_id: str) -> None:
@@ -220,6 +235,8 @@ class Truth:
         fact = line.facts[line.ids.index(version_id)]
         needed = dict.fromkeys(sorted(fact.needs))
         self.check(invariants.version_is_complete, version_id, needed, self._objects)
+        found = self._objects[keys.tag(collection, name)].body.decode()
+        self.check(invariants.a_tag_is_what_was_told, name, version_id, found)
         line.tagged[name] = version_id
 
     def told(self, actor: str, error: ChromasealError) -> None:
@@ -232,6 +249,11 @@ class Truth:
             invariant(*facts)
         except Broken as broken:
             self.broken = self.broken or broken
+
+    def _count(self, key: str) -> None:
+        for what, piece in SEEN_KEYS.items():
+            if piece in key:
+                self.seen[what] += 1
 
     def _pointed(self, collection: str, body: bytes) -> None:
         version_id, line = body.decode(), self.line(collection)
@@ -281,12 +303,22 @@ class Truth:
         new = sorted((run["created_at"], run["run_id"]) for run in plain["runs"])
         effective = tuple(sorted([*old, *new]))
         in_order = effective[: len(old)] == old
+        self.seen["late run"] += not in_order
+        self.seen["rollback"] += restores is not None
         records = dict(before.records) if before and in_order else {}
         for _, run_id in effective[len(old) :] if in_order else effective:
             oracle.change(records, self.wanted[run_id][collection])
         rows = {record_id: self._texts.row(record) for record_id, record in records.items()}
         needs = frozenset(needs_of(plain, collection, version_id))
         return Fact(version_id, plain["number"], effective, records, rows, needs)
+
+    def _listed_beside(self, key: str, collection: str) -> list[str]:
+        """Give the versions that need an object and whose manifests are there."""
+        return [
+            version_id
+            for version_id in self._needed_by.get(key, ())
+            if keys.manifest(collection, version_id) in self._objects
+        ]
 
     def _listed(self, collection: str, plain: dict[str, Any]) -> list[str]:
         listed: list[str] = []

@@ -1,0 +1,187 @@
+"""The mistakes that are planted to see whether they are found: each is one a good engineer makes.
+
+Those of the last group were in the product until the simulator found them.
+"""
+
+from __future__ import annotations
+
+from chromaseal.testing.simulation.planting import Bug
+
+_POINTER = (
+    Bug(
+        "the pointer is put without If-Match",
+        "settle.swap",
+        "store.replace(key, body, etag=etag)",
+        "store.replace(key, body, etag=store.get(key).etag)",
+    ),
+    Bug(
+        "the pointer's tag is taken after the version was read",
+        "snapshot.history.head",
+        "return Head(load(store, collection, version_id), etag)",
+        "return Head(load(store, collection, version_id), pointer(store, collection)[1])",
+    ),
+    Bug(
+        "the pointer moves before the manifest is stored",
+        "snapshot.publish.publish",
+        "    put_once(store, keys.manifest(draft.collection, version.version_id), body)\n"
+        "    _move_pointer(store, draft, version)\n",
+        "    _move_pointer(store, draft, version)\n"
+        "    put_once(store, keys.manifest(draft.collection, version.version_id), body)\n",
+    ),
+    Bug(
+        "a lost reply is taken for a lost race",
+        "settle.swap",
+        "mine = found is not None and found.body == body",
+        "mine = False",
+        test="tests/unit/test_settle.py::test_a_swap_whose_reply_lies_has_moved",
+    ),
+    Bug(
+        "a clock that is behind makes ids that sort before their parent's",
+        "snapshot.version_id.stamp_after",
+        "return max(now, parse(parent).created_at + _TICK)",
+        "return now",
+    ),
+)
+_OBJECTS = (
+    Bug(
+        "a write without an answer is taken for done, without reading back",
+        "settle.put_once",
+        "        if found is None:\n            raise Unavailable(",
+        "        if found is None and isinstance(error, Conflict):\n            raise Unavailable(",
+    ),
+    Bug(
+        "whatever has the name is taken for what was to be stored",
+        "settle.put_once",
+        "mine = found is not None and found.body == bytes(body)",
+        "mine = found is not None",
+    ),
+    Bug(
+        "a page of the history is stored and not linked",
+        "snapshot.history.extend",
+        "return Extension((*manifest.pages, page), ())",
+        "return Extension(manifest.pages, ())",
+    ),
+    Bug(
+        "a fold takes the place of one layer too few",
+        "snapshot.publish._Attempt.store",
+        "self._store_fold(layers[start:], sizes)",
+        "self._store_fold(layers[start + 1 :], sizes)",
+    ),
+)
+_RUNS = (
+    Bug(
+        "runs are marked before the commit",
+        "compaction.compactor._Attempt._publish_merge",
+        "self._move(ids, RunState.MERGING)",
+        "self._move(ids, RunState.COMPLETED)",
+    ),
+    Bug(
+        "a late run wins",
+        "compaction.plan.runs_to_repeat",
+        "return [run for run in merged if run.order > oldest]",
+        "return []",
+    ),
+    Bug(
+        "a repeated run is applied again",
+        "compaction.plan.sort_runs",
+        "waiting=tuple(run for run in runs if run.run_id not in known)",
+        "waiting=tuple(runs)",
+    ),
+    Bug(
+        "runs are folded in the order in which they come",
+        "compaction.fold.fold",
+        "for delta in sorted(deltas, key=lambda delta: delta.header.order):",
+        "for delta in deltas:",
+    ),
+    Bug(
+        "what a rollback has undone is repeated",
+        "snapshot.history.merged_runs",
+        "number = version.restores",
+        "number -= 1",
+    ),
+    Bug(
+        "runs of a compactor that died are not completed",
+        "compaction.compactor._Attempt._move",
+        "states=_OPEN_STATES",
+        "states=(RunState.PENDING,)",
+    ),
+    Bug(
+        "a late message moves a run out of any state",
+        "adapters.sqlite.ledger.SqliteLedger.move",
+        '"states": json.dumps(list(states))',
+        '"states": json.dumps(list(RunState))',
+    ),
+    Bug(
+        "a run that is there is taken for stored, whatever of it is",
+        "writing.Writing.write",
+        "        with pools.pool(len(deltas)) as pool:",
+        "        if known:\n            return Written(known, new=False)\n"
+        "        with pools.pool(len(deltas)) as pool:",
+    ),
+)
+_GARBAGE = (
+    Bug(
+        "garbage is collected by age alone: what nothing reaches yet goes",
+        "snapshot.retention.doomed_objects",
+        "if key in needed or number is None or number > head.number:",
+        "if key in needed or number is None:",
+    ),
+    Bug(
+        "nobody looks for tags after the announcement",
+        "snapshot.garbage._announced",
+        "if set(ids_to_go) & set(read_tags(store, collection).values()):",
+        "if not ids_to_go:",
+    ),
+    Bug(
+        "layers go before the versions that need them",
+        "snapshot.garbage._remove",
+        "for group in (manifests, others):",
+        "for group in (others, manifests):",
+    ),
+    Bug(
+        "a rule keeps one version less than it says",
+        "snapshot.retention.versions_to_keep",
+        "kept.update(ids[-policy.keep_last :])",
+        "kept.update(ids[1 - policy.keep_last :])",
+    ),
+    Bug(
+        "deltas go by all versions, not by those that stay",
+        "snapshot.retention.doomed_deltas",
+        "for version_id in kept)",
+        "for version_id in (past.version_id for past in line))",
+    ),
+    Bug(
+        "what the newest version needs goes when another collector has announced it",
+        "snapshot.garbage._plan",
+        "    needed = reached(newest)\n",
+        "    needed: set[str] = set()\n",
+    ),
+    Bug(
+        "a version that went meanwhile is called damaged",
+        "snapshot.history.head",
+        'if error.kind != "missing-object" or (version_id, etag) == seen:',
+        'if error.kind != "missing-object" or seen:',
+    ),
+)
+_FOUND = (
+    Bug(
+        "a pointer that comes while it is looked for is called lost",
+        "snapshot.history._pointer_object",
+        "        return store.get(key)\n    except NotFound:\n        raise",
+        "        raise NotFound(key)\n    except NotFound:\n        raise",
+    ),
+    Bug(
+        "a ledger that is ahead of an old look accuses the pointer",
+        "compaction.compactor._Attempt._head",
+        "            found = head(self._parts.store, self._collection)\n"
+        "            if found.version is None:\n",
+        "            if found.version is None:\n",
+    ),
+    Bug(
+        "a first version that has just come is named and not copied",
+        "vault.Vault._copy",
+        "        copy(version)\n        return version\n",
+        "        if at:\n            copy(version)\n        return version\n",
+    ),
+)
+BUGS = (*_POINTER, *_OBJECTS, *_RUNS, *_GARBAGE, *_FOUND)
