@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from unittest import mock
 
 from chromaseal import pools
@@ -245,7 +245,10 @@ class Episode:
 
     def _live(self, actor: Actor) -> None:
         script = SCRIPTS[actor.name.partition("-")[0]]
-        script(self.process(actor.name, actor.machine, actor.lives))
+        try:
+            script(self.process(actor.name, actor.machine, actor.lives))
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody should have met it
+            self.truth.fails(actor.name, error)
 
     def _dies(self, actor: Actor) -> None:
         # A dead process tidies nothing up: while it is unwound, its files are not there.
@@ -273,12 +276,21 @@ class Episode:
 def _scaled_down(setting: Setting, folder: Path) -> Iterator[None]:
     """Let what takes a hundred versions take a handful, and keep all files in one place.
 
-    A manifest is decoded by everybody who reads it, always to the same: once is enough.
+    A manifest or a row of a page is read by everybody, always to the same: once is enough.
     """
     decode = functools.lru_cache(_REMEMBERED)(manifest.decode)
+    past: dict[str, manifest.PastVersion] = {}
+
+    def past_of(row: list[Any]) -> manifest.PastVersion:
+        text = repr(row)
+        if text not in past:
+            past[text] = manifest.past_of(row)
+        return past[text]
+
     with (
         mock.patch.object(history, "PAGE_VERSIONS", setting.page_versions),
         mock.patch.object(history, "decode", decode),
+        mock.patch.object(history, "past_of", past_of),
         mock.patch.object(chain, "CHAIN_LIMIT", setting.chain_limit),
         mock.patch.object(tempfile, "tempdir", str(folder)),
     ):

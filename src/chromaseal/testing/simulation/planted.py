@@ -111,13 +111,6 @@ _RUNS = (
         '"states": json.dumps(list(states))',
         '"states": json.dumps(list(RunState))',
     ),
-    Bug(
-        "a run that is there is taken for stored, whatever of it is",
-        "writing.Writing.write",
-        "        with pools.pool(len(deltas)) as pool:",
-        "        if known:\n            return Written(known, new=False)\n"
-        "        with pools.pool(len(deltas)) as pool:",
-    ),
 )
 _GARBAGE = (
     Bug(

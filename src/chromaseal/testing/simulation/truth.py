@@ -216,7 +216,11 @@ class Truth:
         facts = self.line(collection).facts
         number = int(version_id.split("_")[3])
         fact = facts[number - 1] if number <= len(facts) else None
-        found = read_rows(directory)[1]
+        try:
+            found = read_rows(directory)[1]
+        except (OSError, ValueError) as error:
+            self.fails(f"a reader of {version_id}", error)
+            return
         known = fact.rows if fact is not None and fact.version_id == version_id else None
         self.check(invariants.reader_has_a_whole_version, version_id, found, known)
         self.check(invariants.reader_never_sees_less, version_id, number, at_least)
@@ -242,6 +246,10 @@ class Truth:
     def told(self, actor: str, error: ChromasealError) -> None:
         """Look at what an actor was told instead of an answer."""
         self.check(invariants.errors_say_what_happened, actor, error.kind, str(error))
+
+    def fails(self, actor: str, error: Exception) -> None:
+        """Look at an error that is none of the product's own."""
+        self.check(invariants.errors_say_what_happened, actor, type(error).__name__, str(error))
 
     def check(self, invariant: Callable[..., None], *facts: object) -> None:
         """Ask whether an invariant holds, and keep the first that does not."""
