@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-receipts bench-receipts test-replicate test-kills bench-layers bench-crowd bench-verify bench-damage corpus clean
+.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-receipts bench-receipts test-replicate test-kills bench-layers bench-crowd bench-verify bench-damage corpus simulate simulate-planted simulation clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -36,6 +36,7 @@ test: setup check ## every check: format, lint, types, import contracts, tests
 	@echo "the fast tests, then the slow ones, each in two halves side by side; a half shows itself when it is done ..."
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line fast-integration fast-others
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line slow-integration slow-others
+	@$(MAKE) --no-print-directory simulation
 
 # The tests in halves, side by side.
 fast-integration: $(STAMP)
@@ -45,10 +46,14 @@ fast-others: $(STAMP)
 	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/integration --ignore=tests/docs
 
 slow-others: $(STAMP)
-	@$(BIN)/python -m pytest -m slow --ignore=tests/integration
+	@$(BIN)/python -m pytest -m slow --ignore=tests/integration --ignore=tests/simulation
 
 slow-integration: $(STAMP)
 	@$(BIN)/python -m pytest -m slow tests/integration --durations=5
+
+# The simulation has two processes of its own.
+simulation: $(STAMP)
+	@$(BIN)/python -m pytest -s -m slow tests/simulation
 
 check: $(STAMP) ## format, lint, types and import contracts only
 	@$(BIN)/ruff format --check --quiet .
@@ -81,6 +86,12 @@ bench-layers: $(STAMP) ## publishing and fetching versions, beside restic, rclon
 
 bench-crowd: $(STAMP) ## 32 processes that publish to one collection at once
 	@$(BIN)/python -m bench.crowd
+
+simulate: $(STAMP) ## new seeds of the simulation until stopped, or for SECONDS
+	@SECONDS_TO_SIMULATE=$(or $(SECONDS),inf) $(BIN)/python -m chromaseal.testing.simulation
+
+simulate-planted: $(STAMP) ## which planted mistakes the simulation finds, and their page in docs/
+	@$(BIN)/python docs/generate_simulation.py
 
 corpus: $(STAMP) ## the whole corruption corpus, and its page in docs/
 	@$(BIN)/python docs/generate_corpus.py

@@ -1,0 +1,90 @@
+"""Mistakes that are planted into the product are found: by the simulator, or by a test of its own.
+
+One that survives is a hole in the tests. ``docs/simulation.md`` has the table.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from chromaseal.testing.simulation.campaign import EPISODE_STEPS
+from chromaseal.testing.simulation.hunt import STEP_LIMIT, Find, hunt
+from chromaseal.testing.simulation.planted import BUGS
+from chromaseal.testing.simulation.planting import Bug, planted
+
+ROOT = Path(__file__).parents[2]
+SIMULATED = [bug for bug in BUGS if not bug.test]
+TESTED = [bug for bug in BUGS if bug.test]
+# Found within a second, so that the simulator is seen to find something in every run of the tests.
+QUICK = ("the pointer is put without If-Match", "a late run wins")
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_every_place_is_still_there(bug: Bug) -> None:
+    """A mistake can be planted, and is gone afterwards."""
+    with planted(bug):
+        pass
+    with planted(bug):
+        pass
+
+
+def test_a_place_that_is_gone_is_told() -> None:
+    """A mistake that cannot be planted any more is no mistake that is not found."""
+    bug = Bug("none", "settle.swap", "what is not there", "anything")
+    with pytest.raises(LookupError, match="what is not there"), planted(bug):
+        pass
+
+
+@pytest.mark.parametrize("bug", [bug for bug in BUGS if bug.name in QUICK], ids=lambda b: b.name)
+def test_a_mistake_is_found(bug: Bug) -> None:
+    """The simulator finds it, and finds nothing once it is gone."""
+    assert hunt(bug).invariant
+    assert not hunt(bug, is_planted=False, limit=3_000).invariant
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_mistake_is_found() -> None:
+    """The simulator finds every mistake that is its own to find, within a number of steps."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        finds: list[Find] = list(pool.map(hunt, SIMULATED))
+    for find in finds:
+        print(f"{find.name}: {find.invariant or 'survived'}, {find.steps} steps")
+    survived = [find.name for find in finds if not find.invariant]
+    assert survived == []
+    assert max(find.steps for find in finds) < STEP_LIMIT + 2 * EPISODE_STEPS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", TESTED, ids=lambda bug: bug.name)
+def test_what_the_simulator_cannot_find_a_test_does(bug: Bug) -> None:
+    """The test that is named for it fails with the mistake, and passes without."""
+    ended = [_run(bug, is_planted=is_planted) for is_planted in (True, False)]
+    assert ended == [pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.OK]
+
+
+def _run(bug: Bug, *, is_planted: bool) -> int:
+    code = (
+        "import sys, contextlib, pytest\n"
+        "from chromaseal.testing.simulation.planted import BUGS\n"
+        "from chromaseal.testing.simulation.planting import planted\n"
+        f"bug = next(bug for bug in BUGS if bug.name == {bug.name!r})\n"
+        f"with planted(bug) if {is_planted} else contextlib.nullcontext():\n"
+        f"    sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {bug.test!r}]))\n"
+    )
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode
+
+
+def test_the_page_names_every_mistake() -> None:
+    """``docs/simulation.md`` has a line for each; ``make simulate-planted`` writes it anew."""
+    page = (ROOT / "docs/simulation.md").read_text()
+    rows = page.partition("<!-- planted: begin -->")[2].partition("<!-- planted: end -->")[0]
+    told = [row.split(" | ")[0].removeprefix("| ") for row in rows.splitlines()[3:]]
+    assert told == [bug.name for bug in BUGS]
