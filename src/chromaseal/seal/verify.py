@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from chromaseal import multiset
+from chromaseal import multiset, pools
 from chromaseal.digests import pages_in
 from chromaseal.errors import Damaged, Unavailable
 from chromaseal.sandbox import Plain, Sandbox, limits_for
@@ -161,7 +160,7 @@ def _changes(
         "scratch": str(scratch),
         "collections": [_plain_summary(each) for each in before.collections],
     }
-    with ThreadPoolExecutor(1) as pool:
+    with pools.pool(1) as pool:
         # What did not change is believed, so what it was compared with must be what it was.
         sound = pool.submit(carried(before.is_sound), DATABASE)
         try:

@@ -1,9 +1,9 @@
 """ChromaDB replaced by a dictionary that lies in files, so that all else is the real code.
 
-A directory has the records in pages of 4 KiB, each record in the page that its id decides, a file
-of the ids that grows and shrinks, and one that never changes. Merging changes pages in place, as
-a database would; verifying reads everything back. Folding, digests and the multiset hash are the
-product's own.
+A directory has the records in pages of 4 KiB, each record in the page that its id decides, more
+pages that never change, and a file of the ids that grows and shrinks. Merging changes pages in
+place, as a database would; verifying reads everything back. Folding, digests and the multiset
+hash are the product's own.
 """
 
 from __future__ import annotations
@@ -24,17 +24,16 @@ from chromaseal.digests import PAGE_SIZE_BYTES
 from chromaseal.errors import Unavailable
 from chromaseal.record import Record, canonical_metadata, record_digest
 from chromaseal.sandbox import Limits, Plain, Progress
+from chromaseal.seal.quiet import DATABASE
 from chromaseal.testing.records import DIMENSION
 from chromaseal.testing.simulation.chance import chance_of
 from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.scheduler import Scheduler
 
 PAGES = 6
-_RECORDS = "records.pages"
 _IDS = "segment/ids.json"
-# Nothing of it ever changes, so that a version weighs more than what leads to it.
-_LINKS = "segment/links.bin"
-_LINK_PAGES = 8
+# Nothing of these ever changes, so that a version weighs more than what leads to it.
+_STILL_PAGES = 24
 _REMEMBERED = 100_000
 
 # A record as its one text; texts are compared, kept and hashed in its place.
@@ -115,8 +114,8 @@ def read_rows(directory: Path) -> tuple[str, Rows]:
         ValueError: it is not what a merge leaves.
     """
     told = json.loads((directory / _IDS).read_bytes())
-    body, rows = (directory / _RECORDS).read_bytes(), {}
-    if len(body) != PAGES * PAGE_SIZE_BYTES:
+    body, rows = (directory / DATABASE).read_bytes(), {}
+    if len(body) != (PAGES + _STILL_PAGES) * PAGE_SIZE_BYTES:
         raise ValueError(f"{len(body)} bytes of records")
     for number in range(PAGES):
         page = body[number * PAGE_SIZE_BYTES : (number + 1) * PAGE_SIZE_BYTES]
@@ -127,7 +126,7 @@ def read_rows(directory: Path) -> tuple[str, Rows]:
 
 
 class DictionarySandbox:
-    """Answers the jobs ``merge`` and ``verify`` in this process.
+    """Answers ``merge``, ``verify`` and ``verify-changes`` in this process.
 
     Args:
         codec: how deltas are read.
@@ -157,7 +156,8 @@ class DictionarySandbox:
         """Do a job, or die halfway."""
         del limits, progress
         work: Callable[[Mapping[str, Any], int], Plain]
-        work = {"merge": self._merge, "verify": self._verify}[job]
+        jobs = {"merge": self._merge, "verify": self._verify, "verify-changes": self._verify}
+        work = jobs[job]
 
         def die() -> Plain:
             work(request, PAGES // 2)
@@ -214,7 +214,8 @@ class DictionarySandbox:
             "dimension": DIMENSION,
             "space": "l2",
         }
-        return {"findings": [finding], "collections": [told]}
+        # The last two are asked of "verify-changes" alone.
+        return {"findings": [finding], "collections": [told], "whole": "", "index_read": True}
 
 
 def _page_of(record_id: str) -> int:
@@ -223,20 +224,21 @@ def _page_of(record_id: str) -> int:
 
 def _write(directory: Path, collection: str, rows: Rows, touched: set[int]) -> None:
     (directory / _IDS).parent.mkdir(parents=True, exist_ok=True)
-    file = directory / _RECORDS
+    file = directory / DATABASE
+    if not file.exists():
+        file.write_bytes(
+            bytes(PAGES * PAGE_SIZE_BYTES)
+            + chance_of(collection).randbytes(_STILL_PAGES * PAGE_SIZE_BYTES)
+        )
     pages: list[Rows] = [{} for _ in range(PAGES)]
     for record_id in sorted(rows):
         pages[_page_of(record_id)][record_id] = rows[record_id]
-    with file.open("r+b" if file.exists() else "w+b", buffering=0) as out:
+    with file.open("r+b", buffering=0) as out:
         for number in sorted(touched):
             body = json.dumps(pages[number], ensure_ascii=False).encode()
             if len(body) > PAGE_SIZE_BYTES:
                 raise OverflowError("a page of the simulated collection is too small")
             out.seek(number * PAGE_SIZE_BYTES)
             out.write(body.ljust(PAGE_SIZE_BYTES, b"\0"))
-    if not (directory / _LINKS).exists():
-        (directory / _LINKS).write_bytes(
-            chance_of(collection).randbytes(_LINK_PAGES * PAGE_SIZE_BYTES)
-        )
     told = {"collection": collection, "ids": sorted(rows)}
     (directory / _IDS).write_text(json.dumps(told))
