@@ -16,6 +16,7 @@ from chromaseal.run.lease import Leases
 from chromaseal.run.ledger import Ledger
 from chromaseal.run.unnamed_ledger import UnnamedLedger
 from chromaseal.testing.ledger_contract import LedgerContract
+from chromaseal.testing.simulation.memory_ledger import MemoryLedger
 
 
 class TestSqlite(LedgerContract):
@@ -38,6 +39,15 @@ class TestMemory(LedgerContract):
         ledger = SqlLedger(SqliteDatabase(None))
         yield ledger
         ledger.close()
+
+
+class TestDictionary(LedgerContract):
+    """The simulation's ledger, a dictionary."""
+
+    @pytest.fixture
+    def ledger(self) -> Ledger:
+        """Give an empty one."""
+        return MemoryLedger()
 
 
 class TestPostgres(LedgerContract):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,6 +17,25 @@ from chromaseal.testing.faults import FaultyStore
 from chromaseal.testing.killing import KillingStore
 from chromaseal.testing.object_store_contract import ObjectStoreContract
 from chromaseal.testing.servers import S3Server
+from chromaseal.testing.simulation.memory import MemoryStore
+
+
+class LockedStore(MemoryStore):
+    """The simulation's store for threads, which the simulation has none of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
+    def create(self, key: str, body: bytes | memoryview) -> None:
+        """Store an object where none is."""
+        with self._lock:
+            super().create(key, body)
+
+    def replace(self, key: str, body: bytes, *, etag: str) -> None:
+        """Change an object that still carries ``etag``."""
+        with self._lock:
+            super().replace(key, body, etag=etag)
 
 
 class TestMemory(ObjectStoreContract):
@@ -25,6 +45,15 @@ class TestMemory(ObjectStoreContract):
     def store(self) -> ObjectStore:
         """Give an empty one."""
         return ObstoreObjectStore("memory://")
+
+
+class TestDictionary(ObjectStoreContract):
+    """The simulation's store, a dictionary; nobody is between a condition and its write."""
+
+    @pytest.fixture
+    def store(self) -> ObjectStore:
+        """Give an empty one."""
+        return LockedStore()
 
 
 class TestLocal(ObjectStoreContract):

@@ -107,6 +107,7 @@ WITHOUT_CONTRACT = {
     "Sandbox": "one implementation, in processes",
     "Step": "a detail of telling; tests/unit/test_emit.py",
     "TextSimilarity": "one implementation of two functions",
+    "Witness": "a detail of the simulation; one implementation, which looks",
 }
 
 

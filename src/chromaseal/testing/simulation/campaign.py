@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from chromaseal.testing.simulation.chance import chance_of
 from chromaseal.testing.simulation.episode import Report, simulate
 from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.truth import SEEN
 
-# A seed alone says what happens, so this is the same for all.
-EPISODE_STEPS = 3_000
+# Some mistakes need a long history, others a vault that has just begun.
+LENGTHS = (300, 300, 1_000, 3_000)
 SEED_VARIABLE = "CHROMASEAL_SIMULATION_SEED"
 
 
@@ -76,24 +77,29 @@ class Totals:
         )
 
 
+def steps_of(seed: int) -> int:
+    """Give how long the episode of a seed is: the seed alone says what happens."""
+    return chance_of(seed, "length").choice(LENGTHS)
+
+
 def play(
     seeds: Iterable[int],
     *,
     goes_on: Callable[[Totals], bool] = lambda _: True,
-    steps: int = EPISODE_STEPS,
+    steps: int = 0,
 ) -> Totals:
     """Play seeds until one fails.
 
     Args:
         seeds: in this order.
         goes_on: asked before each.
-        steps: of an episode.
+        steps: of an episode; what its seed says by default.
     """
     totals = Totals()
     for seed in seeds:
         if totals.failed is not None or not goes_on(totals):
             break
-        totals.add(simulate(seed, steps))
+        totals.add(simulate(seed, steps or steps_of(seed)))
     return totals
 
 

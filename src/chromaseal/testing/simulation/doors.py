@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from chromaseal.object_store import ObjectInfo, ObjectStore, StoredObject
-from chromaseal.run.ledger import Ledger
+from chromaseal.run.ledger import Ledger, Listener
 from chromaseal.run.model import Run, RunState
 from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.scheduler import Scheduler
@@ -151,6 +152,14 @@ class SimulatedLedger:
     def waiting(self, collection: str) -> list[Run]:
         """Give the runs whose part of a collection is PENDING or MERGING."""
         return self._ask("waiting", collection, lambda: self._inner.waiting(collection))
+
+    def counts(self, collection: str) -> Mapping[RunState, int]:
+        """Count the parts of a collection in each state."""
+        return self._ask("look up", collection, lambda: self._inner.counts(collection))
+
+    def listen(self, collections: Collection[str]) -> AbstractContextManager[Listener]:
+        """Hear nothing in a simulation but what the ledger itself tells."""
+        return self._inner.listen(collections)
 
     def move(
         self,

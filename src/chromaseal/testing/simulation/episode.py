@@ -15,7 +15,6 @@ from unittest import mock
 
 from chromaseal import pools
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
-from chromaseal.adapters.sqlite.ledger import SqliteLedger
 from chromaseal.parts import Parts
 from chromaseal.snapshot import chain, history, manifest
 from chromaseal.snapshot.checkouts import Checkouts
@@ -29,6 +28,7 @@ from chromaseal.testing.simulation.doors import SimulatedLedger, SimulatedStore
 from chromaseal.testing.simulation.ending import check_the_end
 from chromaseal.testing.simulation.invariants import Broken
 from chromaseal.testing.simulation.memory import MemoryStore
+from chromaseal.testing.simulation.memory_ledger import MemoryLedger
 from chromaseal.testing.simulation.mishaps import Dice, Mishap
 from chromaseal.testing.simulation.scheduler import Actor, ActorClock, Scheduler
 from chromaseal.testing.simulation.truth import Truth
@@ -145,7 +145,7 @@ class Episode:
         self._seed = seed
         self._folder = folder
         self._store = MemoryStore()
-        self._ledger = SqliteLedger(None)
+        self._ledger = MemoryLedger()
         self._texts = Texts()
         self._codec = RememberingCodec(ParquetDeltaCodec())
         self._inbox = Inbox()

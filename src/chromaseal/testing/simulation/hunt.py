@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from dataclasses import dataclass
 
-from chromaseal.testing.simulation.campaign import EPISODE_STEPS, play
+from chromaseal.testing.simulation.campaign import play
 from chromaseal.testing.simulation.planting import Bug, planted
 
 # The rarest needs a process to stand still between two looks, in the first seconds of a vault.
@@ -39,9 +39,7 @@ def hunt(bug: Bug, *, is_planted: bool = True, limit: int = STEP_LIMIT) -> Find:
         limit: after how many steps to give up.
     """
     with planted(bug) if is_planted else contextlib.nullcontext():
-        totals = play(
-            itertools.count(), goes_on=lambda totals: totals.steps < limit, steps=EPISODE_STEPS
-        )
+        totals = play(itertools.count(), goes_on=lambda totals: totals.steps < limit)
     failed = totals.failed
     invariant = failed.broken.invariant if failed is not None and failed.broken else ""
     return Find(bug.name, invariant, totals.steps, totals.episodes)

@@ -105,12 +105,6 @@ _RUNS = (
         "states=_OPEN_STATES",
         "states=(RunState.PENDING,)",
     ),
-    Bug(
-        "a late message moves a run out of any state",
-        "adapters.sqlite.ledger.SqliteLedger.move",
-        '"states": json.dumps(list(states))',
-        '"states": json.dumps(list(RunState))',
-    ),
 )
 _GARBAGE = (
     Bug(
