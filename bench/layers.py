@@ -56,7 +56,7 @@ class Unchecked:
     ) -> Plain:
         """Answer without looking."""
         del job, request, limits, progress
-        return {"findings": [], "collections": []}
+        return {"findings": [], "collections": [], "index_read": False}
 
     def close(self) -> None:
         """Do nothing."""
