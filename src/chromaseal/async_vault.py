@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from chromaseal.compaction.compactor import Compaction
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.delta.model import Changes
 from chromaseal.reader import Reader
 from chromaseal.repair.collection import Repaired

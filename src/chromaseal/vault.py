@@ -11,7 +11,8 @@ from typing import Self
 
 from chromaseal import pools
 from chromaseal.clock import to_iso
-from chromaseal.compaction.compactor import Compaction, Compactor
+from chromaseal.compaction.compactor import Compactor
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
 from chromaseal.parts import Parts

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from chromaseal.adapters.process.sandbox import ProcessSandbox
-from chromaseal.compaction.compactor import Compaction
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.errors import Unavailable
 from chromaseal.run.model import RunState
 from chromaseal.testing.oracle import Rows, assert_same_rows, change

@@ -1,89 +1,28 @@
-"""Head and waiting deltas -> the next version of a collection, or a clear reason why not.
+"""Waiting runs -> versions of a collection, or a clear reason for each that cannot be merged.
 
-checkout -> merge in a child -> seal -> verify -> publish -> ledger. A compactor that dies on any
-line leaves objects that nothing refers to and a private copy that the next one sweeps away.
+All that waits goes into one version. Where that fails it is tried in halves, until the one run is
+found with which nothing can be done; it is set aside, and the others go on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-
-from chromaseal import keys, multiset
 from chromaseal.clock import to_iso
-from chromaseal.compaction.deltas import read_delta, read_stored
-from chromaseal.compaction.plan import new_runs, runs_to_repeat, sort_runs
-from chromaseal.delta.model import Delta
-from chromaseal.errors import Conflict, Damaged, NotFound, RefusedInput, Unsupported
+from chromaseal.compaction.attempt import Attempt
+from chromaseal.compaction.outcome import Compaction, MergeFailedError, together
+from chromaseal.compaction.plan import halves
+from chromaseal.errors import ChromasealError, Unavailable
 from chromaseal.parts import Parts
-from chromaseal.pin import CollectionPin, read_pin
-from chromaseal.run.model import Run, RunState
-from chromaseal.sandbox import Plain, Progress, StepProgress, limits_for, no_progress
-from chromaseal.seal.evidence import RecordSummary
-from chromaseal.seal.page_table import Known
-from chromaseal.seal.sealed import seal
-from chromaseal.seal.verify import Before, VerifiedSnapshot, verify
-from chromaseal.snapshot.history import (
-    Head,
-    head,
-    line,
-    lost_race_if_moved,
-    merged_runs,
-    missing_pointer,
-)
-from chromaseal.snapshot.kept import Kept
-from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
-from chromaseal.snapshot.publish import Draft, publish
+from chromaseal.run.model import RunState
+from chromaseal.sandbox import StepProgress
 from chromaseal.snapshot.races import Backoff, until_won
-from chromaseal.stopwatch import Stopwatch
 from chromaseal.telemetry.emit import event
 from chromaseal.telemetry.observer import Severity
 
 _BACKOFF = Backoff(attempts=20, first_wait_s=0.05, longest_wait_s=5.0)
-_OPEN_STATES = (RunState.PENDING, RunState.MERGING)
-
-
-@dataclass(frozen=True, slots=True)
-class Compaction:
-    """What became of a collection's waiting runs.
-
-    Attributes:
-        collection: which one.
-        version: the new version; None if there was nothing to merge.
-        merged: runs that it brought in.
-        contained: runs that an earlier version had already.
-        failed: why, by run id, for the runs that cannot be merged.
-        lost_races: how often another compactor was first.
-        durations_s: seconds by step of the attempt that succeeded.
-    """
-
-    collection: str
-    version: Version | None = None
-    merged: tuple[str, ...] = ()
-    contained: tuple[str, ...] = ()
-    failed: Mapping[str, str] = field(default_factory=dict)
-    lost_races: int = 0
-    durations_s: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _CheckedOut:
-    """What a merge begins with; nothing for a first version.
-
-    Attributes:
-        kept: the head's directory on this machine.
-        known: what is known of the private copy of it.
-    """
-
-    kept: Kept | None = None
-    known: Known | None = None
-
-    @property
-    def before(self) -> Before | None:
-        """Give what there is to compare the next version with, if it is to be compared."""
-        return self.kept.as_before() if self.kept else None
+# A child may be killed for what others do on the machine; more than twice that is no accident.
+_TRIES_ALONE = 3
+_FIRST_PAUSE_S = 0.5
+_CLOSED = "closed"
 
 
 class Compactor:
@@ -93,307 +32,110 @@ class Compactor:
         self._parts = parts
 
     def compact(self, collection: str, *, progress: StepProgress | None = None) -> Compaction:
-        """Fold everything that waits for a collection into one new version.
+        """Fold everything that waits for a collection into a new version.
+
+        Where the runs cannot be merged together, several versions come of it.
 
         Raises:
             Conflict: ``too-many-races``.
-            Damaged: the head cannot be read, or what was merged did not verify.
+            Damaged: the head cannot be read, or not even merging nothing gives what verifies.
             Unavailable: store, ledger or child did not answer; the runs wait on.
         """
-        failed: dict[str, str] = {}
+        return _Compacting(self._parts, collection, progress).run()
+
+
+class _Compacting:
+    """One pass over what waits for a collection."""
+
+    def __init__(self, parts: Parts, collection: str, progress: StepProgress | None) -> None:
+        self._parts = parts
+        self._collection = collection
+        self._progress = progress
+        self._failed: dict[str, str] = {}
+        self._tries: dict[str, int] = {}
+
+    def run(self) -> Compaction:
+        """Merge, by batches where need be."""
+        done: list[Compaction] = []
+        # How many of the oldest waiting runs to take; the first batch is at the end.
+        batches: list[int | None] = [None]
+        while batches:
+            most = batches.pop()
+            try:
+                done.append(self._won(most))
+            except MergeFailedError as error:
+                if error.cause.kind == _CLOSED:
+                    raise error.cause from error
+                batches += self._after(error)
+        return together(self._collection, done, self._failed)
+
+    def _won(self, most: int | None) -> Compaction:
         return until_won(
-            lambda lost: _Attempt(self._parts, collection, lost, failed, progress).run(),
-            collection,
+            lambda lost_races: self._attempt(lost_races, most).run(),
+            self._collection,
             _BACKOFF,
             clock=self._parts.clock,
             ids=self._parts.ids,
             hint="the runs wait on; run fewer compactors per collection",
         )
 
-
-class _Attempt:
-    """One try, on top of the head as it is now."""
-
-    def __init__(
-        self,
-        parts: Parts,
-        collection: str,
-        lost_races: int,
-        failed: dict[str, str],
-        progress: StepProgress | None,
-    ) -> None:
-        self._parts = parts
-        self._collection = collection
-        self._lost_races = lost_races
-        self._progress = progress
-        self._pinned: CollectionPin | None = None
-        self._failed = failed
-        self._merged_deltas: dict[str, Delta] = {}
-        self._bodies: dict[str, bytes] = {}
-        self._watch = Stopwatch(parts.clock)
-
-    def run(self) -> Compaction:
-        """Merge, verify, publish, and tell the ledger."""
-        found = self._head()
-        past = line(self._parts.store, found.version) if found.version else []
-        merged = merged_runs(past)
-        runs = sort_runs(self._parts.ledger.waiting(self._collection), merged.contained)
-        contained = tuple(run.run_id for run in runs.contained)
-        self._complete(runs.contained, past)
-        with self._step("read deltas"):
-            deltas = self._read_deltas(runs.waiting, merged.effective)
-        if not deltas:
-            return self._outcome(contained=contained)
-        repeat = runs_to_repeat(deltas, merged.effective)
-        with lost_race_if_moved(self._parts.store, self._collection, found):
-            version = self._publish_merge(found, deltas, repeat)
-        ids = tuple(delta.header.run_id for delta in deltas)
-        self._move(ids, RunState.COMPLETED, version_id=version.version_id)
-        return self._outcome(version=version, merged=ids, contained=contained)
-
-    def _head(self) -> Head:
-        found = head(self._parts.store, self._collection)
-        if found.version is None and self._parts.ledger.newest(
-            collection=self._collection, state=RunState.COMPLETED, limit=1
-        ):
-            # Another compactor may have published and told the ledger between the two looks.
-            found = head(self._parts.store, self._collection)
-            if found.version is None:
-                raise missing_pointer(self._collection)
-        return found
-
-    def _publish_merge(self, found: Head, deltas: list[Delta], repeat: list[MergedRun]) -> Version:
-        parts = self._parts
-        ids = [delta.header.run_id for delta in deltas]
-        self._move(ids, RunState.MERGING)
-        try:
-            with parts.checkouts.workspace() as workspace:
-                directory = workspace / "directory"
-                checked_out = self._check_out(found, directory)
-                snapshot = self._merge(found, deltas, repeat, directory, checked_out)
-                draft = self._draft(found, deltas)
-                with self._step("publish"):
-                    version = publish(
-                        parts.store,
-                        snapshot,
-                        draft,
-                        kept=checked_out.kept,
-                        attempt=parts.ids.unique(),
-                        clock=parts.clock,
-                        progress=self._shown("publish"),
-                    )
-                parts.checkouts.keep(version, snapshot.sealed)
-                return version
-        except BaseException as error:
-            if found.version is not None and _may_be_rot(error):
-                # A copy that has gone bad on this machine must not fail the next attempt too.
-                parts.checkouts.forget(found.version)
-            self._move(ids, RunState.PENDING, error=str(error))
-            raise
-
-    def _check_out(self, found: Head, directory: Path) -> _CheckedOut:
-        if found.version is None:
-            return _CheckedOut()
-        checkouts = self._parts.checkouts
-        with self._step("check out"):
-            kept = checkouts.bring(found.version, progress=self._shown("check out"))
-            try:
-                return _CheckedOut(kept, checkouts.working_copy(kept, directory))
-            except Damaged:
-                # Another process has kept newer versions meanwhile, and this one went.
-                kept = checkouts.bring(found.version, progress=self._shown("check out"))
-                return _CheckedOut(kept, checkouts.working_copy(kept, directory))
-
-    def _merge(
-        self,
-        found: Head,
-        deltas: list[Delta],
-        repeat: list[MergedRun],
-        directory: Path,
-        checked_out: _CheckedOut,
-    ) -> VerifiedSnapshot:
-        parts = self._parts
-        everything = [*deltas, *map(self._fetch_merged, repeat)]
-        paths = self._store_locally(directory.parent, everything)
-        changes = sum(map(len, everything))
-        size_bytes = found.version.manifest.size_bytes if found.version else 0
-        pin = self._pin()
-        with self._step("merge"):
-            answer = parts.sandbox.run(
-                "merge",
-                {
-                    "directory": str(directory),
-                    "collection": self._collection,
-                    "space": pin.space,
-                    "default_model": pin.is_chroma_default,
-                    "deltas": paths,
-                },
-                limits=limits_for(size_bytes, changes),
-                progress=self._shown("merge"),
-            )
-        with self._step("seal"):
-            sealed = seal(
-                directory, open_files=parts.open_files, clock=parts.clock, known=checked_out.known
-            )
-        with self._step("verify"):
-            expected = _balance(found.version, answer)
-            return verify(
-                sealed,
-                sandbox=parts.sandbox,
-                collection=self._collection,
-                expected=expected,
-                space=pin.space,
-                before=checked_out.before,
-                merged_here=True,
-            )
-
-    def _draft(self, found: Head, deltas: list[Delta]) -> Draft:
-        number = found.version.manifest.number + 1 if found.version else 1
-        return Draft(
-            collection=self._collection,
-            head=found,
-            model=self._pin().model,
-            runs=new_runs(deltas, number),
-            writer=self._parts.writer,
+    def _attempt(self, lost_races: int = 0, most: int | None = None) -> Attempt:
+        return Attempt(
+            self._parts,
+            self._collection,
+            lost_races=lost_races,
+            most_runs=most,
+            failed=self._failed,
+            progress=self._progress,
         )
 
-    def _read_deltas(self, runs: tuple[Run, ...], merged: tuple[MergedRun, ...]) -> list[Delta]:
-        found: list[Delta] = []
-        for done, run in enumerate(runs):
-            try:
-                delta = self._read_delta(run)
-                for later in runs_to_repeat([delta], merged):
-                    self._fetch_merged(later)
-            except (Damaged, NotFound, Unsupported, RefusedInput, Conflict) as error:
-                # One bad delta is set aside and does not stop the others.
-                self._failed[run.run_id] = error.message
-                event(
-                    "delta set aside",
-                    Severity.WARNING,
-                    collection=self._collection,
-                    run_id=run.run_id,
-                    reason=error.kind,
-                )
-                self._move([run.run_id], RunState.FAILED, error=error.message)
-            else:
-                found.append(delta)
-            self._shown("read deltas")(done + 1, len(runs))
-        return found
-
-    def _read_delta(self, run: Run) -> Delta:
-        delta, body = read_delta(self._parts.store, self._parts.codec, run, self._pin())
-        if body:
-            self._bodies[run.run_id] = body
-        return delta
-
-    def _fetch_merged(self, run: MergedRun) -> Delta:
-        """Read the delta of a merged run, which is to be applied once more after a late one."""
-        if run.run_id not in self._merged_deltas:
-            key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
-            try:
-                delta, self._bodies[run.run_id] = read_stored(
-                    self._parts.store, self._parts.codec, key
-                )
-                self._merged_deltas[run.run_id] = delta
-            except (Damaged, NotFound, Unsupported) as error:
-                raise NotFound(
-                    f"the run came after {run.run_id}, which is later and whose delta cannot be "
-                    f"read, so that their order cannot be restored: {error.message}",
-                    kind="too-late",
-                ) from error
-        return self._merged_deltas[run.run_id]
-
-    def _store_locally(self, folder: Path, deltas: list[Delta]) -> list[str]:
-        paths = []
-        for number, delta in enumerate(deltas):
-            path = folder / f"delta-{number}{self._parts.codec.suffix}"
-            body = self._bodies.get(delta.header.run_id) or self._parts.codec.encode(delta)
-            path.write_bytes(body)
-            paths.append(str(path))
-        return paths
-
-    def _pin(self) -> CollectionPin:
-        if self._pinned is None:
-            self._pinned = read_pin(self._parts.store, self._collection)
-        if self._pinned is None:
-            raise NotFound(
-                f"there is no collection {self._collection} in the vault",
-                kind="no-collection",
-                hint="its first `chromaseal ingest` or write makes it",
+    def _after(self, error: MergeFailedError) -> list[int | None]:
+        """Decide how to go on after a merge that failed: the batches to try, the last one first."""
+        runs = len(error.run_ids)
+        if runs > 1:
+            event(
+                "merge split",
+                Severity.WARNING,
+                collection=self._collection,
+                runs=runs,
+                reason=error.cause.message,
             )
-        return self._pinned
+            return [*reversed(halves(runs))]
+        (run_id,) = error.run_ids
+        tries = self._tries[run_id] = self._tries.get(run_id, 0) + 1
+        if isinstance(error.cause, Unavailable) and tries < _TRIES_ALONE:
+            pause_s = _FIRST_PAUSE_S * 2 ** (tries - 1) * (0.5 + self._parts.ids.fraction())
+            self._parts.clock.sleep(pause_s)
+            return [1]
+        self._set_aside(run_id, error.cause)
+        return []
 
-    def _complete(self, runs: tuple[Run, ...], past: list[PastVersion]) -> None:
-        """Tell the ledger of runs that a version contains, whatever it said of them."""
-        ids = {run_id: version.version_id for version in past for run_id, _ in version.runs}
-        for run in runs:
-            self._move([run.run_id], RunState.COMPLETED, version_id=ids[run.run_id])
+    def _set_aside(self, run_id: str, cause: ChromasealError) -> None:
+        """Set a run aside that fails alone, if its delta is what it fails for.
 
-    def _move(
-        self,
-        run_ids: list[str] | tuple[str, ...],
-        to: RunState,
-        *,
-        version_id: str = "",
-        error: str = "",
-    ) -> None:
+        Raises:
+            ChromasealError: merging nothing fails as well.
+        """
+        try:
+            self._attempt().merge_nothing()
+        except MergeFailedError as error:
+            raise error.cause from cause
+        run = self._parts.ledger.get(run_id)
+        key = run.parts[self._collection].delta_key if run else ""
+        reason = f"{key} cannot be merged: {cause.message}"
+        self._failed[run_id] = reason
         event(
-            "runs moved",
-            Severity.DEBUG,
+            "delta set aside",
+            Severity.WARNING,
             collection=self._collection,
-            runs=len(run_ids),
-            state=to.value,
+            run_id=run_id,
+            reason=cause.kind,
         )
         self._parts.ledger.move(
-            run_ids,
+            [run_id],
             self._collection,
-            states=_OPEN_STATES,
-            to=to,
+            states=(RunState.PENDING, RunState.MERGING),
+            to=RunState.FAILED,
             at=to_iso(self._parts.clock.now()),
-            version_id=version_id,
-            error=error,
+            error=reason,
         )
-
-    def _outcome(
-        self,
-        *,
-        version: Version | None = None,
-        merged: tuple[str, ...] = (),
-        contained: tuple[str, ...] = (),
-    ) -> Compaction:
-        return Compaction(
-            collection=self._collection,
-            version=version,
-            merged=merged,
-            contained=contained,
-            failed=self._failed,
-            lost_races=self._lost_races,
-            durations_s=self._watch.durations_s,
-        )
-
-    @contextmanager
-    def _step(self, name: str) -> Iterator[None]:
-        self._shown(name)(0, 0)
-        with self._watch.step(name):
-            yield
-
-    def _shown(self, name: str) -> Progress:
-        if self._progress is None:
-            return no_progress
-        tell = self._progress
-        return lambda done, total: tell(name, done, total)
-
-
-def _balance(before: Version | None, answer: Plain) -> RecordSummary:
-    """What was there, plus what came, minus what was replaced or deleted."""
-    removed, added = multiset.from_text(answer["removed"]), multiset.from_text(answer["added"])
-    if before is None:
-        return RecordSummary(answer["difference"], (added - removed).to_text())
-    records = before.manifest.records
-    total = multiset.from_text(records.multiset) + added - removed
-    return RecordSummary(records.count + answer["difference"], total.to_text())
-
-
-def _may_be_rot(error: BaseException) -> bool:
-    changed = isinstance(error, Conflict) and error.kind == "changed-while-reading"
-    return changed or isinstance(error, Damaged)

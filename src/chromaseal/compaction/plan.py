@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from chromaseal import multiset
 from chromaseal.delta.model import Delta
 from chromaseal.run.model import Run
-from chromaseal.snapshot.manifest import MergedRun
+from chromaseal.seal.evidence import RecordSummary
+from chromaseal.snapshot.manifest import MergedRun, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +53,23 @@ def runs_to_repeat(deltas: Sequence[Delta], merged: Iterable[MergedRun]) -> list
 def new_runs(deltas: Iterable[Delta], number: int) -> tuple[MergedRun, ...]:
     """Give the runs of deltas as the version of that number merges them."""
     return tuple(MergedRun(d.header.run_id, d.header.created_at, number) for d in deltas)
+
+
+def halves(runs: int) -> list[int]:
+    """Give the sizes of the two batches to try in place of one that failed, the oldest first."""
+    return [runs // 2, runs - runs // 2]
+
+
+def expected_records(before: Version | None, answer: Mapping[str, Any]) -> RecordSummary:
+    """Give what was there, plus what came, minus what was replaced or deleted.
+
+    Args:
+        before: the head; None for a first version.
+        answer: of the merge: ``removed``, ``added`` and ``difference``.
+    """
+    removed, added = multiset.from_text(answer["removed"]), multiset.from_text(answer["added"])
+    if before is None:
+        return RecordSummary(answer["difference"], (added - removed).to_text())
+    records = before.manifest.records
+    total = multiset.from_text(records.multiset) + added - removed
+    return RecordSummary(records.count + answer["difference"], total.to_text())

@@ -59,6 +59,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "directory held": "a process has a file of the directory open, and is waited for",
     "journal found": "a journal says that a writer died in the middle of a change",
     "lock probed": "a writer's lock on a live directory was asked for",
+    "merge split": "runs could not be merged together, and are tried in halves",
     "more left out": "a child process had more to tell than is passed on",
     "nothing published": "a replica could not be published this time",
     "race lost": "another writer was first; this one waits and begins again on top of it",

@@ -90,7 +90,7 @@ class ProcessSandbox:
 
     def _started(self) -> subprocess.Popen[str]:
         if self._closed:
-            raise Unavailable("the vault was closed", kind="child-died", hint="open it again")
+            raise Unavailable("the vault was closed", kind="closed", hint="open it again")
         if self._process is None or self._process.poll() is not None:
             self._stop()
             self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - lives as long as the process

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chromaseal.compaction.compactor import Compaction
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, seconds, size
 from chromaseal.errors import Incomplete

@@ -71,7 +71,7 @@ _OBJECTS = (
 _RUNS = (
     Bug(
         "runs are marked before the commit",
-        "compaction.compactor._Attempt._publish_merge",
+        "compaction.attempt.Attempt._publish_merge",
         "self._move(ids, RunState.MERGING)",
         "self._move(ids, RunState.COMPLETED)",
     ),
@@ -101,8 +101,8 @@ _RUNS = (
     ),
     Bug(
         "runs of a compactor that died are not completed",
-        "compaction.compactor._Attempt._move",
-        "states=_OPEN_STATES",
+        "compaction.attempt.Attempt._move",
+        "states=_UNDONE if to is RunState.COMPLETED else _OPEN_STATES",
         "states=(RunState.PENDING,)",
     ),
 )
@@ -159,7 +159,7 @@ _FOUND = (
     ),
     Bug(
         "a ledger that is ahead of an old look accuses the pointer",
-        "compaction.compactor._Attempt._head",
+        "compaction.attempt.Attempt._head",
         "            found = head(self._parts.store, self._collection)\n"
         "            if found.version is None:\n",
         "            if found.version is None:\n",

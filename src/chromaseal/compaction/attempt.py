@@ -1,0 +1,392 @@
+"""One try at the next version of a collection, on top of the head as it is now.
+
+checkout -> merge in a child -> seal -> verify -> publish -> ledger. A compactor that dies on any
+line leaves objects that nothing refers to and a private copy that the next one sweeps away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chromaseal import keys
+from chromaseal.clock import to_iso
+from chromaseal.compaction.deltas import read_delta, read_stored
+from chromaseal.compaction.outcome import Compaction, MergeFailedError
+from chromaseal.compaction.plan import expected_records, new_runs, runs_to_repeat, sort_runs
+from chromaseal.delta.model import Delta
+from chromaseal.errors import (
+    ChromasealError,
+    Conflict,
+    Damaged,
+    NotFound,
+    RefusedInput,
+    Unsupported,
+)
+from chromaseal.parts import Parts
+from chromaseal.pin import CollectionPin, read_pin
+from chromaseal.run.model import Run, RunState
+from chromaseal.sandbox import Progress, StepProgress, limits_for, no_progress
+from chromaseal.seal.page_table import Known
+from chromaseal.seal.sealed import seal
+from chromaseal.seal.verify import Before, VerifiedSnapshot, verify
+from chromaseal.snapshot.history import (
+    Head,
+    head,
+    line,
+    lost_race_if_moved,
+    merged_runs,
+    missing_pointer,
+)
+from chromaseal.snapshot.kept import Kept
+from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
+from chromaseal.snapshot.publish import Draft, publish
+from chromaseal.stopwatch import Stopwatch
+from chromaseal.telemetry.emit import event
+from chromaseal.telemetry.observer import Severity
+
+# Whatever the ledger says of a run that is in a version, it is done.
+_UNDONE = (RunState.PENDING, RunState.MERGING, RunState.FAILED)
+_OPEN_STATES = (RunState.PENDING, RunState.MERGING)
+
+
+@dataclass(frozen=True, slots=True)
+class _CheckedOut:
+    """What a merge begins with; nothing for a first version.
+
+    Attributes:
+        kept: the head's directory on this machine.
+        known: what is known of the private copy of it.
+    """
+
+    kept: Kept | None = None
+    known: Known | None = None
+
+    @property
+    def before(self) -> Before | None:
+        """Give what there is to compare the next version with, if it is to be compared."""
+        return self.kept.as_before() if self.kept else None
+
+
+class Attempt:
+    """One try, on top of the head as it is now.
+
+    Args:
+        parts: what the vault consists of.
+        collection: whose runs.
+        lost_races: how often another compactor was first.
+        most_runs: how many of the oldest waiting runs to take; None for all.
+        failed: where the reason goes, by run id, for runs whose delta cannot be read.
+        progress: called with the step, and how much of it is done, of how much.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        collection: str,
+        *,
+        lost_races: int,
+        most_runs: int | None,
+        failed: dict[str, str],
+        progress: StepProgress | None,
+    ) -> None:
+        self._parts = parts
+        self._collection = collection
+        self._lost_races = lost_races
+        self._most_runs = most_runs
+        self._progress = progress
+        self._pinned: CollectionPin | None = None
+        self._failed = failed
+        self._merged_deltas: dict[str, Delta] = {}
+        self._bodies: dict[str, bytes] = {}
+        self._watch = Stopwatch(parts.clock)
+
+    def run(self) -> Compaction:
+        """Merge, verify, publish, and tell the ledger.
+
+        Raises:
+            MergeFailedError: the deltas could not be merged; the runs wait on.
+            Conflict: ``lost-race``.
+        """
+        found = self._head()
+        past = line(self._parts.store, found.version) if found.version else []
+        merged = merged_runs(past)
+        runs = sort_runs(self._parts.ledger.waiting(self._collection), merged.contained)
+        contained = tuple(run.run_id for run in runs.contained)
+        self._complete(runs.contained, past)
+        with self._step("read deltas"):
+            deltas = self._read_deltas(runs.waiting[: self._most_runs], merged.effective)
+        if not deltas:
+            return self._outcome(contained=contained)
+        repeat = runs_to_repeat(deltas, merged.effective)
+        with lost_race_if_moved(self._parts.store, self._collection, found):
+            version = self._publish_merge(found, deltas, repeat)
+        ids = tuple(delta.header.run_id for delta in deltas)
+        self._move(ids, RunState.COMPLETED, version_id=version.version_id)
+        return self._outcome(version=version, merged=ids, contained=contained)
+
+    def merge_nothing(self) -> None:
+        """Merge no delta, publish nothing: whatever fails then is not for a delta's sake.
+
+        Raises:
+            MergeFailedError: it fails.
+        """
+        found = self._head()
+        with self._parts.checkouts.workspace() as workspace:
+            directory = workspace / "directory"
+            self._merge(found, [], [], directory, self._check_out(found, directory))
+
+    def _head(self) -> Head:
+        found = head(self._parts.store, self._collection)
+        if found.version is None and self._parts.ledger.newest(
+            collection=self._collection, state=RunState.COMPLETED, limit=1
+        ):
+            # Another compactor may have published and told the ledger between the two looks.
+            found = head(self._parts.store, self._collection)
+            if found.version is None:
+                raise missing_pointer(self._collection)
+        return found
+
+    def _publish_merge(self, found: Head, deltas: list[Delta], repeat: list[MergedRun]) -> Version:
+        parts = self._parts
+        ids = [delta.header.run_id for delta in deltas]
+        self._move(ids, RunState.MERGING)
+        try:
+            with parts.checkouts.workspace() as workspace:
+                directory = workspace / "directory"
+                checked_out = self._check_out(found, directory)
+                snapshot = self._merge(found, deltas, repeat, directory, checked_out)
+                draft = self._draft(found, deltas)
+                with self._step("publish"):
+                    version = publish(
+                        parts.store,
+                        snapshot,
+                        draft,
+                        kept=checked_out.kept,
+                        attempt=parts.ids.unique(),
+                        clock=parts.clock,
+                        progress=self._shown("publish"),
+                    )
+                parts.checkouts.keep(version, snapshot.sealed)
+                return version
+        except BaseException as error:
+            if found.version is not None and _may_be_rot(error):
+                # A copy that has gone bad on this machine must not fail the next attempt too.
+                parts.checkouts.forget(found.version)
+            self._move(ids, RunState.PENDING, error=str(error))
+            raise
+
+    def _check_out(self, found: Head, directory: Path) -> _CheckedOut:
+        if found.version is None:
+            return _CheckedOut()
+        checkouts = self._parts.checkouts
+        with self._step("check out"):
+            kept = checkouts.bring(found.version, progress=self._shown("check out"))
+            try:
+                return _CheckedOut(kept, checkouts.working_copy(kept, directory))
+            except Damaged:
+                # Another process has kept newer versions meanwhile, and this one went.
+                kept = checkouts.bring(found.version, progress=self._shown("check out"))
+                return _CheckedOut(kept, checkouts.working_copy(kept, directory))
+
+    def _merge(
+        self,
+        found: Head,
+        deltas: list[Delta],
+        repeat: list[MergedRun],
+        directory: Path,
+        checked_out: _CheckedOut,
+    ) -> VerifiedSnapshot:
+        try:
+            return self._merged(found, deltas, repeat, directory, checked_out)
+        except ChromasealError as error:
+            run_ids = tuple(delta.header.run_id for delta in deltas)
+            raise MergeFailedError(run_ids, error) from error
+
+    def _merged(
+        self,
+        found: Head,
+        deltas: list[Delta],
+        repeat: list[MergedRun],
+        directory: Path,
+        checked_out: _CheckedOut,
+    ) -> VerifiedSnapshot:
+        parts = self._parts
+        everything = [*deltas, *map(self._fetch_merged, repeat)]
+        paths = self._store_locally(directory.parent, everything)
+        changes = sum(map(len, everything))
+        size_bytes = found.version.manifest.size_bytes if found.version else 0
+        pin = self._pin()
+        with self._step("merge"):
+            answer = parts.sandbox.run(
+                "merge",
+                {
+                    "directory": str(directory),
+                    "collection": self._collection,
+                    "space": pin.space,
+                    "default_model": pin.is_chroma_default,
+                    "deltas": paths,
+                },
+                limits=limits_for(size_bytes, changes),
+                progress=self._shown("merge"),
+            )
+        with self._step("seal"):
+            sealed = seal(
+                directory, open_files=parts.open_files, clock=parts.clock, known=checked_out.known
+            )
+        with self._step("verify"):
+            expected = expected_records(found.version, answer)
+            return verify(
+                sealed,
+                sandbox=parts.sandbox,
+                collection=self._collection,
+                expected=expected,
+                space=pin.space,
+                before=checked_out.before,
+                merged_here=True,
+            )
+
+    def _draft(self, found: Head, deltas: list[Delta]) -> Draft:
+        number = found.version.manifest.number + 1 if found.version else 1
+        return Draft(
+            collection=self._collection,
+            head=found,
+            model=self._pin().model,
+            runs=new_runs(deltas, number),
+            writer=self._parts.writer,
+        )
+
+    def _read_deltas(self, runs: tuple[Run, ...], merged: tuple[MergedRun, ...]) -> list[Delta]:
+        found: list[Delta] = []
+        for done, run in enumerate(runs):
+            try:
+                delta = self._read_delta(run)
+                for later in runs_to_repeat([delta], merged):
+                    self._fetch_merged(later)
+            except (Damaged, NotFound, Unsupported, RefusedInput, Conflict) as error:
+                # One bad delta is set aside and does not stop the others.
+                self._failed[run.run_id] = error.message
+                event(
+                    "delta set aside",
+                    Severity.WARNING,
+                    collection=self._collection,
+                    run_id=run.run_id,
+                    reason=error.kind,
+                )
+                self._move([run.run_id], RunState.FAILED, error=error.message)
+            else:
+                found.append(delta)
+            self._shown("read deltas")(done + 1, len(runs))
+        return found
+
+    def _read_delta(self, run: Run) -> Delta:
+        delta, body = read_delta(self._parts.store, self._parts.codec, run, self._pin())
+        if body:
+            self._bodies[run.run_id] = body
+        return delta
+
+    def _fetch_merged(self, run: MergedRun) -> Delta:
+        """Read the delta of a merged run, which is to be applied once more after a late one."""
+        if run.run_id not in self._merged_deltas:
+            key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
+            try:
+                delta, self._bodies[run.run_id] = read_stored(
+                    self._parts.store, self._parts.codec, key
+                )
+                self._merged_deltas[run.run_id] = delta
+            except (Damaged, NotFound, Unsupported) as error:
+                raise NotFound(
+                    f"the run came after {run.run_id}, which is later and whose delta cannot be "
+                    f"read, so that their order cannot be restored: {error.message}",
+                    kind="too-late",
+                ) from error
+        return self._merged_deltas[run.run_id]
+
+    def _store_locally(self, folder: Path, deltas: list[Delta]) -> list[str]:
+        paths = []
+        for number, delta in enumerate(deltas):
+            path = folder / f"delta-{number}{self._parts.codec.suffix}"
+            body = self._bodies.get(delta.header.run_id) or self._parts.codec.encode(delta)
+            path.write_bytes(body)
+            paths.append(str(path))
+        return paths
+
+    def _pin(self) -> CollectionPin:
+        if self._pinned is None:
+            self._pinned = read_pin(self._parts.store, self._collection)
+        if self._pinned is None:
+            raise NotFound(
+                f"there is no collection {self._collection} in the vault",
+                kind="no-collection",
+                hint="its first `chromaseal ingest` or write makes it",
+            )
+        return self._pinned
+
+    def _complete(self, runs: tuple[Run, ...], past: list[PastVersion]) -> None:
+        """Tell the ledger of runs that a version contains, whatever it said of them."""
+        ids = {run_id: version.version_id for version in past for run_id, _ in version.runs}
+        for run in runs:
+            self._move([run.run_id], RunState.COMPLETED, version_id=ids[run.run_id])
+
+    def _move(
+        self,
+        run_ids: list[str] | tuple[str, ...],
+        to: RunState,
+        *,
+        version_id: str = "",
+        error: str = "",
+    ) -> None:
+        event(
+            "runs moved",
+            Severity.DEBUG,
+            collection=self._collection,
+            runs=len(run_ids),
+            state=to.value,
+        )
+        self._parts.ledger.move(
+            run_ids,
+            self._collection,
+            states=_UNDONE if to is RunState.COMPLETED else _OPEN_STATES,
+            to=to,
+            at=to_iso(self._parts.clock.now()),
+            version_id=version_id,
+            error=error,
+        )
+
+    def _outcome(
+        self,
+        *,
+        version: Version | None = None,
+        merged: tuple[str, ...] = (),
+        contained: tuple[str, ...] = (),
+    ) -> Compaction:
+        return Compaction(
+            collection=self._collection,
+            version=version,
+            merged=merged,
+            contained=contained,
+            failed=self._failed,
+            lost_races=self._lost_races,
+            durations_s=self._watch.durations_s,
+        )
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        self._shown(name)(0, 0)
+        with self._watch.step(name):
+            yield
+
+    def _shown(self, name: str) -> Progress:
+        if self._progress is None:
+            return no_progress
+        tell = self._progress
+        return lambda done, total: tell(name, done, total)
+
+
+def _may_be_rot(error: BaseException) -> bool:
+    if isinstance(error, MergeFailedError):
+        return _may_be_rot(error.cause)
+    changed = isinstance(error, Conflict) and error.kind == "changed-while-reading"
+    return changed or isinstance(error, Damaged)
