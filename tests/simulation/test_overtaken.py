@@ -15,6 +15,7 @@ from chromaseal import keys
 from chromaseal.errors import NotFound
 from chromaseal.object_store import ObjectStore, StoredObject
 from chromaseal.snapshot.history import head
+from chromaseal.testing.machine import InterruptedSandbox
 from chromaseal.testing.records import record, upserts
 from chromaseal.testing.simulation.dictionary import read_rows
 from chromaseal.testing.simulation.episode import Episode
@@ -22,7 +23,7 @@ from chromaseal.testing.simulation.memory import MemoryStore
 from chromaseal.vault import Vault
 
 NAME = "lines"
-OpenVault = Callable[[str], Vault]
+OpenVault = Callable[..., Vault]
 
 
 class Overtaken(MemoryStore):
@@ -54,9 +55,9 @@ class Overtaken(MemoryStore):
 
 @pytest.fixture
 def open_vault(tmp_path: Path) -> OpenVault:
-    """Give a function that opens the same vault on another machine."""
+    """Give a function that opens the same vault in another process, on a machine of its own."""
     episode = Episode(0, tmp_path)
-    return lambda machine: episode.process(machine, machine, 1).vault
+    return lambda name, machine="": episode.process(name, machine or name, 1).vault
 
 
 def publish(vault: Vault, *names: str) -> None:
@@ -100,3 +101,24 @@ def test_a_copy_is_made_of_a_version_that_has_just_come(
     version = here.open_copy(NAME, tmp_path / "copy")
     assert version.manifest.number == 1
     assert sorted(read_rows(tmp_path / "copy")[1]) == ["a"]
+
+
+@pytest.mark.parametrize("job", ["merge", "verify-changes"])
+def test_what_is_kept_may_go_while_it_is_compared_with(open_vault: OpenVault, job: str) -> None:
+    """Two newer versions push a kept one out, under a compactor that verifies by what changed."""
+    here, other = open_vault("here"), open_vault("other", "here")
+    publish(here, "a", "b", "c")
+    here.write({NAME: upserts(record("a", 2))}, run_id="again")
+    here.parts = replace(
+        here.parts,
+        sandbox=InterruptedSandbox(here.parts.sandbox, job, lambda: again(other, "d", "e", "f")),
+    )
+    (done,) = here.compact([NAME])
+    assert done.lost_races == 1
+
+
+def again(vault: Vault, *run_ids: str) -> None:
+    """Publish a version for each run, of records that are there."""
+    for number, run_id in enumerate(run_ids):
+        vault.write({NAME: upserts(record("b", number))}, run_id=run_id)
+        vault.compact([NAME])

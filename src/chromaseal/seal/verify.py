@@ -21,7 +21,7 @@ from chromaseal.sandbox import Plain, Sandbox, limits_for
 from chromaseal.seal.evidence import CheckEntry, CollectionSummary, RecordSummary
 from chromaseal.seal.page_table import Tables, differing_pages
 from chromaseal.seal.quiet import DATABASE
-from chromaseal.seal.sealed import Sealed, refuse_changed
+from chromaseal.seal.sealed import FILE_CHANGED, Sealed, refuse_changed
 from chromaseal.seal.telling import tell_check
 from chromaseal.seal.verdict import Finding
 from chromaseal.telemetry.emit import carried, event
@@ -151,7 +151,11 @@ def _changes(
     if changed is None:
         return None
     earlier = scratch / "before"
-    earlier.write_bytes(before.read(changed))
+    try:
+        earlier.write_bytes(before.read(changed))
+    except FILE_CHANGED:
+        # What is kept may be replaced by something newer at any time.
+        return None
     request = {
         "directory": str(sealed.directory),
         "changed": changed.tolist(),

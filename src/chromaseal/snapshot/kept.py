@@ -31,7 +31,7 @@ from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests,
 from chromaseal.errors import Damaged
 from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, Tables, stamp_of
 from chromaseal.seal.quiet import DATABASE
-from chromaseal.seal.sealed import plain_files
+from chromaseal.seal.sealed import FILE_CHANGED, plain_files
 from chromaseal.seal.verify import Before
 from chromaseal.snapshot.layer import Pages, pages_of, runs
 from chromaseal.snapshot.manifest import Version
@@ -121,6 +121,13 @@ class Kept:
 
     def is_sound(self, path: str) -> bool:
         """Tell whether a file still has the pages that it had when it was kept."""
+        try:
+            return self._has_its_pages(path)
+        except FILE_CHANGED:
+            # What is kept may be replaced by something newer at any time.
+            return False
+
+    def _has_its_pages(self, path: str) -> bool:
         digests, count = self.tables[path].digests, pages_in(self.tables[path].size_bytes)
         with self.open(path) as file:
             for first in range(0, count, _CHUNK_PAGES):
