@@ -105,6 +105,13 @@ _RUNS = (
         "states=_UNDONE if to is RunState.COMPLETED else _OPEN_STATES",
         "states=(RunState.PENDING,)",
     ),
+    Bug(
+        "a late message moves a run out of any state",
+        "adapters.sqlalchemy.ledger.SqlLedger.move",
+        "            states=states,\n            to=to,\n            at=at,",
+        "            states=list(RunState),\n            to=to,\n            at=at,",
+        test="tests/contracts/test_ledgers.py::TestMemory::test_moves_only_from_the_named_states",
+    ),
 )
 _GARBAGE = (
     Bug(
@@ -169,6 +176,14 @@ _FOUND = (
         "vault.Vault._copy",
         "        copy(version)\n        return version\n",
         "        if at:\n            copy(version)\n        return version\n",
+    ),
+    Bug(
+        "what a version is compared with may not go meanwhile",
+        "seal.verify._changes",
+        "    except FILE_CHANGED:\n",
+        "    except KeyError:\n",
+        test="tests/simulation/test_overtaken.py"
+        "::test_what_is_kept_may_go_while_it_is_compared_with",
     ),
 )
 BUGS = (*_POINTER, *_OBJECTS, *_RUNS, *_GARBAGE, *_FOUND)
