@@ -30,8 +30,10 @@ def line_of(bug: Bug) -> str:
     for line in bug.wrong.splitlines():
         if line not in right:
             return f"`{line.strip()}`"
-    missing = next(line for line in right if line not in bug.wrong.splitlines())
-    return f"without `{missing.strip()}`"
+    for line in right:
+        if line not in bug.wrong.splitlines():
+            return f"without `{line.strip()}`"
+    return f"`{bug.wrong.splitlines()[0].strip()}` first"
 
 
 def table() -> Iterator[str]:
