@@ -71,6 +71,7 @@ FLUSHED = CollectionAnatomy(
     rows=(row("b"), row("d")),
     log=(
         entry(9, LogOperation.ADD, "old"),
+        entry(10, LogOperation.DELETE, "old"),
         entry(11, LogOperation.ADD, "d"),
         entry(12, LogOperation.DELETE, "a"),
     ),
@@ -82,6 +83,7 @@ NEVER_FLUSHED = replace(
     row_ids=("d", "old"),
     fresh_rows={"d": 11, "old": 9},
     rows=(row("d"), row("old")),
+    log=(FLUSHED.log[0], *FLUSHED.log[2:]),
     index=None,
 )
 EMPTY = CollectionAnatomy("notes", None, "l2", FLUSHED.scopes, "", 0, 0, (), {}, (), None)
@@ -138,11 +140,30 @@ def test_healthy_collections_pass(healthy: CollectionAnatomy) -> None:
         (replace(FLUSHED, row_ids=("b",)), "same-ids"),
         (replace(FLUSHED, row_ids=("b", "d", "e")), "same-ids"),
         (replace(FLUSHED, row_ids=("b", "d", "d")), "same-ids"),
-        (replace(FLUSHED, log=FLUSHED.log[:1]), "same-ids"),
+        (replace(FLUSHED, log=FLUSHED.log[:2]), "same-ids"),
         (replace(FLUSHED, dimension=5), "vectors"),
         (replace(FLUSHED, log=(entry(11, LogOperation.ADD, "d", np.nan),)), "vectors"),
         (replace(FLUSHED, index=replace(INDEX, vectors=np.full_like(VECTORS, np.inf))), "vectors"),
         (replace(FLUSHED, space="cosine"), "vectors"),
+        (replace(FLUSHED, log=(entry(9, LogOperation.UPSERT, "b"), *FLUSHED.log)), "log-vectors"),
+        (
+            replace(FLUSHED, log=(entry(9, LogOperation.DELETE, "a"), *FLUSHED.log[1:3])),
+            "log-vectors",
+        ),
+        (replace(FLUSHED, log=FLUSHED.log[:1] + FLUSHED.log[2:]), "log-vectors"),
+        (
+            replace(FLUSHED, logged_rows={"d": 10}, log=(entry(11, LogOperation.UPSERT, "d"),)),
+            "log-rows",
+        ),
+        (replace(FLUSHED, rows=(row("a"),), logged_rows={"a": 5}), "log-rows"),
+        (
+            replace(
+                FLUSHED,
+                logged_rows={"d": 11},
+                log=(replace(FLUSHED.log[2], values={"chroma:document": "text"}),),
+            ),
+            "log-rows",
+        ),
         (replace(NEVER_FLUSHED, flushed_seq_id=5), "segment"),
         (replace(NEVER_FLUSHED, log=()), "same-ids"),
     ],
@@ -150,6 +171,27 @@ def test_healthy_collections_pass(healthy: CollectionAnatomy) -> None:
 def test_contradictions_are_found(damaged: CollectionAnatomy, check: str) -> None:
     """Each kind of damage fails the check that is about it."""
     assert check in failed(damaged)
+
+
+def test_long_vectors_are_finite() -> None:
+    """The square of a finite vector's length may be too large for its precision."""
+    assert (
+        failed(replace(FLUSHED, index=replace(INDEX, vectors=VECTORS * np.float32(1e25)))) == set()
+    )
+
+
+def test_what_chromadb_ignores_gives_no_vector() -> None:
+    """An ADD of an id that is there, and an UPDATE of one that is not, change nothing."""
+    ignored = (
+        *FLUSHED.log,
+        entry(13, LogOperation.ADD, "b"),
+        LogEntry(14, LogOperation.UPDATE, "ghost", np.zeros(4, np.float32)),
+    )
+    collection = replace(FLUSHED, log=ignored, applied_seq_id=14)
+    assert failed(collection) == set()
+    assert vector_ids(collection) == {"b", "d"}
+    (first, _) = records(collection)
+    assert np.array_equal(first.embedding, VECTORS[1])
 
 
 def test_the_pending_log_counts() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chromaseal.seal.anatomy import LogEntry, LogOperation
-from chromaseal.seal.log import apply_log, split_log
+from chromaseal.seal.log import apply_log, same_vector, split_log
 
 ADD, UPDATE, UPSERT, DELETE = LogOperation
 
@@ -53,8 +53,8 @@ def test_an_update_of_what_is_not_there_changes_nothing() -> None:
 def test_of_an_unknown_beginning_an_add_says_that_the_id_is_there() -> None:
     """Whether it counted is known only where a row names it, or a delete came before."""
     log = [entry(1, ADD), entry(2, ADD, "b"), entry(3, DELETE, "c"), entry(4, ADD, "c")]
-    found = apply_log(log, None, {(2, "b")})
-    assert found.ids == {"a", "b", "c"}
+    found = apply_log([*log, entry(5, ADD, "d")], None, {"a": 9, "b": 2, "d": 3})
+    assert found.ids == {"a", "b", "c", "d"}
     assert found.unsure == {"a"}
     assert {i: int(v[0]) for i, v in found.vectors.items()} == {"b": 2, "c": 4}
 
@@ -81,3 +81,27 @@ def test_a_log_is_split_where_the_index_ends() -> None:
     log = [entry(1, ADD), entry(2, ADD), entry(3, ADD)]
     flushed, pending = split_log(log, 2)
     assert ([e.seq_id for e in flushed], [e.seq_id for e in pending]) == ([1, 2], [3])
+
+
+def test_values_are_merged() -> None:
+    """As ChromaDB does: a key that is not named stays, and one that is None goes."""
+    first = LogEntry(1, UPSERT, "a", np.zeros(1, np.float32), values={"k": 1, "x": 0.1})
+    later = LogEntry(2, UPDATE, "a", None, values={"k": None, "y": [True]})
+    found = apply_log([first, later], set())
+    assert found.contradictions("a", {"x": 0.1, "y": [True]}) == []
+    assert found.contradictions("a", {"x": 0.10000000000000002, "y": [True]}) == []
+    assert found.contradictions("a", {"x": 0.2, "y": [True]}) == ["x"]
+    assert found.contradictions("a", {"k": 1, "x": 0.1, "y": [1]}) == ["k", "y"]
+    assert found.contradictions("a", {"x": 0.1, "y": [True], "z": 1}) == ["z"]
+    unknown = apply_log([first, later], None)
+    assert unknown.contradictions("a", {"x": 0.1, "y": [True], "z": 1}) == []
+    assert (found.changes, found.whole) == ({"a": 2}, {"a"})
+
+
+def test_of_a_cosine_collection_directions_are_compared() -> None:
+    """The index has vectors of length 1, the log those that were written."""
+    vector = np.array([3, 4], np.float32)
+    assert same_vector(vector, vector / np.float32(5), "cosine")
+    assert not same_vector(vector, vector / np.float32(5), "l2")
+    assert not same_vector(vector, vector[::-1], "cosine")
+    assert not same_vector(vector, vector[:1], "l2")

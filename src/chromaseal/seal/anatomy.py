@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ class LogEntry:
         record_id: whose.
         vector: float32 of shape (dimension,), or None.
         is_sound: whether every part of it can be believed.
+        values: what it gives metadata and document, None where it takes a value away; None where
+            nobody looked.
     """
 
     seq_id: int
@@ -38,6 +41,7 @@ class LogEntry:
     record_id: str
     vector: NDArray[np.float32] | None
     is_sound: bool = True
+    values: Mapping[str, Any] | None = None
 
     @property
     def is_delete(self) -> bool:
@@ -117,6 +121,9 @@ class CollectionAnatomy:
         fresh_rows: the log entry that last changed a record, by the record's id, for those that
             were changed after the last flush.
         log: the entries of the pending log, oldest first.
+        database: tenant and name of the database that it is in.
+        logged_rows: the log entry that last changed a record, by the record's id, for those that
+            the log names.
         index: the HNSW files; None where there are none.
         rows: the records as SQLite has them; empty where nobody looked.
     """
@@ -133,6 +140,8 @@ class CollectionAnatomy:
     log: tuple[LogEntry, ...]
     index: HnswIndex | None
     rows: tuple[Row, ...] = ()
+    database: tuple[str, str] = ("default_tenant", "default_database")
+    logged_rows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,8 +22,9 @@ from chromaseal.seal.anatomy import (
     HnswIndex,
     LogEntry,
     LogOperation,
+    Row,
 )
-from chromaseal.seal.log import apply_log
+from chromaseal.seal.log import DOCUMENT_KEY, Applied, apply_log, same_vector, split_log
 from chromaseal.seal.verdict import Finding
 
 # Newest migration by part of the schema; chromadb 0.5.23, 1.0.20 and 1.5.9.
@@ -81,6 +82,7 @@ def check_collection(collection: CollectionAnatomy, *, deep: bool = True) -> Ite
     yield from (check(collection) for check in _QUICK_CHECKS)
     if deep:
         yield _check_reachable(collection)
+        yield _check_log_rows(collection)
 
 
 def _check_segment(collection: CollectionAnatomy) -> Finding:
@@ -157,6 +159,55 @@ def _gaps(collection: CollectionAnatomy) -> list[str]:
     return [record_id for record_id, seq_id in fresh if (seq_id, record_id) not in there]
 
 
+def _check_log_vectors(collection: CollectionAnatomy) -> Finding:
+    """Compare what the index has with the entries that it has applied and the log still has."""
+    flushed, later = split_log(collection.log, collection.flushed_seq_id)
+    applied = apply_log(flushed, None, collection.logged_rows)
+    replaced = {entry.record_id for entry in later}
+    index = _Vectors(collection)
+    wrong = [
+        *(
+            record_id
+            for record_id, vector in applied.vectors.items()
+            if record_id not in replaced
+            and index.has(record_id)
+            and not same_vector(vector, index.stored(record_id), collection.space)
+        ),
+        *(applied.ids - index.labels.keys() - replaced),
+        *((applied.gone & index.labels.keys()) - replaced),
+    ]
+    evidence = f"{len(applied.vectors)} vectors of the log"
+    if wrong:
+        evidence += f"; {len(wrong)} records are not in the index as it has them: {wrong[0]}"
+    return Finding("log-vectors", not wrong, evidence)
+
+
+def _check_log_rows(collection: CollectionAnatomy) -> Finding:
+    """Compare the rows with the entries of the log that changed them last."""
+    begin = None if collection.flushed_seq_id else ()
+    applied = apply_log(collection.log, begin, collection.logged_rows)
+    wrong = [
+        row.record_id
+        for row in collection.rows
+        if row.record_id in collection.logged_rows
+        and not _is_as_logged(row, collection.logged_rows[row.record_id], applied)
+    ]
+    evidence = f"{len(applied.changes)} records of the log"
+    if wrong:
+        evidence += f"; {len(wrong)} rows are not as it has them: {wrong[0]}"
+    return Finding("log-rows", not wrong, evidence)
+
+
+def _is_as_logged(row: Row, seq_id: int, applied: Applied) -> bool:
+    if row.record_id in applied.gone:
+        return False
+    values = dict(row.metadata)
+    if row.document is not None:
+        values[DOCUMENT_KEY] = row.document
+    same_change = applied.changes.get(row.record_id, seq_id) == seq_id
+    return same_change and not applied.contradictions(row.record_id, values)
+
+
 def _check_sets(collection: CollectionAnatomy) -> Finding:
     rows = set(collection.row_ids)
     vectors = vector_ids(collection)
@@ -177,9 +228,10 @@ def check_vectors(collection: CollectionAnatomy) -> Finding:
     if collection.index is None or not collection.index.count:
         return Finding("vectors", right and finite, evidence)
     stored = collection.index.vectors[~collection.index.deleted]
-    # Of sums, one that is not finite shows in the sum.
-    squares = np.einsum("ij,ij->i", stored, stored)
-    finite = finite and bool(np.isfinite(squares).all())
+    finite = finite and bool(np.isfinite(stored).all())
+    # Of very long vectors the square is too large for single precision.
+    with np.errstate(over="ignore"):
+        squares = np.einsum("ij,ij->i", stored, stored)
     zeros = int((squares == 0).sum())
     evidence += f", {zeros} of length 0" if zeros else ""
     if collection.space == "cosine" and finite:
@@ -203,6 +255,7 @@ _QUICK_CHECKS: tuple[Callable[[CollectionAnatomy], Finding], ...] = (
     _check_index,
     _check_labels,
     check_log,
+    _check_log_vectors,
     _check_sets,
     check_vectors,
 )
@@ -245,8 +298,8 @@ class _Vectors:
     def __init__(self, collection: CollectionAnatomy) -> None:
         index = collection.index
         self._index = index
-        self._labels = _labels(index)
-        self._recent = apply_log(pending(collection), self._labels).vectors
+        self.labels = _labels(index)
+        self._recent = apply_log(pending(collection), self.labels).vectors
         self._places: dict[int, int] = {}
         if index is not None:
             self._places = dict(zip(index.labels.tolist(), range(index.count), strict=True))
@@ -256,9 +309,17 @@ class _Vectors:
         recent = self._recent.get(record_id)
         if recent is not None:
             return recent
+        return self.stored(record_id)
+
+    def has(self, record_id: str) -> bool:
+        """Whether the index has one."""
+        return self._index is not None and self.labels.get(record_id, -1) in self._places
+
+    def stored(self, record_id: str) -> NDArray[np.float32]:
+        """Give the one that the index has."""
         if self._index is None:
             raise ValueError(f"record {record_id!r} has no vector")
-        vector: NDArray[np.float32] = self._index.vectors[self._places[self._labels[record_id]]]
+        vector: NDArray[np.float32] = self._index.vectors[self._places[self.labels[record_id]]]
         return vector
 
 

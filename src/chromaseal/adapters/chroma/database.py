@@ -19,13 +19,19 @@ import numpy as np
 
 from chromaseal.record import MetadataValue
 from chromaseal.seal.anatomy import LogEntry, LogOperation, Row
+from chromaseal.seal.log import DOCUMENT_KEY
 from chromaseal.seal.quiet import DATABASE
 
-DOCUMENT_KEY = "chroma:document"
 _HEADER_BYTES = 100
 _METADATA = """
     SELECT id, key, coalesce(string_value, int_value, float_value), bool_value
     FROM {table} ORDER BY rowid
+"""
+_COLLECTIONS = """
+    SELECT c.id, c.name, dimension, config_json_str, schema_str,
+           coalesce(d.tenant_id, 'default_tenant'), coalesce(d.name, 'default_database')
+    FROM collections AS c LEFT JOIN databases AS d ON d.id = c.database_id
+    ORDER BY c.name, d.tenant_id, d.name
 """
 _FRESH = """
     SELECT embedding_id, seq_id FROM embeddings WHERE segment_id = ? AND seq_id > ?
@@ -39,6 +45,8 @@ class CollectionRow(NamedTuple):
     name: str
     dimension: int | None
     space: str
+    tenant: str
+    database: str
 
 
 class Database:
@@ -72,10 +80,10 @@ class Database:
 
     def collections(self) -> list[CollectionRow]:
         """Give every collection."""
-        rows = self._db.execute(
-            "SELECT id, name, dimension, config_json_str, schema_str FROM collections ORDER BY name"
-        )
-        return [CollectionRow(i, name, size, space_in(*config)) for i, name, size, *config in rows]
+        return [
+            CollectionRow(i, name, size, space_in(config, schema), tenant, database)
+            for i, name, size, config, schema, tenant, database in self._db.execute(_COLLECTIONS)
+        ]
 
     def segments(self, collection_id: str) -> list[tuple[str, str]]:
         """Give a collection's segments: scope (``VECTOR``, ``METADATA``) and id."""
@@ -100,6 +108,12 @@ class Database:
         # Older schemas have bytes, which SQLite takes to be greater than any number.
         return {record_id: seq for record_id, seq in changed.items() if seq > flushed_seq_id}
 
+    def logged_rows(self, segment_id: str, record_ids: Iterable[str]) -> dict[str, int]:
+        """Give the log entries that last changed some of a segment's records."""
+        query = "SELECT seq_id FROM embeddings WHERE segment_id = ? AND embedding_id = ?"
+        found = {i: self._db.execute(query, (segment_id, i)).fetchone() for i in set(record_ids)}
+        return {record_id: _seq_id(row[0]) for record_id, row in found.items() if row}
+
     def rows(self, segment_id: str) -> Iterator[Row]:
         """Give a metadata segment's records."""
         for row_id, record_id in self.row_ids(segment_id).items():
@@ -107,15 +121,16 @@ class Database:
             document = values.pop(DOCUMENT_KEY, None)
             yield Row(record_id, document if isinstance(document, str) else None, values)
 
-    def log(self, collection_id: str) -> Iterator[LogEntry]:
+    def log(self, collection_id: str, *, with_values: bool = False) -> Iterator[LogEntry]:
         """Give a collection's pending log, oldest first."""
         query = (
-            "SELECT seq_id, operation, id, vector FROM embeddings_queue "
+            "SELECT seq_id, operation, id, vector, metadata FROM embeddings_queue "
             "WHERE topic LIKE '%/' || ? ORDER BY seq_id"
         )
-        for seq_id, operation, record_id, vector in self._db.execute(query, (collection_id,)):
+        for seq_id, operation, record_id, vector, text in self._db.execute(query, (collection_id,)):
             array = None if vector is None else np.frombuffer(vector, dtype="<f4")
-            yield LogEntry(seq_id, LogOperation(operation), record_id, array)
+            values = _mapping(text) if with_values and text else None
+            yield LogEntry(seq_id, LogOperation(operation), record_id, array, values=values)
 
     @cached_property
     def _metadata(self) -> Mapping[int, dict[str, MetadataValue]]:
@@ -158,6 +173,13 @@ def metadata_by_row(
 def seq_id_of(value: int | bytes | None) -> int:
     """Read a number in the log: older schemas have bytes."""
     return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value or 0)
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise TypeError("metadata in the log that is no mapping")
+    return found
 
 
 def space_in(config_json: str | None, schema_json: str | None) -> str:

@@ -95,6 +95,7 @@ def collection_anatomy(
     vector, metadata = segments.get("VECTOR", ""), segments.get("METADATA", "")
     folder = directory / vector if vector else None
     flushed_seq_id = database.max_seq_id(vector)
+    log = tuple(database.log(collection.collection_id, with_values=deep))
     return CollectionAnatomy(
         name=collection.name,
         dimension=collection.dimension,
@@ -105,7 +106,9 @@ def collection_anatomy(
         applied_seq_id=database.max_seq_id(metadata),
         row_ids=tuple(database.row_ids(metadata).values()),
         fresh_rows=database.fresh_rows(metadata, flushed_seq_id),
-        log=tuple(database.log(collection.collection_id)),
+        database=(collection.tenant, collection.database),
+        log=log,
+        logged_rows=database.logged_rows(metadata, (entry.record_id for entry in log)),
         index=read_index(folder, collection.dimension or 0, deep=deep) if folder else None,
         rows=tuple(database.rows(metadata)) if deep else (),
     )

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from chromadb.api.client import Client
 from chromadb.api.models.Collection import Collection
+from chromadb.config import DEFAULT_DATABASE, DEFAULT_TENANT
 from numpy.typing import NDArray
 
 from chromaseal.adapters.chroma.client import opened
@@ -44,18 +46,27 @@ def run(request: Plain, progress: Progress) -> Plain:
     anatomy = inspect(directory, deep=False)
     findings: list[Plain] = []
     with opened(directory) as client:
-        names = sorted(each.name for each in client.list_collections())
-        there = sorted(each.name for each in anatomy.collections)
+        there = sorted((*each.database, each.name) for each in anatomy.collections)
+        names = sorted(_listed(client, {each.database for each in anatomy.collections}))
         evidence = f"{len(names)} of {len(there)} collections"
         findings.append(Finding("chromadb-lists", names == there, evidence).plain(0.0))
         for done, each in enumerate(anatomy.collections):
             progress(done, len(there))
             start = time.perf_counter()
+            client.set_tenant(*each.database)
             collection = client.get_collection(each.name, embedding_function=None)
             for finding in _answers(collection, each):
                 findings.append(finding.plain(time.perf_counter() - start))
                 start = time.perf_counter()
     return {"findings": findings}
+
+
+def _listed(client: Client, databases: set[tuple[str, str]]) -> Iterator[tuple[str, str, str]]:
+    """Give tenant, database and name of each collection, as ChromaDB lists them."""
+    for tenant, database in databases or {(DEFAULT_TENANT, DEFAULT_DATABASE)}:
+        client.set_tenant(tenant, database)
+        for each in client.list_collections():
+            yield tenant, database, each.name
 
 
 def _answers(collection: Collection, anatomy: CollectionAnatomy) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from chromaseal.adapters.chroma.client import opened
-from chromaseal.adapters.chroma.database import Database
+from chromaseal.adapters.chroma.database import CollectionRow, Database
 from chromaseal.sandbox import Plain, Progress
 from chromaseal.seal.quiet import DATABASE
 
@@ -36,21 +36,24 @@ def run(request: Plain, progress: Progress) -> Plain:
         _rebuild_full_text(directory)
         return {"records": 0}
     directory.mkdir(exist_ok=True)
-    dimensions: dict[str, int | None] = {}
+    collections: list[CollectionRow] = []
     if (directory / DATABASE).exists():
         # Before ChromaDB opens it: two SQLite libraries in one process drop each other's locks.
         with Database(directory) as database:
-            dimensions = {each.name: each.dimension for each in database.collections()}
+            collections = database.collections()
     records = 0
     with opened(directory) as client:
-        for done, (name, dimension) in enumerate(dimensions.items()):
-            progress(done, len(dimensions))
-            collection = client.get_collection(name, embedding_function=None)
+        for done, each in enumerate(collections):
+            progress(done, len(collections))
+            client.set_tenant(each.tenant, each.database)
+            collection = client.get_collection(each.name, embedding_function=None)
             records += collection.count()
-            if dimension and records:
+            if each.dimension and records:
                 # The index reads its log when it is asked something.
                 collection.query(
-                    query_embeddings=np.ones((1, dimension), np.float32), n_results=1, include=[]
+                    query_embeddings=np.ones((1, each.dimension), np.float32),
+                    n_results=1,
+                    include=[],
                 )
     return {"records": records}
 

@@ -15,6 +15,7 @@ import numpy as np
 
 _CALLS = 14
 _TIMEOUT_S = 600
+_TENANT = "default_tenant"
 _WORDS = ("total", "Käse", "naïve", "日本語", "a'b\"c", "%_x", "line\nbreak", "")
 
 
@@ -40,7 +41,11 @@ class _History:
         self.dimension = int(self.chance.integers(2, 65))
         self.threshold = int(self.chance.choice([3, 20, 100, 1000]))
         self.space = str(self.chance.choice(["l2", "cosine", "ip"]))
-        self.used: dict[str, int] = {}
+        self.number = number
+        self.databases: list[tuple[str, str]] = []
+        self.database = 0
+        # How many ids each collection of each database has had.
+        self.used: dict[tuple[int, str], int] = {}
         self.client: Any = None
 
     def run(self) -> None:
@@ -49,7 +54,10 @@ class _History:
         for _ in range(_CALLS):
             name = f"notes-{int(self.chance.integers(3))}"
             call = self.chance.choice(
-                ["upsert", "upsert", "upsert", "update", "delete", "drop", "reopen", "rename"],
+                [
+                    *("upsert", "upsert", "upsert", "update", "delete", "drop", "reopen"),
+                    *("rename", "add", "ghost", "move"),
+                ],
             )
             getattr(self, f"_{call}")(name)
         self.client.close()
@@ -58,20 +66,61 @@ class _History:
         import chromadb  # noqa: PLC0415
 
         self.client = chromadb.PersistentClient(str(self.directory))
+        if not self.databases:
+            admin = chromadb.AdminClient(self.client.get_settings())
+            admin.create_database("second")
+            admin.create_tenant("other")
+            admin.create_database("third", "other")
+            self.databases = [
+                (_TENANT, "default_database"),
+                (_TENANT, "second"),
+                ("other", "third"),
+            ]
+        self._move("")
+
+    def _move(self, _: str) -> None:
+        """Go to another database; one in two histories has only one."""
+        most = len(self.databases) if self.number % 2 else 1
+        self.database = int(self.chance.integers(most))
+        tenant, database = self.databases[self.database]
+        self.client.set_tenant(tenant, database)
 
     def _collection(self, name: str) -> Any:  # noqa: ANN401 - ChromaDB's
         hnsw = {"space": self.space, "sync_threshold": self.threshold, "batch_size": 3}
-        self.used.setdefault(name, 0)
+        self.used.setdefault((self.database, name), 0)
         return self.client.get_or_create_collection(
             name, embedding_function=None, configuration={"hnsw": hnsw}
         )
 
+    def _add(self, name: str) -> None:
+        """Add ids of which some are there: ChromaDB logs and ignores those."""
+        collection = self._collection(name)
+        count = int(self.chance.integers(1, 40))
+        first = max(self._used(name) - count // 2, 0)
+        self.used[self.database, name] = first + count
+        collection.add(
+            ids=[f"é{n}" for n in range(first, first + count)],
+            embeddings=self._vectors(count),
+            metadatas=[self._metadata(n) for n in range(count)],
+        )
+
+    def _ghost(self, name: str) -> None:
+        """Update ids that are not there: ChromaDB logs and ignores that."""
+        collection = self._collection(name)
+        vectors = self._vectors(3)
+        ids = [f"ghost-{n}" for n in range(3)]
+        collection.update(ids=ids, embeddings=vectors, metadatas=[{"n": 1} for _ in ids])
+
+    def _vectors(self, count: int) -> Any:  # noqa: ANN401 - of NumPy
+        found = self.chance.standard_normal((count, self.dimension)).astype(np.float32)
+        return found * np.float32(1e25) if self.number % 7 == 1 and self.space == "l2" else found
+
     def _upsert(self, name: str) -> None:
         collection = self._collection(name)
         count = int(self.chance.integers(1, 120))
-        first = int(self.chance.integers(0, self.used[name] + 1))
-        self.used[name] = max(self.used[name], first + count)
-        vectors = self.chance.standard_normal((count, self.dimension)).astype(np.float32)
+        first = int(self.chance.integers(0, self._used(name) + 1))
+        self.used[self.database, name] = max(self._used(name), first + count)
+        vectors = self._vectors(count)
         documents = [str(self.chance.choice(_WORDS)) for _ in range(count)]
         metadatas = [self._metadata(n) for n in range(count)]
         kept = None if self.chance.random() < 1 / 4 else documents
@@ -86,6 +135,7 @@ class _History:
         values: dict[str, Any] = {
             "n": number,
             "x": float(self.chance.random()),
+            "wide": float(self.chance.random() * 10.0 ** self.chance.integers(-300, 300)),
             "b": number % 2 == 0,
         }
         if self.chance.random() < 1 / 2:
@@ -105,20 +155,23 @@ class _History:
             collection.delete(ids=ids)
 
     def _drop(self, name: str) -> None:
-        if name in self.used:
+        if (self.database, name) in self.used:
             self.client.delete_collection(name)
-            del self.used[name]
+            del self.used[self.database, name]
 
     def _reopen(self, _: str) -> None:
         self.client.close()
         self._open()
 
     def _rename(self, name: str) -> None:
-        if name in self.used:
+        if (self.database, name) in self.used:
             collection = self._collection(name)
             other = f"{name}-renamed-{int(self.chance.integers(1_000_000))}"
             collection.modify(name=other)
-            self.used[other] = self.used.pop(name)
+            self.used[self.database, other] = self.used.pop((self.database, name))
+
+    def _used(self, name: str) -> int:
+        return self.used[self.database, name]
 
 
 def main() -> None:
