@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from chromaseal.repair.judgement import DOCUMENT, METADATA, VECTOR, Judgement, judge
+from chromaseal.repair.judged import DOCUMENT, METADATA, VECTOR, Judgement
+from chromaseal.repair.judgement import judge
 from chromaseal.repair.remains import (
     CollectionRemains,
     EntryRemains,
@@ -20,7 +21,7 @@ from chromaseal.repair.remains import (
 )
 
 DEFAULT_DATABASE = "00000000-0000-0000-0000-000000000000"
-UPDATE, UPSERT, DELETE = 1, 2, 3
+ADD, UPDATE, UPSERT, DELETE = 0, 1, 2, 3
 
 
 @dataclass
@@ -38,17 +39,18 @@ class Index:
     dimension: int = 2
 
     def vector(self, record_id: str) -> NDArray[np.float32] | None:
-        """Give a vector made of the label."""
+        """Give a vector made of the label; of b the one that the log still has."""
         if record_id not in self.names or record_id in self.lost:
             return None
-        return np.array([self.names[record_id], 0], np.float32)
+        made = [10, 7] if record_id == "b" else [self.names[record_id], 0]
+        return np.array(made, np.float32)
 
 
 @dataclass
 class Facts:
     """A healthy directory, to be spoiled: a, b flushed at 10; c in the log at 11."""
 
-    ids: dict[str, int] = field(default_factory=lambda: {"a": 4, "b": 5, "c": 11})
+    ids: dict[str, int] = field(default_factory=lambda: {"a": 4, "b": 10, "c": 11})
     index: Index = field(default_factory=lambda: Index({"a": 1, "b": 2}))
     log: list[EntryRemains] = field(default_factory=lambda: [entry(10, "b"), entry(11, "c")])
     place: int | None = 10
@@ -80,9 +82,10 @@ class Facts:
 def entry(
     seq_id: int, record_id: str, operation: int = UPSERT, *, sound: bool = True
 ) -> EntryRemains:
-    """Make an entry of the log; its vector is not the one that the index has."""
-    vector = np.array([seq_id, 7], np.float32) if operation == UPSERT and sound else None
-    return EntryRemains(seq_id, operation, "x/n", record_id, vector, sound, ())
+    """Make an entry of the log; deletes and updates have no vector."""
+    vector = np.array([seq_id, 7], np.float32) if operation in {ADD, UPSERT} and sound else None
+    values = {} if vector is None else {"k": 1, "chroma:document": f"text {record_id}"}
+    return EntryRemains(seq_id, operation, "x/n", record_id, vector, sound, values)
 
 
 def test_a_healthy_directory_is_complete() -> None:
@@ -116,15 +119,17 @@ def test_a_damaged_page_costs_what_lies_on_it() -> None:
 
 def test_an_entry_that_is_gone_is_noticed() -> None:
     """A record that was changed after the flush by no entry has an old vector, or none."""
-    facts = Facts(ids={"a": 12, "b": 5, "c": 11})
+    facts = Facts(ids={"a": 12, "b": 10, "c": 11})
     assert facts.parts() == {"a": {VECTOR: "its last change is not in the log"}}
 
 
 def test_a_damaged_entry_is_not_passed_over() -> None:
     """What the index has of that record is older."""
-    facts = Facts(ids={"a": 12, "b": 5, "c": 11})
+    facts = Facts(ids={"a": 12, "b": 10, "c": 11})
     facts.log.append(entry(12, "a", sound=False))
-    assert facts.parts() == {"a": {VECTOR: "its entry in the log is damaged"}}
+    assert facts.parts() == {
+        "a": {VECTOR: "its entry in the log is damaged, or may have changed nothing"}
+    }
 
 
 def test_a_label_in_doubt_gives_no_vector() -> None:

@@ -6,112 +6,46 @@ one is whole. What is in doubt is never passed off as the record.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chromaseal.record import MetadataValue
+from chromaseal.repair.judged import (
+    DOCUMENT,
+    METADATA,
+    VECTOR,
+    JudgedCollection,
+    JudgedRecord,
+    Judgement,
+)
+from chromaseal.repair.log_story import LogStory
 from chromaseal.repair.remains import (
     CollectionRemains,
     IndexRemains,
     Remains,
     RowRemains,
 )
+from chromaseal.seal.log import DOCUMENT_KEY, same_vector
 
-_UPDATE = 1
-_DELETE = 3
 _LENGTH_TOLERANCE = 1e-3
-VECTOR, DOCUMENT, METADATA = "vector", "document", "metadata"
-_DOCUMENT_KEY = "chroma:document"
 # Every ChromaDB makes this one by itself.
 _DEFAULT_DATABASE = "00000000-0000-0000-0000-000000000000"
 _TORN = "the pages of the database are of several moments"
 _ANOTHER_MOMENT = "the index and the tables are not of the same moment"
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedRecord:
-    """One record.
-
-    Attributes:
-        record_id: of the record.
-        vector: None if it is lost.
-        document: the text.
-        metadata: the values.
-        lost: parts that are lost, with the reason.
-        doubtful: parts that are there but may be of another moment, with the reason.
-    """
-
-    record_id: str
-    vector: NDArray[np.float32] | None
-    document: str | None
-    metadata: Mapping[str, MetadataValue]
-    lost: Mapping[str, str]
-    doubtful: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedCollection:
-    """One collection.
-
-    Attributes:
-        remains: what is left of its row; the name is made up where that is lost.
-        dimension: numbers per vector; None if no vector is left.
-        records: all that are known of.
-        lost: what is lost of the collection itself, with the reason.
-        sources: what its records are made from.
-        count: how many records there are once all that can be believed is put together.
-    """
-
-    remains: CollectionRemains
-    dimension: int | None
-    records: list[JudgedRecord]
-    lost: Mapping[str, str]
-    sources: tuple[str, ...]
-    count: int
-
-    @property
-    def whole(self) -> list[JudgedRecord]:
-        """Give the records of which no part is lost."""
-        return [record for record in self.records if not record.lost]
-
-    @property
-    def harmed(self) -> list[JudgedRecord]:
-        """Give the records of which a part is lost or doubtful."""
-        return [record for record in self.records if record.lost or record.doubtful]
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a directory can be made again from.
-
-    Attributes:
-        collections: each.
-        from_log: whether the log has everything that ever happened; then it is all that is needed.
-        leftovers: what is there and belongs to nobody.
-        problem: why nothing can be read; empty if something can.
-    """
-
-    collections: list[JudgedCollection]
-    from_log: bool
-    leftovers: list[Mapping[str, str]] = field(default_factory=list)
-    problem: str = ""
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is lost and nothing in doubt."""
-        nothing_lost = not any(each.lost or each.harmed for each in self.collections)
-        return bool(self.collections) and nothing_lost and not self.leftovers and not self.problem
-
-
 def judge(remains: Remains) -> Judgement:
     """Say what to believe."""
     from_log = is_whole_log(remains)
     collections = [*remains.collections, *_without_row(remains)]
-    judged = [_Judging(remains, each, from_log=from_log).judged() for each in collections]
-    leftovers = [] if from_log else [*_leftovers(remains)]
+    judging = [_Judging(remains, each, from_log=from_log) for each in collections]
+    judged = [each.judged() for each in judging]
+    leftovers: list[Mapping[str, Any]] = [{"what": each} for each in remains.disputed]
+    if not from_log:
+        owned = {row_id for each in judging for row_id in each.own_row_ids}
+        leftovers += [*_leftovers(remains), *_of_no_collection(remains, owned)]
     return Judgement(judged, from_log, leftovers, remains.problem)
 
 
@@ -158,42 +92,34 @@ class _Judging:
         self._alone = len(remains.collections) <= 1
         self._index = self._find_index()
         self._metadata_id = self._segment("METADATA") or self._unclaimed_segment()
-        # Records whose last entry is damaged.
-        self._unsure: set[str] = set()
-        self._recent, self._gone = self._folded()
         own_rows = self._own_rows()
+        self.own_row_ids = {row.row_id for row in own_rows}
         self._rows = {row.record_id: row for row in own_rows}
         # A record has one row; an older one beside it is of an older page.
         self._is_torn = remains.is_torn or len(own_rows) > len(self._rows)
+        self._story = self._told(own_rows)
         self._entries = {(entry.seq_id, entry.record_id) for entry in self._log}
         purged = [self._log[0].seq_id - 1] if self._log else []
-        place = remains.places.get(self._segment("VECTOR"))
+        place = self._story.place
         # With neither there is no telling what the index has.
         self._log_begins_after = min([*purged, *([] if place is None else [place])], default=0)
 
     def judged(self) -> JudgedCollection:
         """Put it together."""
-        records = [] if self._from_log else list(self._records())
-        dimension = self._dimension(records)
-        count = sum(not record.lost for record in records)
+        records = list(self._records())
         return JudgedCollection(
             remains=self._collection,
-            dimension=dimension,
+            dimension=self._dimension(records),
             records=records,
             lost=self._lost(),
             sources=tuple(self._sources(records)),
-            count=len(self._replayed()) if self._from_log else count,
+            count=sum(not record.lost for record in records),
         )
 
-    def _replayed(self) -> set[str]:
-        """Give the ids that are left when the log has been replayed."""
-        alive: set[str] = set()
-        for entry in self._log:
-            if entry.operation == _DELETE:
-                alive.discard(entry.record_id)
-            elif entry.operation != _UPDATE:
-                alive.add(entry.record_id)
-        return alive
+    def _told(self, rows: Iterable[RowRemains]) -> LogStory:
+        places = self._remains.places
+        found = places.get(self._segment("VECTOR")), places.get(self._metadata_id)
+        return LogStory(self._log, rows, self._index, found, is_whole=self._from_log)
 
     def _segment(self, scope: str) -> str:
         wanted = self._collection.collection_id
@@ -228,67 +154,104 @@ class _Judging:
             # A row of a segment that is nobody's, for a vector that has no row.
             claimed = {own, *(each.segment_id for each in self._remains.segments)}
             there = {row.record_id for row in found}
-            wanted = self._vector_ids() - there
+            wanted = self._told(found).ids - there
             found += [r for r in rows if r.segment_id not in claimed and r.record_id in wanted]
         return sorted(found, key=lambda row: row.row_id)
 
-    def _folded(self) -> tuple[dict[str, NDArray[np.float32]], set[str]]:
-        recent: dict[str, NDArray[np.float32]] = {}
-        gone: set[str] = set()
-        for entry in self._log:
-            if not entry.is_sound:
-                self._unsure.add(entry.record_id)
-                continue
-            self._unsure.discard(entry.record_id)
-            if entry.operation == _DELETE:
-                recent.pop(entry.record_id, None)
-                gone.add(entry.record_id)
-            elif entry.vector is not None:
-                recent[entry.record_id] = entry.vector
-                gone.discard(entry.record_id)
-        return recent, gone
-
-    def _vector_ids(self) -> set[str]:
-        names = set(self._index.names) | self._index.contradicted if self._index else set()
-        return (names - self._gone) | self._recent.keys()
-
     def _records(self) -> Iterator[JudgedRecord]:
-        mixed = self._is_mixed()
+        mixed = not self._from_log and self._is_mixed()
         for row in self._rows.values():
             yield self._record(row, mixed=mixed)
         unnamed = self._remains.unnamed.get(self._metadata_id, set())
-        for record_id in sorted((unnamed | self._vector_ids()) - self._rows.keys()):
+        missing = [i for i in self._story.ids if i not in self._rows]
+        for record_id in [*missing, *sorted(unnamed - self._rows.keys() - {*missing})]:
             reason = "its row cannot be read" if record_id in unnamed else "it has no row"
-            lost = {DOCUMENT: reason, METADATA: reason}
-            yield JudgedRecord(record_id, self._vector(record_id), None, {}, lost, {})
+            yield self._without_row(record_id, reason)
+
+    def _without_row(self, record_id: str, reason: str) -> JudgedRecord:
+        vector, story = self._vector(record_id), self._story
+        if self._from_log and story.is_told_whole(record_id) and vector is not None:
+            values = dict(story.told(record_id))
+            document = values.pop(DOCUMENT_KEY, None)
+            expected = self._remains.tables_whole and not self._remains.orphans and self._rows
+            doubtful = dict.fromkeys([DOCUMENT, METADATA], reason) if expected else {}
+            return JudgedRecord(
+                record_id, vector, document, values, {}, doubtful, frozenset(values)
+            )
+        lost = {DOCUMENT: reason, METADATA: reason}
+        return JudgedRecord(record_id, vector, None, {}, lost, {})
 
     def _record(self, row: RowRemains, *, mixed: bool) -> JudgedRecord:
-        vector = self._vector(row.record_id)
-        lost = {DOCUMENT if key == _DOCUMENT_KEY else key: why for key, why in row.lost.items()}
-        doubtful = {}
+        vector, story = self._vector(row.record_id), self._story
+        lost = dict(row.lost)
+        restored = {key: story.value(row.record_id, key) for key in lost}
+        restored = {key: value for key, value in restored.items() if value is not None}
+        lost = {key: why for key, why in lost.items() if key not in restored}
+        document = restored.pop(DOCUMENT_KEY, row.document)
+        metadata = {**row.metadata, **restored}
+        doubtful = self._doubts(row, vector, mixed=mixed)
         if vector is None:
             lost[VECTOR] = self._why_no_vector(row.record_id)
-        elif self._has_gap(row):
+        if not self._from_log:
+            for key in self._orphaned - metadata.keys() - lost.keys():
+                if key != DOCUMENT_KEY or document is None:
+                    doubtful[key] = "a value of this name belongs to no record"
+        return JudgedRecord(
+            row.record_id,
+            vector,
+            document,
+            metadata,
+            {_part(key): why for key, why in lost.items()},
+            {_part(key): why for key, why in doubtful.items()},
+            frozenset(restored),
+        )
+
+    def _doubts(
+        self, row: RowRemains, vector: NDArray[np.float32] | None, *, mixed: bool
+    ) -> dict[str, str]:
+        story = self._story
+        doubtful = story.against(row)
+        if vector is not None and self._has_gap(row):
             doubtful[VECTOR] = "its last change is not in the log"
-        elif mixed and row.record_id not in self._recent:
+        elif vector is not None and self._is_contradicted(row.record_id):
+            doubtful[VECTOR] = "the log has another one for the same moment"
+        elif vector is not None and mixed and not story.has_vector(row.record_id):
             doubtful[VECTOR] = _ANOTHER_MOMENT
         if self._is_torn:
             doubtful |= {VECTOR: _TORN, DOCUMENT: _TORN, METADATA: _TORN}
-        elif not self._remains.values_confirmed:
+        elif not (self._remains.values_confirmed or self._from_log):
             doubtful[METADATA] = "nothing says which values it should have"
-        for key in self._orphaned - row.metadata.keys() - lost.keys():
-            if key != _DOCUMENT_KEY or row.document is None:
-                doubtful[key] = "a value of this name belongs to no record"
-        return JudgedRecord(row.record_id, vector, row.document, row.metadata, lost, doubtful)
+        return doubtful
+
+    def _is_contradicted(self, record_id: str) -> bool:
+        """Whether the index and the entry that it has applied last have different vectors."""
+        if record_id in self._story.recent or (self._from_log and self._is_mixed()):
+            return False
+        found, logged = self._indexed(record_id), self._story.of_index(record_id)
+        if found is None or logged is None:
+            return False
+        return not same_vector(found, logged, self._space())
 
     def _vector(self, record_id: str) -> NDArray[np.float32] | None:
-        if record_id in self._unsure:
+        if self._story.has_damaged(record_id):
             return None
-        recent = self._recent.get(record_id)
-        if recent is not None or self._index is None:
-            return recent if recent is None or self._fits(recent) else None
-        found = self._index.vector(record_id)
+        recent = self._story.newest(record_id)
+        if recent is not None:
+            return recent if self._fits(recent) else None
+        found = self._indexed(record_id)
+        if found is None:
+            # A part of the index is lost, and the log still has what it had applied.
+            found = self._story.of_index(record_id)
+            return found if found is not None and self._fits(found) else None
+        return found
+
+    def _indexed(self, record_id: str) -> NDArray[np.float32] | None:
+        found = self._index.vector(record_id) if self._index is not None else None
         return found if found is not None and self._is_unit(found) else None
+
+    def _space(self) -> str:
+        settings = self._collection.settings
+        return settings.space if settings is not None else "l2"
 
     def _fits(self, vector: NDArray[np.float32]) -> bool:
         known = self._index.dimension if self._index else 0
@@ -296,15 +259,14 @@ class _Judging:
         return not known or len(vector) == known
 
     def _is_unit(self, vector: NDArray[np.float32]) -> bool:
-        settings = self._collection.settings
-        if settings is None or settings.space != "cosine":
+        if self._space() != "cosine":
             return True
         length = float(np.sqrt(np.dot(vector, vector)))
         return length == 0 or abs(length - 1) <= _LENGTH_TOLERANCE
 
     def _why_no_vector(self, record_id: str) -> str:
-        if record_id in self._unsure:
-            return "its entry in the log is damaged"
+        if self._story.has_damaged(record_id):
+            return "its entry in the log is damaged, or may have changed nothing"
         if self._index is None:
             return "the index is missing"
         if self._index.problem:
@@ -330,7 +292,7 @@ class _Judging:
         explained = index.is_cut or index.has_bad_pages
         if index.strangers or (unfound and not explained):
             return True
-        unexplained = self._vector_ids() ^ self._rows.keys()
+        unexplained = self._story.ids ^ self._rows.keys()
         unexplained -= index.contradicted
         if not self._remains.tables_whole:
             unexplained &= self._rows.keys()
@@ -338,8 +300,6 @@ class _Judging:
 
     def _dimension(self, records: Iterable[JudgedRecord]) -> int | None:
         sizes = {len(record.vector) for record in records if record.vector is not None}
-        if self._from_log:
-            sizes = {len(entry.vector) for entry in self._log if entry.vector is not None}
         return sizes.pop() if len(sizes) == 1 else self._collection.dimension
 
     def _lost(self) -> dict[str, str]:
@@ -360,14 +320,41 @@ class _Judging:
             return
         if records:
             yield f"{len(self._rows)} rows of the tables"
-        if self._recent:
-            yield f"{len(self._recent)} vectors of the log"
+        if self._story.recent:
+            yield f"{len(self._story.recent)} vectors of the log"
         if self._index is not None and self._index.names:
             yield f"the vectors of data_level0.bin by {len(self._index.names)} names"
 
 
-def _leftovers(remains: Remains) -> Iterator[Mapping[str, str]]:
+def _part(key: str) -> str:
+    return DOCUMENT if key == DOCUMENT_KEY else key
+
+
+def _leftovers(remains: Remains) -> Iterator[Mapping[str, Any]]:
     for orphan in remains.orphans:
         yield {"what": "a value of no record", **{k: str(v) for k, v in orphan.items()}}
     if not remains.tables_whole and not remains.problem:
         yield {"what": "rows of chroma.sqlite3 that cannot be read"}
+
+
+def _of_no_collection(remains: Remains, owned: Container[int]) -> Iterator[Mapping[str, Any]]:
+    """Give the rows that no collection has, and the indexes that may be theirs."""
+    rows = [row for row in remains.rows if row.row_id not in owned]
+    if not rows:
+        return
+    claimed = {each.segment_id for each in remains.segments}
+    free = [index for folder, index in remains.indexes.items() if folder not in claimed]
+    for row in rows:
+        vectors = [index.vector(row.record_id) for index in free]
+        found = [vector for vector in vectors if vector is not None]
+        yield {
+            "what": "record of no collection",
+            "id": row.record_id,
+            "segment": row.segment_id,
+            "vector": [float(number) for number in found[0]] if len(found) == 1 else None,
+            "document": row.document,
+            "metadata": dict(row.metadata),
+        }
+    for index in free:
+        if index.names:
+            yield {"what": "index of no collection", "folder": index.folder}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chromaseal.record import MetadataValue
+from chromaseal.seal.anatomy import LogEntry, LogOperation
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class EntryRemains:
         record_id: whose.
         vector: None if it has none.
         is_sound: whether every part of it can be believed.
-        cells: every column as it is.
+        values: metadata and document that it gives.
     """
 
     seq_id: int
@@ -98,7 +99,15 @@ class EntryRemains:
     record_id: str
     vector: NDArray[np.float32] | None
     is_sound: bool
-    cells: tuple[Any, ...]
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> LogEntry:
+        """Give it as the log's rules take it."""
+        operation = LogOperation(self.operation) if self.is_sound else LogOperation.UPDATE
+        return LogEntry(
+            self.seq_id, operation, self.record_id, self.vector, self.is_sound, self.values
+        )
 
 
 class IndexRemains(Protocol):
@@ -156,6 +165,7 @@ class Remains:
         rows: records as the tables have them.
         unnamed: ids, by segment, of records whose rows cannot be read.
         orphans: values of no record.
+        disputed: what tables and their own indexes say differently, of what is no record.
         log: the pending log, oldest first.
         log_whole: whether every entry of it was read.
         places: up to where a segment has applied the log, where that is a number.
@@ -172,6 +182,7 @@ class Remains:
     rows: list[RowRemains] = field(default_factory=list)
     unnamed: dict[str, set[str]] = field(default_factory=dict)
     orphans: list[Mapping[str, Any]] = field(default_factory=list)
+    disputed: list[str] = field(default_factory=list)
     log: list[EntryRemains] = field(default_factory=list)
     log_whole: bool = True
     places: dict[str, int] = field(default_factory=dict)

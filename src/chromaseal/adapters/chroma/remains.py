@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from chromaseal.adapters.chroma.database import DOCUMENT_KEY, space_in
+from chromaseal.adapters.chroma.database import space_in
 from chromaseal.adapters.chroma.hnsw import FILES, PICKLE
 from chromaseal.adapters.chroma.torn_index import read_torn_index
-from chromaseal.adapters.chroma.torn_table import Cells, read_index, read_table
+from chromaseal.adapters.chroma.torn_table import Cells, read_disputes, read_index, read_table
 from chromaseal.repair.remains import (
     CollectionRemains,
     EntryRemains,
@@ -30,6 +30,7 @@ from chromaseal.repair.remains import (
     SegmentRemains,
     Settings,
 )
+from chromaseal.seal.log import DOCUMENT_KEY
 from chromaseal.seal.quiet import DATABASE
 
 LOG_COLUMNS = ("operation", "topic", "id", "vector", "encoding", "metadata")
@@ -54,6 +55,7 @@ _NO_PROBLEM = {"ok", "*** in database main ***"}
 _OF_INDEX = re.compile(r"(missing from|entries in|entry in) index")
 # "On tree page 35 cell 0" (3.40), "Tree 35 page 9 cell 0" (3.42).
 _TREE = re.compile(r"[Tt]ree (?:page )?(\d+)")
+_DISPUTED = "the table and its index do not have the same"
 _DELETE = 3
 _NEIGHBOURS = 16
 _SEQ_ID_BYTES = 8
@@ -126,21 +128,26 @@ class _Reading:
     def __init__(self, db: sqlite3.Connection, remains: Remains) -> None:
         self._db = db
         self._remains = remains
+        self._disputed: dict[int, list[str]] = {}
 
     def read(self) -> None:
         """Fill in everything that the database has."""
         remains = self._remains
         remains.tables_whole = self._are_tables_sound()
-        for cells in self._table("collections", _COLLECTIONS).values():
+        for cells in self._settled("collections", _COLLECTIONS).values():
             if isinstance(cells[0], str) and isinstance(cells[1], str):
                 remains.collections.append(_collection(cells))
-        segments = self._table("segments", ("id", "type", "scope", "collection"))
+        segments = self._settled("segments", ("id", "type", "scope", "collection"))
         remains.segments = list(_segments(segments))
         for table, columns in KEPT.items():
-            rows = list(self._table(table, columns).values())
+            rows = list(self._settled(table, columns).values())
             remains.cells[table] = (columns, rows)
-        places = self._table("max_seq_id", ("segment_id", "seq_id")).values()
-        found = {segment: _seq_id(place) for segment, place in places}
+        columns = ("segment_id", "seq_id")
+        places = self._table("max_seq_id", columns)
+        # Of a place that is named twice nothing is known; it can be done without.
+        for row_id in read_disputes(self._db, "max_seq_id", columns, places):
+            places.pop(row_id, None)
+        found = {segment: _seq_id(place) for segment, place in places.values()}
         remains.places = {segment: place for segment, place in found.items() if place is not None}
         self._read_log()
         self._read_rows()
@@ -163,6 +170,15 @@ class _Reading:
         self._remains.tables_whole &= found.whole
         return found.rows
 
+    def _settled(self, table: str, columns: tuple[str, ...]) -> dict[int, Cells]:
+        """Read a table of what is no record, and note what its indexes say differently."""
+        rows = self._table(table, columns)
+        disputes = read_disputes(self._db, table, columns, rows)
+        self._remains.disputed += [
+            f"row {row_id} of {table}: {'; '.join(said)}" for row_id, said in disputes.items()
+        ]
+        return rows
+
     def _read_log(self) -> None:
         found = read_table(self._db, "embeddings_queue", LOG_COLUMNS)
         self._remains.log_whole = found.whole
@@ -175,6 +191,8 @@ class _Reading:
             if isinstance(segment, str) and isinstance(record_id, str)
         }
         self._remains.rows = list(rows.values())
+        for row_id in self._disputed.keys() & rows.keys():
+            rows[row_id].lost["id"] = _DISPUTED
         self._read_values(rows)
         self._read_lists(rows)
         self._read_documents(rows)
@@ -186,6 +204,7 @@ class _Reading:
         index = read_index(
             self._db, "embeddings", ("segment_id", "embedding_id", "id"), columns[:2]
         )
+        self._disputed = read_disputes(self._db, "embeddings", columns, rows)
         there = {(segment, record_id, row_id) for row_id, (segment, record_id, _) in rows.items()}
         for segment, record_id, _ in (index or set()) - there:
             if isinstance(record_id, str):
@@ -194,7 +213,8 @@ class _Reading:
         return rows
 
     def _read_values(self, rows: dict[int, RowRemains]) -> None:
-        found = self._table("embedding_metadata", _VALUES).values()
+        table = self._table("embedding_metadata", _VALUES)
+        found = table.values()
         expected = read_index(self._db, "embedding_metadata", ("id", "key"), ("id", "key"))
         self._confirm(expected)
         for row_id, key, *values in found:
@@ -212,6 +232,14 @@ class _Reading:
         for row_id, key in (expected or set()) - {(row_id, key) for row_id, key, *_ in found}:
             if row_id in rows:
                 rows[row_id].lost.setdefault(str(key), "its row cannot be read")
+        self._doubt("embedding_metadata", table, rows)
+
+    def _doubt(self, table: str, found: dict[int, Cells], rows: dict[int, RowRemains]) -> None:
+        """Believe no value of which the table's own indexes say something else."""
+        for place, said in read_disputes(self._db, table, _VALUES, found).items():
+            row_id, key, *_ = found.get(place, (None, None))
+            if row_id in rows:
+                rows[row_id].lost.setdefault(str(key), f"{_DISPUTED}: {said[0]}")
 
     def _confirm(self, expected: set[Cells] | None) -> None:
         """Note whether anything says which values there should be."""
@@ -237,6 +265,7 @@ class _Reading:
                 row.lost[key] = problem or "both a value and a list"
             else:
                 items.append(value)
+        self._doubt(table, found, rows)
         # By what they say and not by their places alone: a page of another table has places too.
         there = {(place, row_id, key) for place, (row_id, key, *_) in found.items()}
         for _, row_id, key in (expected or set()) - there:
@@ -304,7 +333,8 @@ def _entry(seq_id: int, cells: Cells) -> EntryRemains:
         and _is_json(metadata)
     )
     known = operation if isinstance(operation, int) else -1
-    return EntryRemains(seq_id, known, str(topic), str(record_id), numbers, sound, cells)
+    values = json.loads(metadata) if sound and metadata else {}
+    return EntryRemains(seq_id, known, str(topic), str(record_id), numbers, sound, values)
 
 
 def _numbers(vector: Any, encoding: Any) -> np.ndarray | None:  # noqa: ANN401 - may be anything

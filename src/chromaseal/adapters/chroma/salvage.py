@@ -16,11 +16,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from chromaseal.adapters.chroma.database import DOCUMENT_KEY
 from chromaseal.adapters.chroma.remains import KEPT, LOG_COLUMNS, read_remains
-from chromaseal.repair.judgement import JudgedCollection, JudgedRecord, Judgement, judge
+from chromaseal.repair.judged import JudgedCollection, JudgedRecord, Judgement
+from chromaseal.repair.judgement import judge
 from chromaseal.repair.remains import Remains
 from chromaseal.sandbox import Plain, Progress
+from chromaseal.seal.log import DOCUMENT_KEY
 from chromaseal.seal.quiet import DATABASE
 
 _SEGMENTS = (
@@ -154,9 +155,6 @@ class _Writing:
             self._insert("tenants", {"id": tenant})
         for judged in self._judgement.collections:
             self._write_collection(judged)
-        if self._judgement.from_log:
-            for entry in self._remains.log:
-                self._db.execute(_LOG, (entry.seq_id, *entry.cells))
 
     def _write_collection(self, judged: JudgedCollection) -> None:
         collection_id = judged.remains.collection_id

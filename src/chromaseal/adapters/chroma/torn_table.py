@@ -7,7 +7,7 @@ lies between is tried in ever smaller ranges.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -42,7 +42,8 @@ def read_table(db: sqlite3.Connection, table: str, columns: Sequence[str]) -> To
     if not there:
         return TornTable(whole=False)
     wanted = ", ".join(name if name in there else f"NULL AS {name}" for name in columns)
-    reading = _Reading(db, f"SELECT rowid, {wanted} FROM {table}")  # noqa: S608 - our own names
+    # Of some columns an index has all, and what the table has is asked for here.
+    reading = _Reading(db, f"SELECT rowid, {wanted} FROM {table} NOT INDEXED")  # noqa: S608 - our own names
     found = TornTable()
     found.whole = reading.scan(found.rows, "ORDER BY rowid")
     if not found.whole:
@@ -79,6 +80,60 @@ def read_index(
         return set(db.execute(query))
     except sqlite3.DatabaseError:
         return None
+
+
+def read_disputes(
+    db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Mapping[int, Cells]
+) -> dict[int, list[str]]:
+    """Compare a table's rows with what its indexes have of them.
+
+    Args:
+        db: read only.
+        table: its name.
+        columns: names of the cells of ``rows``.
+        rows: what the table has, by row id.
+
+    Returns:
+        What is not the same, by row id; an index that cannot be read says nothing.
+    """
+    disputes: dict[int, list[str]] = {}
+    for name, by, condition in _indexes(db, table):
+        if not set(by) <= set(columns):
+            continue
+        places = [columns.index(column) for column in by]
+        query = f"SELECT rowid, {', '.join(by)} FROM {table} INDEXED BY {name}{condition}"  # noqa: S608
+        try:
+            found = {row_id: tuple(cells) for row_id, *cells in db.execute(query)}
+        except sqlite3.DatabaseError:
+            continue
+        for row_id, cells in rows.items():
+            here = tuple(cells[place] for place in places)
+            # An index with a condition has only what has a value in its last column.
+            expected = None if condition and here[-1] is None else here
+            there = found.get(row_id)
+            if there != expected:
+                disputes.setdefault(row_id, []).append(
+                    f"{expected} in the table, {there} in {name}"
+                )
+        for row_id in found.keys() - rows.keys():
+            disputes.setdefault(row_id, []).append(f"only {name} has it: {found[row_id]}")
+    return disputes
+
+
+def _indexes(db: sqlite3.Connection, table: str) -> list[tuple[str, list[str], str]]:
+    """Give each index of a table: its name, its columns, and its condition."""
+    found = []
+    try:
+        for _, name, _, _, is_partial in db.execute(f"PRAGMA index_list({table})").fetchall():
+            by = [column for *_, column in db.execute(f"PRAGMA index_info({name})")]
+            query = "SELECT sql FROM sqlite_master WHERE name = ?"
+            (statement,) = db.execute(query, (name,)).fetchone()
+            condition = f" WHERE {statement.rpartition('WHERE')[2]}" if is_partial else ""
+            if all(by):
+                found.append((name, by, condition))
+    except (sqlite3.DatabaseError, TypeError):
+        return []
+    return found
 
 
 def _index_over(db: sqlite3.Connection, table: str, by: list[str]) -> str | None:
