@@ -45,6 +45,7 @@ JOBS = {
     "chroma/comparison",
     "chroma/live_copy",
     "chroma/merge",
+    "chroma/proof",
     "chroma/questions",
     "chroma/replay",
     "chroma/salvage",

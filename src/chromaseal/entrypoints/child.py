@@ -32,6 +32,7 @@ _JOBS = {
     "compare": "chromaseal.adapters.chroma.comparison",
     "copy-live": "chromaseal.adapters.chroma.live_copy",
     "merge": "chromaseal.adapters.chroma.merge",
+    "prove": "chromaseal.adapters.chroma.proof",
     "replay": "chromaseal.adapters.chroma.replay",
     "salvage": "chromaseal.adapters.chroma.salvage",
     "verify": "chromaseal.adapters.chroma.verification",

@@ -131,6 +131,7 @@ def repair_directory(
             sources = tuple(_sources(answer))
         if made is not rolled_back:
             _bring_along(rolled_back, made)
+            _refuse_different(directory, answer)
         found = _examine(made, equipment, progress)
         _refuse_unsound(directory, found)
         problem = in_words([each for each in verdict.failed if each.check != "chromadb"])
@@ -172,8 +173,9 @@ def salvage_directory(
     with _workspace(out, equipment) as workspace:
         made, answer = _Rebuilding(directory, workspace, equipment, progress).rebuild()
         verdict = _examine(made, equipment, progress)
-        if not verdict.sound or not answer["collections"]:
-            why = in_words(verdict.failed) or answer["problem"] or "it names no collection"
+        if not verdict.sound or not answer["collections"] or answer["differences"]:
+            why = in_words(verdict.failed) or "; ".join(answer["differences"][:3])
+            why = why or answer["problem"] or "it names no collection"
             raise Damaged(
                 f"nothing can be read out of {directory}: {why}",
                 kind="cannot-salvage",
@@ -225,7 +227,10 @@ class _Rebuilding:
         self._progress("make it again from its log", 0, 0)
         self._replay(target, limits)
         self._replay(target, limits, full_text=True)
-        return target, answer
+        self._progress("compare it with what was read", 0, 0)
+        request = {"directory": str(copy), "target": str(target)}
+        proved = self._sandbox.run("prove", request, limits=limits)
+        return target, {**answer, "differences": proved["first"]}
 
     def _replay(self, directory: Path, limits: Limits, *, full_text: bool = False) -> None:
         request = {"directory": str(directory), "full_text": full_text}
@@ -298,6 +303,12 @@ def _in_words(line: Mapping[str, Any]) -> str:
     parts = {**line.get("lost", {}), **line.get("doubtful", {})}
     said = ", ".join(f"{part}: {why}" for part, why in parts.items())
     return f"{line['what']}{named}{f' ({said})' if said else ''}"
+
+
+def _refuse_different(directory: Path, answer: Plain) -> None:
+    if answer["differences"]:
+        why = f"what was made of it is not the same: {'; '.join(answer['differences'][:3])}"
+        raise _cannot(directory, why, f"chromaseal salvage {directory} OUT")
 
 
 def _refuse_unsound(directory: Path, found: Verdict) -> None:

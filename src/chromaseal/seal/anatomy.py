@@ -121,6 +121,7 @@ class CollectionAnatomy:
         fresh_rows: the log entry that last changed a record, by the record's id, for those that
             were changed after the last flush.
         log: the entries of the pending log, oldest first.
+        collection_id: of the collection.
         database: tenant and name of the database that it is in.
         logged_rows: the log entry that last changed a record, by the record's id, for those that
             the log names.
@@ -140,6 +141,7 @@ class CollectionAnatomy:
     log: tuple[LogEntry, ...]
     index: HnswIndex | None
     rows: tuple[Row, ...] = ()
+    collection_id: str = ""
     database: tuple[str, str] = ("default_tenant", "default_database")
     logged_rows: Mapping[str, int] = field(default_factory=dict)
 

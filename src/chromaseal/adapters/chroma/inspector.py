@@ -106,6 +106,7 @@ def collection_anatomy(
         applied_seq_id=database.max_seq_id(metadata),
         row_ids=tuple(database.row_ids(metadata).values()),
         fresh_rows=database.fresh_rows(metadata, flushed_seq_id),
+        collection_id=collection.collection_id,
         database=(collection.tenant, collection.database),
         log=log,
         logged_rows=database.logged_rows(metadata, (entry.record_id for entry in log)),

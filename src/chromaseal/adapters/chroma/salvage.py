@@ -79,11 +79,23 @@ def name_of(judged: JudgedCollection) -> str:
     return judged.remains.name or f"recovered-{judged.remains.collection_id}"
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether a collection's id is one, as ChromaDB writes it."""
     try:
         return str(uuid.UUID(text)) == text
     except ValueError:
         return False
+
+
+def collection_cells(judged: JudgedCollection) -> dict[str, Any]:
+    """Give the columns of a collection's new row, but for its id."""
+    cells = {**judged.remains.cells, "name": name_of(judged), "dimension": judged.dimension}
+    if "database" in judged.lost:
+        cells["database_id"] = _DATABASE_ID
+    if "settings" in judged.lost:
+        cells |= {"config_json_str": "{}", "schema_str": None}
+    cells.pop("id", None)
+    return cells
 
 
 def _write_list(file: IO[str], judgement: Judgement) -> list[Plain]:
@@ -158,16 +170,9 @@ class _Writing:
 
     def _write_collection(self, judged: JudgedCollection) -> None:
         collection_id = judged.remains.collection_id
-        if not _is_uuid(collection_id):
+        if not is_uuid(collection_id):
             collection_id = next(self._segment_ids)
-        cells = dict(judged.remains.cells)
-        cells |= {"id": collection_id, "name": name_of(judged)}
-        cells["dimension"] = judged.dimension
-        if "database" in judged.lost:
-            cells["database_id"] = _DATABASE_ID
-        if "settings" in judged.lost:
-            cells |= {"config_json_str": "{}", "schema_str": None}
-        self._insert("collections", cells)
+        self._insert("collections", {**collection_cells(judged), "id": collection_id})
         for scope, kind in _SEGMENTS:
             segment = {"id": next(self._segment_ids), "type": kind, "scope": scope}
             self._insert("segments", {**segment, "collection": collection_id})
