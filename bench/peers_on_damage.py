@@ -24,7 +24,8 @@ from chromaseal.clock import SystemClock
 from chromaseal.errors import ChromasealError
 from chromaseal.ids import SystemIds
 from chromaseal.record import Record
-from chromaseal.repair.directory import Equipment, repair_directory, salvage_directory
+from chromaseal.repair.directory import repair_directory, salvage_directory
+from chromaseal.repair.equipment import Equipment
 from chromaseal.seal.examine import examine
 from chromaseal.seal.open_files import Holder
 from chromaseal.seal.verdict import Level

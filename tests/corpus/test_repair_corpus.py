@@ -12,7 +12,7 @@ from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
 from chromaseal.ids import SystemIds
-from chromaseal.repair.directory import Equipment
+from chromaseal.repair.equipment import Equipment
 from chromaseal.testing.corpus.case import Case, Kind
 from chromaseal.testing.corpus.cases import cases
 from chromaseal.testing.corpus.healthy import build_bases

@@ -20,7 +20,8 @@ from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
 from chromaseal.errors import Conflict, Damaged
 from chromaseal.ids import SystemIds
-from chromaseal.repair.directory import Equipment, repair_directory, salvage_directory
+from chromaseal.repair.directory import repair_directory, salvage_directory
+from chromaseal.repair.equipment import Equipment
 from chromaseal.seal.quiet import DATABASE
 from chromaseal.testing.command_line import chromaseal
 from chromaseal.testing.corpus.mending import content, same

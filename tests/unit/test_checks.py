@@ -221,6 +221,7 @@ def test_records_have_the_newest_vector() -> None:
         (replace(DATABASE, journals=("chroma.sqlite3-wal",)), "no-journal"),
         (replace(DATABASE, migrations={**DATABASE.migrations, "metadb": 99}), "schema-known"),
         (replace(DATABASE, migrations={}), "schema-known"),
+        (replace(DATABASE, write_ahead=True), "journal-mode"),
     ],
 )
 def test_the_database_as_a_whole_is_checked(damaged: DirectoryAnatomy, check: str) -> None:

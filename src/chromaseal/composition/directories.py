@@ -14,7 +14,8 @@ from chromaseal.clock import SystemClock
 from chromaseal.errors import UsageError
 from chromaseal.ids import SystemIds
 from chromaseal.repair import directory as rebuilding
-from chromaseal.repair.directory import Equipment, RepairedDirectory, Salvaged
+from chromaseal.repair.directory import RepairedDirectory, Salvaged
+from chromaseal.repair.equipment import Equipment
 from chromaseal.replication.push import refuse_not_chromadb
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.seal.examine import examine

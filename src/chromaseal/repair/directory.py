@@ -15,16 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chromaseal.clock import Clock
 from chromaseal.errors import Conflict, Damaged
-from chromaseal.ids import Ids
-from chromaseal.parts import Exchange
-from chromaseal.sandbox import Limits, Plain, Sandbox, StepProgress, limits_for, no_step_progress
+from chromaseal.repair.equipment import Equipment
+from chromaseal.repair.placing import (
+    bring_along,
+    give_owners,
+    refuse_mount_point,
+    stamps,
+    take_place,
+)
+from chromaseal.sandbox import Limits, Plain, StepProgress, limits_for, no_step_progress
 from chromaseal.seal.examine import examine
-from chromaseal.seal.open_files import OpenFiles
-from chromaseal.seal.page_table import FileStamp, stamp_of
-from chromaseal.seal.quiet import DATABASE
-from chromaseal.seal.sealed import changed_while_reading, refuse_open, wait_until_closed
+from chromaseal.seal.sealed import wait_until_closed
 from chromaseal.seal.verdict import Level, Verdict, in_words
 from chromaseal.snapshot.checkout import (
     cannot_write,
@@ -35,30 +37,9 @@ from chromaseal.snapshot.checkout import (
 )
 
 _JOURNALS = ("-journal", "-wal")
-_OF_AN_INDEX = ("header.bin", "data_level0.bin", "link_lists.bin", "index_metadata.pickle")
 # More than enough for a directory's collections; each may need three.
 _SEGMENTS = 3_000
 _SLOWEST_RECORDS_PER_S = 100
-_TIME = "%Y%m%dT%H%M%SZ"
-
-
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """What it takes to work on a directory.
-
-    Attributes:
-        sandbox: where damaged files are opened.
-        open_files: who has files open.
-        clock: for waiting, and for the name of what is kept.
-        ids: for names.
-        exchange: swaps two directories in one step.
-    """
-
-    sandbox: Sandbox
-    open_files: OpenFiles
-    clock: Clock
-    ids: Ids
-    exchange: Exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +99,8 @@ def repair_directory(
     if verdict.sound:
         return RepairedDirectory(records=_records(verdict))
     _refuse_unknown(directory, verdict)
-    before = _stamps(directory)
+    refuse_mount_point(directory)
+    before = stamps(directory)
     with _workspace(directory, equipment) as workspace:
         made, answer = _Rebuilding(directory, workspace, equipment, progress).rebuild()
         had_journal = [name for name in before if name.endswith(_JOURNALS)]
@@ -130,14 +112,15 @@ def repair_directory(
             _refuse_incomplete(directory, answer)
             sources = tuple(_sources(answer))
         if made is not rolled_back:
-            _bring_along(rolled_back, made)
+            bring_along(rolled_back, made)
             _refuse_different(directory, answer)
         found = _examine(made, equipment, progress)
         _refuse_unsound(directory, found)
         problem = in_words([each for each in verdict.failed if each.check != "chromadb"])
         if dry_run:
             return RepairedDirectory(problem, sources, _records(found))
-        kept = _take_place(directory, made, before, equipment)
+        give_owners(made, directory)
+        kept = take_place(directory, made, before, equipment)
     return RepairedDirectory(problem, sources, _records(found), kept)
 
 
@@ -207,7 +190,7 @@ class _Rebuilding:
         copy, target = self._workspace / "copy", self._workspace / "made"
         self._progress("copy", 0, 0)
         shutil.copytree(self._directory, copy, ignore=_not_plain)
-        size_bytes = sum(each.size_bytes for each in _stamps(copy).values())
+        size_bytes = sum(each.size_bytes for each in stamps(copy).values())
         limits = limits_for(size_bytes)
         self._replay(target, limits)
         self._progress("read what can be read", 0, 0)
@@ -247,14 +230,6 @@ def _not_plain(folder: str, names: list[str]) -> set[str]:
     }
 
 
-def _bring_along(copy: Path, made: Path) -> None:
-    """Copy what is in a directory and is not ChromaDB's."""
-    for path in copy.iterdir():
-        is_index = path.is_dir() and any((path / name).exists() for name in _OF_AN_INDEX)
-        if not is_index and not path.name.startswith(DATABASE):
-            (shutil.copytree if path.is_dir() else shutil.copy2)(path, made / path.name)
-
-
 def _examine(directory: Path, equipment: Equipment, progress: StepProgress) -> Verdict:
     return examine(
         directory,
@@ -270,14 +245,6 @@ def _examine(directory: Path, equipment: Equipment, progress: StepProgress) -> V
 def _records(verdict: Verdict) -> int:
     counted = [f.evidence for f in verdict.findings if f.check == "records" and f.passed]
     return int(counted[0].split()[0]) if counted else 0
-
-
-def _stamps(directory: Path) -> dict[str, FileStamp]:
-    return {
-        str(path.relative_to(directory)): stamp_of(path.lstat())
-        for path in sorted(directory.rglob("*"))
-        if not path.is_dir() or path.is_symlink()
-    }
 
 
 def _refuse_unknown(directory: Path, verdict: Verdict) -> None:
@@ -337,30 +304,3 @@ def _workspace(target: Path, equipment: Equipment) -> Iterator[Path]:
         raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
-
-
-def _take_place(
-    directory: Path, made: Path, before: Mapping[str, FileStamp], equipment: Equipment
-) -> Path:
-    """Put the new directory in the place of the old one in one step; give where that is."""
-    stem = f"{directory.name}.{{}}-{equipment.clock.now().strftime(_TIME)}"
-    waiting = directory.with_name(stem.format("repaired"))
-    kept = directory.with_name(stem.format("damaged"))
-    sync_tree(made)
-    made.replace(waiting)
-    try:
-        refuse_open(directory, equipment.open_files)
-        _refuse_written(directory, before)
-    except BaseException:
-        shutil.rmtree(waiting, ignore_errors=True)
-        raise
-    with taking_name(directory, durable=True):
-        equipment.exchange(directory, waiting)
-    # Between these two lines a power cut leaves the damaged one under the other name.
-    waiting.replace(kept)
-    return kept
-
-
-def _refuse_written(directory: Path, before: Mapping[str, FileStamp]) -> None:
-    if _stamps(directory) != before:
-        raise changed_while_reading(directory / DATABASE)

@@ -7,6 +7,7 @@ one is whole. What is in doubt is never passed off as the record.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,8 @@ class _Judging:
         return sorted(found, key=lambda row: row.row_id)
 
     def _records(self) -> Iterator[JudgedRecord]:
-        mixed = not self._from_log and self._is_mixed()
+        contradicted = any(map(self._is_contradicted, self._rows))
+        mixed = not self._from_log and (self._is_mixed or contradicted)
         for row in self._rows.values():
             yield self._record(row, mixed=mixed)
         unnamed = self._remains.unnamed.get(self._metadata_id, set())
@@ -211,9 +213,11 @@ class _Judging:
     ) -> dict[str, str]:
         story = self._story
         doubtful = story.against(row)
+        # Where the log has everything, an index of another moment says nothing.
+        outdated = self._from_log and self._is_mixed
         if vector is not None and self._has_gap(row):
             doubtful[VECTOR] = "its last change is not in the log"
-        elif vector is not None and self._is_contradicted(row.record_id):
+        elif vector is not None and not outdated and self._is_contradicted(row.record_id):
             doubtful[VECTOR] = "the log has another one for the same moment"
         elif vector is not None and mixed and not story.has_vector(row.record_id):
             doubtful[VECTOR] = _ANOTHER_MOMENT
@@ -225,7 +229,7 @@ class _Judging:
 
     def _is_contradicted(self, record_id: str) -> bool:
         """Whether the index and the entry that it has applied last have different vectors."""
-        if record_id in self._story.recent or (self._from_log and self._is_mixed()):
+        if record_id in self._story.recent:
             return False
         found, logged = self._indexed(record_id), self._story.of_index(record_id)
         if found is None or logged is None:
@@ -283,6 +287,7 @@ class _Judging:
             return False
         return (row.seq_id, row.record_id) not in self._entries
 
+    @cached_property
     def _is_mixed(self) -> bool:
         """Whether the index and the tables can be of one moment."""
         index = self._index

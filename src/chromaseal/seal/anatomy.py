@@ -177,6 +177,7 @@ class DirectoryAnatomy:
         odd_types: how many rows have a value of a type that ChromaDB never writes, by table.
         collections: every collection.
         journals: names of journal and write-ahead files that are there.
+        write_ahead: whether the database is in WAL mode.
     """
 
     size_bytes: int
@@ -187,3 +188,4 @@ class DirectoryAnatomy:
     odd_types: Mapping[str, int]
     collections: tuple[CollectionAnatomy, ...]
     journals: tuple[str, ...]
+    write_ahead: bool = False

@@ -53,6 +53,8 @@ def check_database(anatomy: DirectoryAnatomy) -> Iterator[Finding]:
     if anatomy.quick_check:
         yield _sqlite_structure(anatomy.quick_check)
     yield Finding("no-journal", not anatomy.journals, ", ".join(anatomy.journals) or "none")
+    mode = "WAL, which ChromaDB does not use" if anatomy.write_ahead else "delete"
+    yield Finding("journal-mode", not anatomy.write_ahead, mode)
     yield Finding(
         "schema-known",
         anatomy.migrations in KNOWN_SCHEMAS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping
 
 from chromaseal.seal.quiet import DATABASE, INDEX_FILES, PICKLE
@@ -24,12 +25,20 @@ def check_presence(sizes_bytes: Mapping[str, int]) -> Iterator[Finding]:
     yield Finding("index-files", not incomplete, "; ".join(incomplete) or f"{len(folders)} indexes")
 
 
+def is_segment_name(name: str) -> bool:
+    """Whether a folder's name is a segment's id, as ChromaDB writes it."""
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
+
+
 def _folders(sizes_bytes: Mapping[str, int]) -> dict[str, set[str]]:
     """Give the names in every folder that has a file of an index."""
     found: dict[str, set[str]] = {}
     for path in sizes_bytes:
         folder, _, name = path.rpartition("/")
-        if name in INDEX_FILES:
+        if name in INDEX_FILES and is_segment_name(folder):
             found.setdefault(folder, set()).add(name)
     return found
 

@@ -157,8 +157,10 @@ def sync(path: Path) -> None:
 
 def cannot_write(target: Path, error: OSError) -> Conflict:
     """Make the error for a directory that cannot be made."""
+    # Whoever copies a tree collects what went wrong: from, to and why, for each file.
+    why = error.args[0][0][2] if isinstance(error, shutil.Error) and error.args[0] else error
     return Conflict(
-        f"{target} cannot be written: {error}",
+        f"{target} cannot be written: {why}",
         kind="cannot-write",
         hint="check free space and permissions; nothing was left behind",
     )

@@ -69,6 +69,12 @@ class Database:
         size = int.from_bytes(header[16:18], "big")
         return (65536 if size == 1 else size), int.from_bytes(header[28:32], "big")
 
+    def is_write_ahead(self) -> bool:
+        """Whether it is in WAL mode: the file format's "read version" at 19 is 2 then."""
+        with self.path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+        return header[19:20] == b"\x02"
+
     @property
     def connection(self) -> sqlite3.Connection:
         """Give the connection, for questions of one's own."""

@@ -73,6 +73,7 @@ def _anatomy(directory: Path, database: Database, *, deep: bool) -> DirectoryAna
         page_count=page_count,
         quick_check=() if deep else quick_check(database),
         migrations=database.migrations(),
+        write_ahead=database.is_write_ahead(),
         odd_types=odd_types(database),
         collections=tuple(
             collection_anatomy(directory, database, each, deep=deep)

@@ -119,7 +119,7 @@ def _records(target: Path, judged: Mapping[str, JudgedCollection]) -> Iterator[s
         anatomies = inspect(target, deep=True).collections
         made = {each.collection_id: {r.id: r for r in records(each)} for each in anatomies}
     except (Damaged, KeyError, ValueError) as error:
-        yield f"what was made cannot be read: {error}"
+        yield f"what was made cannot be read: {str(error).replace(f'{target}/', '')}"
         return
     for unknown in made.keys() - judged.keys():
         yield f"collection {unknown} is one too many"

@@ -76,7 +76,9 @@ def read_remains(directory: Path) -> Remains:
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
             _Reading(db, remains).read()
     except (sqlite3.Error, OSError) as error:
-        remains.problem = str(error)
+        # The path would be that of the private copy.
+        said = error.strerror if isinstance(error, OSError) else None
+        remains.problem = f"{DATABASE}: {said}" if said else str(error)
         remains.tables_whole = False
     dimensions = {each.dimension for each in remains.collections if each.dimension}
     dimensions |= {len(each.vector) for each in remains.log if each.vector is not None}

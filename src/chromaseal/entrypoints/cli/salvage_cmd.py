@@ -10,6 +10,7 @@ import typer
 from chromaseal.composition.directories import salvage_directory
 from chromaseal.entrypoints.cli.options import JsonOption
 from chromaseal.entrypoints.cli.output import Output, counted
+from chromaseal.errors import Incomplete
 
 
 def salvage(
@@ -25,7 +26,8 @@ def salvage(
     """Bring everything readable out of a directory that nothing can repair.
 
     OUT is a sound ChromaDB directory with every record of which no part is lost. The list has a
-    line for each record that is lost or in doubt, with the reason and with what is left of it.
+    line for each record that is lost or in doubt, with the reason and with what is left of it;
+    if it has any, the exit code is 9.
 
     Example: [bold]chromaseal salvage ./chroma ./salvaged[/]
     """
@@ -56,3 +58,10 @@ def salvage(
     )
     lines = counted(salvaged.missing, "line")
     output.say(f"{salvaged.list_path} says what is missing or in doubt: {lines}")
+    if salvaged.missing:
+        raise Incomplete(
+            f"not everything of {directory} could be brought to {out}, or believed: {lines} in "
+            f"{salvaged.list_path}",
+            kind="salvaged-in-part",
+            hint="the list says for each record what is lost or in doubt, and why",
+        )

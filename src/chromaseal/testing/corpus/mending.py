@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from chromaseal.adapters.chroma.inspector import inspect
 from chromaseal.errors import Damaged
 from chromaseal.record import Record
-from chromaseal.repair.directory import Equipment, repair_directory, salvage_directory
+from chromaseal.repair.directory import repair_directory, salvage_directory
+from chromaseal.repair.equipment import Equipment
 from chromaseal.seal.checks import records
 from chromaseal.testing.corpus.case import Case
 from chromaseal.testing.corpus.cases import damaged

@@ -1,0 +1,123 @@
+"""A directory that was made again -> in the place of the damaged one, which is kept beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from chromaseal.errors import Conflict
+from chromaseal.repair.equipment import Equipment
+from chromaseal.seal.page_table import FileStamp, stamp_of
+from chromaseal.seal.presence import is_segment_name
+from chromaseal.seal.quiet import DATABASE, INDEX_FILES
+from chromaseal.seal.sealed import changed_while_reading, refuse_open
+from chromaseal.snapshot.checkout import sync_tree, taking_name
+
+_OF_THE_DATABASE = {f"{DATABASE}{suffix}" for suffix in ("", "-journal", "-wal", "-shm")}
+_TIME = "%Y%m%dT%H%M%SZ"
+# In the new directory as long as it may stand under another name than its own.
+MARK = ".chromaseal-repaired"
+_MARK_SAYS = """\
+chromaseal repair has made this directory, and was stopped before it had put everything in its
+place. Of the two directories the other one, without this file, is the damaged one.
+"""
+_PERMISSIONS = 0o7777
+
+
+def stamps(directory: Path) -> dict[str, FileStamp]:
+    """Give size and times of everything in a directory that is no directory."""
+    return {
+        str(path.relative_to(directory)): stamp_of(path.lstat())
+        for path in sorted(directory.rglob("*"))
+        if not path.is_dir() or path.is_symlink()
+    }
+
+
+def refuse_mount_point(directory: Path) -> None:
+    """Refuse what no other directory can take the place of."""
+    if directory.is_mount():
+        raise Conflict(
+            f"{directory} is a mount point, so no other directory can take its place",
+            kind="cannot-write",
+            hint=f"repair a copy of it: cp -a {directory} COPY",
+        )
+
+
+def bring_along(copy: Path, made: Path) -> None:
+    """Copy what is in a directory and is not ChromaDB's."""
+    for path in copy.iterdir():
+        if path.name not in {*_OF_THE_DATABASE, MARK} and not _is_index(path):
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, made / path.name)
+
+
+def _is_index(path: Path) -> bool:
+    there = is_segment_name(path.name) and path.is_dir()
+    return there and any((path / name).exists() for name in INDEX_FILES)
+
+
+def give_owners(made: Path, damaged: Path) -> None:
+    """Give a directory the owners and permissions of the one whose place it takes.
+
+    Raises:
+        OSError: somebody else's cannot be given by this user.
+    """
+    directory = damaged.stat()
+    database = damaged / DATABASE
+    for path in (made, *made.rglob("*")):
+        same = damaged / path.relative_to(made)
+        if path.is_symlink():
+            continue
+        if same.exists():
+            wanted = same.stat()
+        elif path.is_dir() or not database.exists():
+            wanted = directory
+        else:
+            wanted = database.stat()
+        found = path.stat()
+        if (found.st_uid, found.st_gid) != (wanted.st_uid, wanted.st_gid):
+            os.chown(path, wanted.st_uid, wanted.st_gid)
+        executable = 0 if path.is_dir() or same.exists() else 0o111
+        path.chmod(wanted.st_mode & _PERMISSIONS & ~executable)
+
+
+def take_place(
+    directory: Path, made: Path, before: Mapping[str, FileStamp], equipment: Equipment
+) -> Path:
+    """Put the new directory in the place of the old one in one step; give where that is.
+
+    Args:
+        directory: the damaged one.
+        made: the new one, on the same file system.
+        before: what the damaged one consisted of when it was read.
+        equipment: what it takes.
+
+    Raises:
+        Conflict: ``still-open`` or ``changed-while-reading``.
+        OSError: they could not be exchanged.
+    """
+    stem = f"{directory.name}.{{}}-{equipment.clock.now().strftime(_TIME)}"
+    waiting = directory.with_name(stem.format("repairing"))
+    kept = directory.with_name(stem.format("damaged"))
+    (made / MARK).write_text(_MARK_SAYS)
+    sync_tree(made)
+    made.replace(waiting)
+    try:
+        refuse_open(directory, equipment.open_files)
+        _refuse_written(directory, before)
+        with taking_name(directory, durable=True):
+            equipment.exchange(directory, waiting)
+    except BaseException:
+        if (waiting / MARK).exists():
+            shutil.rmtree(waiting, ignore_errors=True)
+        raise
+    # A power cut before the next line leaves the damaged one as "repairing", without the mark.
+    waiting.replace(kept)
+    (directory / MARK).unlink()
+    return kept
+
+
+def _refuse_written(directory: Path, before: Mapping[str, FileStamp]) -> None:
+    if stamps(directory) != before:
+        raise changed_while_reading(directory / DATABASE)
