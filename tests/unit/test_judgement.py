@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -180,3 +180,102 @@ def test_a_torn_log_is_not_replayed_alone() -> None:
     log = [entry(1, "a"), entry(2, "b")]
     facts = Facts(ids={"a": 1, "b": 2}, index=Index({}), log=log, place=0, is_torn=True)
     assert not facts.judged().from_log
+
+
+def vectors(facts: Facts) -> dict[str, list[float]]:
+    """Give the vectors that are believed."""
+    (judged,) = facts.judged().collections
+    return {r.record_id: r.vector.tolist() for r in judged.whole if r.vector is not None}
+
+
+def test_an_add_of_a_present_id_is_ignored() -> None:
+    """As ChromaDB ignored it; a row's last change, or the index's names, say that it was there."""
+    facts = Facts()
+    facts.log += [entry(12, "a", ADD), entry(13, "c", ADD)]
+    assert facts.judged().is_complete
+    assert vectors(facts) == {"a": [1, 0], "b": [10, 7], "c": [11, 7]}
+
+
+def test_an_update_of_an_absent_id_is_ignored() -> None:
+    """It brings no record, and puts no other in doubt."""
+    facts = Facts()
+    ghost = np.zeros(2, np.float32)
+    facts.log.append(EntryRemains(12, UPDATE, "x/n", "ghost", ghost, is_sound=True))
+    assert facts.judged().is_complete
+    assert vectors(facts).keys() == {"a", "b", "c"}
+
+
+def test_an_update_without_a_vector_settles_no_damaged_entry() -> None:
+    """The damaged entry before it may have had one."""
+    facts = Facts(ids={"a": 13, "b": 10, "c": 11})
+    facts.log += [entry(12, "a", sound=False), entry(13, "a", UPDATE)]
+    assert facts.parts()["a"].keys() == {VECTOR}
+
+
+def test_a_flushed_entry_has_the_index_for_a_witness() -> None:
+    """Where they differ the index may be an older one: all that only it has is in doubt."""
+    facts = Facts()
+    facts.log[0] = replace(entry(10, "b"), vector=np.array([5, 5], np.float32))
+    assert {i: set(parts) for i, parts in facts.parts().items()} == {"a": {VECTOR}, "b": {VECTOR}}
+
+
+def test_a_flushed_entry_stands_in_for_a_damaged_page() -> None:
+    """The log still has what the index has lost."""
+    facts = Facts(index=Index({"a": 1, "b": 2}, lost=frozenset("b"), has_bad_pages=True))
+    assert facts.judged().is_complete
+    assert vectors(facts)["b"] == [10, 7]
+
+
+@pytest.mark.parametrize("operation", [ADD, UPSERT])
+def test_a_row_and_its_entry_have_to_say_the_same(operation: int) -> None:
+    """What the log says last of a record is what its row has to have."""
+    facts = Facts()
+    values = {"k": 2, "chroma:document": "text c"}
+    facts.log[1] = replace(entry(11, "c", operation), values=values)
+    assert facts.parts() == {"c": {"k": "the log has another one"}}
+
+
+@pytest.mark.parametrize(("late", "part"), [(UPSERT, "id"), (DELETE, "id")])
+def test_a_row_behind_its_log_is_in_doubt(late: int, part: str) -> None:
+    """It is of an older moment."""
+    facts = Facts()
+    facts.log.append(entry(12, "b", late))
+    assert part in facts.parts()["b"]
+
+
+def test_a_whole_log_and_the_tables_have_to_say_the_same() -> None:
+    """A text that tables and full text agree on is not outvoted by the log."""
+    log = [entry(1, "a"), replace(entry(2, "b"), values={"k": 1, "chroma:document": "other"})]
+    facts = Facts(ids={"a": 1, "b": 2}, index=Index({}), log=log, place=None)
+    assert facts.judged().from_log
+    assert facts.parts() == {"b": {DOCUMENT: "the log has another one"}}
+
+
+def test_a_whole_log_gives_what_the_tables_have_lost() -> None:
+    """Records without a row, and values that cannot be read."""
+    log = [entry(1, "a"), entry(2, "b")]
+    facts = Facts(ids={}, index=Index({}), log=log, place=None)
+    assert facts.judged().is_complete
+    assert vectors(facts).keys() == {"a", "b"}
+
+
+def test_rows_of_no_collection_are_listed() -> None:
+    """Whose segment and collection are gone: nothing goes without a word."""
+    remains = Remains(
+        collections=[CollectionRemains("n", "notes", DEFAULT_DATABASE, 2, Settings())],
+        segments=[SegmentRemains("v", "VECTOR", "n"), SegmentRemains("m", "METADATA", "n")],
+        rows=[RowRemains(1, "lost", "z", 1, "text", {"k": 1})],
+        indexes={"free": Index({"z": 3}, folder="free")},
+    )
+    judgement = judge(remains)
+    assert not judgement.is_complete
+    lines = {line["what"]: line for line in judgement.leftovers}
+    assert lines["record of no collection"]["id"] == "z"
+    assert lines["record of no collection"]["vector"] == [3, 0]
+    assert lines["index of no collection"]["folder"] == "free"
+
+
+def test_disputed_settings_are_not_complete() -> None:
+    """What a table of collections and its index say differently is nobody's to decide."""
+    judgement = judge(Remains(disputed=["row 1 of collections"]))
+    assert judgement.leftovers == [{"what": "row 1 of collections"}]

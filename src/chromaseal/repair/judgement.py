@@ -60,11 +60,8 @@ def is_whole_log(remains: Remains) -> bool:
     sizes = {(entry.topic, len(entry.vector)) for entry in log if entry.vector is not None}
     if len(sizes) > len({topic for topic, _ in sizes}):
         return False
-    newest = max(
-        len(log),
-        *(row.seq_id or 0 for row in remains.rows),
-        *remains.places.values(),
-    )
+    places = [row.seq_id or 0 for row in remains.rows]
+    newest = max([len(log), *places, *remains.places.values()])
     return log[0].seq_id == 1 and log[-1].seq_id == len(log) == newest
 
 
@@ -151,8 +148,8 @@ class _Judging:
     def _own_rows(self) -> list[RowRemains]:
         rows, own = self._remains.rows, self._metadata_id
         found = [row for row in rows if row.segment_id == own]
-        if self._alone:
-            # A row of a segment that is nobody's, for a vector that has no row.
+        if self._alone and self._segment("VECTOR") in self._remains.indexes:
+            # A row of a segment that is nobody's, for a vector of its own that has no row.
             claimed = {own, *(each.segment_id for each in self._remains.segments)}
             there = {row.record_id for row in found}
             wanted = self._told(found).ids - there

@@ -13,6 +13,8 @@ from chromaseal.seal.quiet import DATABASE
 from chromaseal.testing.corpus.case import Damage, Kind
 from chromaseal.testing.corpus.healthy import DIMENSION, Base
 
+_PAGE = 4096
+_TABLE_LEAF = 13
 _WORDS = {
     "$OF_VECTORS": "(SELECT id FROM segments WHERE scope = 'VECTOR')",
     "$OF_RECORDS": "(SELECT id FROM segments WHERE scope = 'METADATA')",
@@ -53,6 +55,48 @@ def _vector(value: float, size: int, directory: Path, _: Base, chance: np.random
     return f"a pending vector of {size} numbers begins with {value}"
 
 
+def _flushed_vector(directory: Path, _: Base, chance: np.random.Generator) -> str:
+    """Replace the vector that the log has kept of what the index has applied last."""
+    vector = chance.standard_normal(DIMENSION).astype("<f4")
+    statement = """
+        UPDATE embeddings_queue SET vector = ?
+        WHERE seq_id = (SELECT min(seq_id) FROM embeddings_queue WHERE vector IS NOT NULL)
+    """
+    with closing(sqlite3.connect(directory / DATABASE)) as db, db:
+        db.execute(statement, (vector.tobytes(),))
+    return "the log has another vector of the last flush"
+
+
+def _in_table(old: bytes, new: bytes, question: str, directory: Path, _: Base, __: object) -> str:
+    """Change a value in a table's page and not in its index; what is free has old values, too."""
+    path = directory / DATABASE
+    before = path.read_bytes()
+    start = before.find(old)
+    while start >= 0:
+        page = before[start - start % _PAGE]
+        if page == _TABLE_LEAF:
+            path.write_bytes(before[:start] + new + before[start + len(old) :])
+            with closing(sqlite3.connect(path)) as db:
+                if db.execute(question).fetchone():
+                    return f"{old!r} is {new!r} in the table, and not in its index"
+        start = before.find(old, start + 1)
+    raise AssertionError(f"no table has {old!r}")
+
+
+def _without_owner(directory: Path, _: Base, __: object) -> str:
+    """Lose all of a collection but its records."""
+    own = "(SELECT id FROM collections WHERE name = 'words')"
+    with closing(sqlite3.connect(directory / DATABASE)) as db, db:
+        db.execute(f"DELETE FROM embeddings_queue WHERE topic LIKE '%/' || {own}")  # noqa: S608
+        db.execute(f"DELETE FROM segments WHERE collection = {own}")  # noqa: S608
+        db.execute("DELETE FROM collections WHERE name = 'words'")
+    return "a collection has lost its row, its segments and its log"
+
+
+def _several(base: Base) -> bool:
+    return base.name.startswith("several")
+
+
 def _pending(base: Base) -> bool:
     return base.pending
 
@@ -78,6 +122,14 @@ _STATEMENTS = {
     "WHERE seq_id = $LAST_UPSERT",
     "log: a vector of text": "UPDATE embeddings_queue SET vector = 'text' "
     "WHERE seq_id = $LAST_UPSERT",
+}
+_PENDING = {
+    "log: other text": "UPDATE embeddings_queue SET metadata = replace(metadata, 'phase', 'faze') "
+    "WHERE seq_id = (SELECT min(q.seq_id) FROM embeddings_queue AS q JOIN embeddings AS e "
+    "ON e.embedding_id = q.id AND e.seq_id = q.seq_id WHERE q.metadata LIKE '%phase%')",
+    "metadata: other number than the log's": "UPDATE embedding_metadata SET int_value = -1 "
+    "WHERE key = 'number' AND id = (SELECT min(e.id) FROM embeddings_queue AS q JOIN embeddings "
+    "AS e ON e.embedding_id = q.id AND e.seq_id = q.seq_id WHERE q.metadata LIKE '%number%')",
 }
 _ANY = {
     "rows: one lost": "DELETE FROM embeddings WHERE id = :row",
@@ -132,7 +184,12 @@ _OF_FLUSHED = {
 
 
 def _statements() -> tuple[Damage, ...]:
-    groups = ((_STATEMENTS, _with_log), (_ANY, lambda _: True), (_OF_FLUSHED, _flushed))
+    groups = (
+        (_STATEMENTS, _with_log),
+        (_PENDING, _pending),
+        (_ANY, lambda _: True),
+        (_OF_FLUSHED, _flushed),
+    )
     return tuple(
         Damage(name, functools.partial(_sql, statement), fits=fits)
         for statements, fits in groups
@@ -168,10 +225,32 @@ DAMAGES: tuple[Damage, ...] = (
         "metadata: other number",
         functools.partial(
             _sql,
-            "UPDATE embedding_metadata SET int_value = int_value + 1 "
-            "WHERE id = :row AND key = 'number'",
+            "UPDATE embedding_metadata SET int_value = int_value + 1 WHERE key = 'number' AND id = "
+            "(SELECT max(id) FROM embeddings WHERE embedding_id NOT IN "
+            "(SELECT id FROM embeddings_queue))",
         ),
         Kind.SILENT,
         _SILENT,
+        fits=_flushed,
+    ),
+    Damage("log: other vector than the index's", _flushed_vector, fits=_flushed),
+    Damage("collections: all but the records lost", _without_owner, fits=_several),
+    Damage(
+        "collections: other name in the table",
+        functools.partial(
+            _in_table,
+            b"notes",
+            b"notez",
+            "SELECT 1 FROM collections NOT INDEXED WHERE name='notez'",
+        ),
+    ),
+    Damage(
+        "metadata: other text in the table",
+        functools.partial(
+            _in_table,
+            b"phasefirst",
+            b"phasefurst",
+            "SELECT 1 FROM embedding_metadata NOT INDEXED WHERE string_value = 'furst'",
+        ),
     ),
 )

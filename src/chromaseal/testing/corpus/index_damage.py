@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import pickle
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chromaseal.seal.quiet import HEADER, PICKLE
+from chromaseal.seal.quiet import DATABASE, HEADER, PICKLE
 from chromaseal.testing.corpus.case import Damage, Kind
 from chromaseal.testing.corpus.file_damage import find
 from chromaseal.testing.corpus.healthy import DIMENSION, Base
@@ -68,6 +70,23 @@ def _element(
     content[place * _ELEMENT : (place + 1) * _ELEMENT] = row
     path.write_bytes(content)
     return f"element {place}: {said}"
+
+
+def _of_the_log(directory: Path, _: Base, chance: np.random.Generator) -> str:
+    """Change the vector of which the log has kept the entry, as an older index would have it."""
+    with closing(sqlite3.connect(directory / DATABASE)) as db:
+        query = "SELECT id FROM embeddings_queue WHERE vector IS NOT NULL ORDER BY seq_id LIMIT 1"
+        (record_id,) = db.execute(query).fetchone()
+    label = pickle.loads(find(directory, PICKLE).read_bytes())["id_to_label"][record_id]  # noqa: S301
+    path = find(directory, "data_level0.bin")
+    content = bytearray(path.read_bytes())
+    ends = range(_LABEL_OFFSET, len(content), _ELEMENT)
+    (end,) = (e for e in ends if content[e : e + 8] == label.to_bytes(8, "little"))
+    vector = chance.standard_normal(DIMENSION).astype("<f4")
+    vector /= np.linalg.norm(vector)
+    content[end - 4 * DIMENSION : end] = vector.tobytes()
+    path.write_bytes(content)
+    return f"the vector of {record_id} is an older one"
 
 
 def _link(value: str, row: bytearray, _: np.random.Generator, elements: int) -> str:
@@ -169,6 +188,7 @@ DAMAGES: tuple[Damage, ...] = (
     _damage("element: other label", _element, _label),
     _damage("element: not a number", _element, functools.partial(_number, np.nan)),
     _damage("element: infinite", _element, functools.partial(_number, np.inf)),
+    _damage("element: other vector than the log's", _of_the_log, turns=1),
     _damage("upper lists: length", _chain, 0),
     _damage("upper lists: link to nowhere", _chain, 2),
     _damage("pickle: labels exchanged", _pickled, _swapped_ids, turns=1),

@@ -72,7 +72,7 @@ def mend(case: Case, scratch: Path, equipment: Equipment) -> Mended:
         salvaged = salvage_directory(directory, out, equipment)
         found = content(out)
         lines = [json.loads(line) for line in salvaged.list_path.read_text().splitlines()]
-        listed = {line["id"] for line in lines if line["what"] == "record"}
+        listed = {line["id"] for line in lines if "id" in line}
     finally:
         for path in scratch.iterdir():
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
