@@ -30,6 +30,8 @@ from chromaseal.seal.checks import records
 from chromaseal.seal.examine import examine
 from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.verdict import Level, Verdict
+from chromaseal.snapshot.checkout import cannot_write
+from chromaseal.testing.command_line import chromaseal
 from chromaseal.testing.directory_states import contents
 
 pytestmark = pytest.mark.slow
@@ -294,3 +296,54 @@ def test_what_cannot_be_exchanged_leaves_nothing(
     assert refused.value.kind == "cannot-write"
     assert contents(directory) == before
     assert [path.name for path in tmp_path.iterdir()] == ["chroma"]
+
+
+def test_a_mount_point_is_refused_at_once(
+    histories: Path, tmp_path: Path, equipment: Equipment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is made that could not be put anywhere."""
+    directory = shutil.copytree(histories / "plain", tmp_path / "chroma")
+    change(directory, FULL_TEXT)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == directory)
+    with pytest.raises(Conflict, match="is a mount point"):
+        repair_directory(directory, equipment)
+
+
+def test_write_ahead_mode_is_mended(histories: Path, tmp_path: Path, equipment: Equipment) -> None:
+    """ChromaDB does not use it, and whoever copies such a database may lose its log."""
+    directory = shutil.copytree(histories / "plain", tmp_path / "chroma")
+    truth = content(directory)
+    with closing(sqlite3.connect(directory / DATABASE)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+    assert "journal-mode" in {finding.check for finding in deep(directory, equipment).failed}
+    repair_directory(directory, equipment)
+    assert content(directory) == truth
+
+
+def test_reasons_name_no_private_path(
+    histories: Path, tmp_path: Path, equipment: Equipment
+) -> None:
+    """The copy that was looked at is gone when somebody reads them."""
+    directory = shutil.copytree(histories / "plain", tmp_path / "chroma")
+    (directory / DATABASE).unlink()
+    with pytest.raises(Damaged) as refused:
+        repair_directory(directory, equipment)
+    assert "unfinished" not in refused.value.message
+
+
+def test_a_full_disk_is_said_in_words() -> None:
+    """Of many files that could not be copied the first one's reason is enough."""
+    error = shutil.Error([("from", "to", "[Errno 28] No space left on device")])
+    message = cannot_write(Path("chroma"), error).message
+    assert message == "chroma cannot be written: [Errno 28] No space left on device"
+
+
+def test_salvage_in_part_has_an_exit_code(histories: Path, tmp_path: Path) -> None:
+    """Programs need not read the list to know that it is not empty."""
+    directory = shutil.copytree(histories / "plain", tmp_path / "chroma")
+    lose_words(directory)
+    out = tmp_path / "out"
+    answer = chromaseal("salvage", str(directory), str(out), "--json", cache=tmp_path / "cache")
+    assert answer.exit_code == 9
+    assert answer.only("salvaged")[0]["missing"] > 100
+    assert len(content(out)) == 100
