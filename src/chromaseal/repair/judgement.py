@@ -162,7 +162,7 @@ class _Judging:
         for row in self._rows.values():
             yield self._record(row, mixed=mixed)
         unnamed = self._remains.unnamed.get(self._metadata_id, set())
-        missing = [i for i in self._story.ids if i not in self._rows]
+        missing = sorted(self._story.ids - self._rows.keys(), key=self._story.order)
         for record_id in [*missing, *sorted(unnamed - self._rows.keys() - {*missing})]:
             reason = "its row cannot be read" if record_id in unnamed else "it has no row"
             yield self._without_row(record_id, reason)
@@ -268,6 +268,8 @@ class _Judging:
     def _why_no_vector(self, record_id: str) -> str:
         if self._story.has_damaged(record_id):
             return "its entry in the log is damaged, or may have changed nothing"
+        if self._story.newest(record_id) is not None:
+            return "its vector in the log has another length than the others"
         if self._index is None:
             return "the index is missing"
         if self._index.problem:

@@ -58,6 +58,10 @@ class LogStory:
         """Give the vectors that are newer than the index."""
         return self._pending.vectors
 
+    def order(self, record_id: str) -> tuple[int, str]:
+        """Give what to sort ids by: their last changes, where the log has them."""
+        return self._all.changes.get(record_id, 0), record_id
+
     def has_damaged(self, record_id: str) -> bool:
         """Whether the log does not tell a record's newest vector, and it is not in the index."""
         return record_id in (self._all if self.is_whole else self._pending).unsure
