@@ -272,11 +272,12 @@ class _Judging:
             return "its vector in the log has another length than the others"
         if self._index is None:
             return "the index is missing"
-        if self._index.problem:
-            return self._index.problem
-        if record_id in self._index.contradicted:
+        return self._index.problem or self._why_not_in(self._index, record_id)
+
+    def _why_not_in(self, index: IndexRemains, record_id: str) -> str:
+        if record_id in index.contradicted:
             return "the index contradicts itself about its label"
-        if record_id in self._index.names:
+        if record_id in index.names:
             return "it lies in a damaged part of data_level0.bin"
         return "neither the index nor the log has it"
 
