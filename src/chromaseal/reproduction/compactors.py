@@ -37,7 +37,12 @@ def plan_of(plan: Plan) -> Plan:
 
 
 def two_compactors(
-    vault: Vault, folder: Path, plan: Plan, *, progress: Callable[[int, int], None]
+    vault: Vault,
+    folder: Path,
+    plan: Plan,
+    *,
+    keep: Path | None = None,
+    progress: Callable[[int, int], None],
 ) -> Iterator[Trial]:
     """Let two compactors work at the same time, several times, both ways.
 
@@ -45,6 +50,7 @@ def two_compactors(
         vault: where the runs are written and compacted.
         folder: what the old way takes for its object store.
         plan: what the runs bring: run n is its batch n.
+        keep: where a newest version stays that lacks runs.
         progress: called with done and all rounds.
 
     Yields:
@@ -63,7 +69,10 @@ def two_compactors(
     vault.open_copy(RUNS, folder / "this-way")
     examination = Examination(vault.parts, plan, folder)
     for way, newest in ((Way.POINTER_PUT, old.newest()), (Way.POINTER_SWAP, folder / "this-way")):
-        yield from _trials(examination.look(newest, RUNS), plan, way)
+        trials = list(_trials(examination.look(newest, RUNS), plan, way))
+        if keep is not None and any(trial.bad for trial in trials):
+            shutil.copytree(newest, keep / way)
+        yield from trials
 
 
 def _trials(newest: Examined, plan: Plan, way: Way) -> Iterator[Trial]:

@@ -88,10 +88,15 @@ def reproduce(
         examination,
         (older, newer),
         folder / "uploads",
+        keep=keep,
         progress=_shown(progress, "uploads that stop half-way"),
     )
     yield from two_compactors(
-        vault, folder / "runs", plan_of(plan), progress=_shown(progress, "two compactors")
+        vault,
+        folder / "runs",
+        plan_of(plan),
+        keep=keep,
+        progress=_shown(progress, "two compactors"),
     )
 
 

@@ -61,6 +61,7 @@ def half_uploads(
     versions: tuple[Path, Path],
     folder: Path,
     *,
+    keep: Path | None = None,
     progress: Callable[[int, int], None],
 ) -> Iterator[Trial]:
     """Publish a second version after a first, and stop on the way.
@@ -70,6 +71,7 @@ def half_uploads(
         examination: looks at what a reader gets.
         versions: two sound directories of one application, the older one first.
         folder: what the old way takes for its object store.
+        keep: where bad copies stay.
         progress: called with done and all trials.
 
     Yields:
@@ -79,11 +81,10 @@ def half_uploads(
     ways = (Way.HALF_UPLOAD_POINTER_FIRST, Way.HALF_UPLOAD_POINTER_LAST)
     for done, way in enumerate(ways):
         progress(done, len(ways) + 1)
-        fetched = list(old.fetched(pointer_first=way is Way.HALF_UPLOAD_POINTER_FIRST))
-        yield from _trials(way, examination.look_at_all(fetched))
+        yield from _trials(way, examination.look_at_all(list(old.fetched(way)), keep=keep))
     progress(len(ways), len(ways) + 1)
     fetched = list(_pushed(vault, *versions, folder))
-    yield from _trials(Way.HALF_PUSH, examination.look_at_all(fetched))
+    yield from _trials(Way.HALF_PUSH, examination.look_at_all(fetched, keep=keep))
 
 
 def _trials(way: Way, examined: list[Examined]) -> Iterator[Trial]:
@@ -104,14 +105,15 @@ class _OldUploads:
         self._folder = folder
         copy_files(older, folder / "older")
 
-    def fetched(self, *, pointer_first: bool) -> Iterator[Path]:
+    def fetched(self, way: Way) -> Iterator[Path]:
         """Stop after every other file, and fetch what the pointer names then."""
         files = list(walked_files(self._newer))
-        for stop in range(1, len(files), 2):
+        pointer_first = way is Way.HALF_UPLOAD_POINTER_FIRST
+        for number, stop in enumerate(range(1, len(files), 2), 1):
             (self._folder / _POINTER).write_text("newer" if pointer_first else "older")
             for path in files[:stop]:
                 copy_file(self._newer / path, self._folder / "newer" / path)
-            fetched = self._folder / f"fetched-{stop}"
+            fetched = self._folder / f"{way}-{number:02d}"
             copy_files(self._folder / (self._folder / _POINTER).read_text(), fetched)
             shutil.rmtree(self._folder / "newer")
             yield fetched
@@ -125,7 +127,7 @@ def _pushed(vault: Vault, older: Path, newer: Path, folder: Path) -> Iterator[Pa
         try:
             push(parts, newer, UPLOADS, replace=True)
         except Stopped:
-            fetched = folder / f"pulled-{writes}"
+            fetched = folder / f"{Way.HALF_PUSH}-{writes + 1:02d}"
             vault.pull(UPLOADS, fetched)
             yield fetched
         else:

@@ -26,6 +26,10 @@ _EXPLANATION = (
     "some, and no step reports an error. This way publishes only copies of one moment that passed "
     "every check, and moves the pointer only from the version that it builds on."
 )
+_NONE_BAD = (
+    "This time nothing came out bad, the old ways' copies included: whether they do depends on "
+    "who is faster. More of it with --copies and --records makes it likelier."
+)
 
 
 def reproduce(
@@ -44,7 +48,9 @@ def reproduce(
     keep: Annotated[
         Path | None,
         typer.Option(
-            "--keep", metavar="DIR", help="Leave the bad copies in DIR, for chromaseal verify."
+            "--keep",
+            metavar="DIR",
+            help="Leave what came out bad, of every way, in DIR, for chromaseal verify.",
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -54,7 +60,7 @@ def reproduce(
     An application writes into a directory of its own, in a temporary folder. Its files are copied
     meanwhile: one by one at the speed of an upload, as fast as the disk can, and by chromaseal
     replicate. Every copy is checked and opened with ChromaDB. Two compactors at once and uploads
-    that stop half-way follow, both ways. Takes less than a minute.
+    that stop half-way follow, both ways. Takes about a minute; more on a machine that is busy.
 
     Example: [bold]chromaseal reproduce --keep ./bad[/]
     """
@@ -71,10 +77,10 @@ def reproduce(
         output.record("way", words=summary.way.words, **asdict(summary))
     title = f"beside an application that goes on writing into {records} records, seed {seed}"
     output.table(title, _COLUMNS, [_row(summary) for summary in summed])
-    output.say(_EXPLANATION)
+    output.say(_EXPLANATION if any(summary.bad for summary in summed) else _NONE_BAD)
     if keep is not None and keep.exists():
         first = min(keep.iterdir())
-        output.say(f"the bad copies are in {keep}; to look at one: chromaseal verify {first}")
+        output.say(f"what came out bad is in {keep}; to look at one: chromaseal verify {first}")
     judge(summed)
 
 
