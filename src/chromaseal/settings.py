@@ -16,6 +16,7 @@ LEDGER_FILE = "ledger.sqlite"
 # A vault in a bucket has no place for a ledger of its own; reading needs none.
 NO_LEDGER = ""
 _KEYS = {"vault", "ledger", "cache"}
+_SETTINGS = 'write lines like vault = "s3://bucket/vault", or remove the file'
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +126,15 @@ def _read_file(path: Path) -> dict[str, str]:
     try:
         found = tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", kind="bad-settings") from error
+        raise UsageError(
+            f"{path} cannot be read: {error}", kind="bad-settings", hint=_SETTINGS
+        ) from error
     unknown = found.keys() - _KEYS
     if unknown or not all(isinstance(value, str) for value in found.values()):
         raise UsageError(
             f"{path} may have {', '.join(sorted(_KEYS))} as text; it has "
             f"{', '.join(sorted(unknown)) or 'something else'}",
             kind="bad-settings",
+            hint=_SETTINGS,
         )
     return found

@@ -11,7 +11,7 @@ from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
-from chromaseal.errors import UsageError
+from chromaseal.errors import Conflict, RefusedInput, UsageError
 from chromaseal.ids import SystemIds
 from chromaseal.repair import directory as rebuilding
 from chromaseal.repair.directory import RepairedDirectory, Salvaged
@@ -107,6 +107,12 @@ def salvage_directory(
     """
     directory, out = Path(directory).resolve(), Path(out).resolve()
     _refuse_not_chromadb(directory)
+    if out.exists() and not out.is_dir():
+        raise Conflict(
+            f"{out} is a file",
+            kind="directory-not-empty",
+            hint="name a directory that does not exist yet",
+        )
     if out.is_relative_to(directory):
         raise UsageError(
             f"{out} lies in {directory}, which is only read", hint="name a directory beside it"
@@ -126,7 +132,22 @@ def _equipment() -> Iterator[Equipment]:
         sandbox.close()
 
 
+def refuse_file(directory: Path) -> None:
+    """Refuse a file where a directory belongs.
+
+    Raises:
+        RefusedInput: ``not-chromadb``.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise RefusedInput(
+            f"{directory} is a file, not a ChromaDB directory",
+            kind="not-chromadb",
+            hint="name the directory that a chromadb.PersistentClient was opened on",
+        )
+
+
 def _refuse_not_chromadb(directory: Path) -> None:
+    refuse_file(directory)
     if not any(directory.glob(f"*/{HEADER}")):
         # Where there is an index, a missing database is a finding.
         refuse_not_chromadb(directory)

@@ -25,7 +25,8 @@ def examine_environment(settings: Settings) -> Iterator[Remark]:
     """Look at releases, the cache, the processes of this machine, and child processes."""
     releases = f"chromaseal {release_of('chromaseal')}, chromadb {release_of('chromadb')}, "
     yield well(_SUBJECT, "releases", f"{releases}Python {platform.python_version()}")
-    places = f"vault {without_secrets(settings.vault)}, ledger {without_secrets(settings.ledger)}"
+    ledger = without_secrets(settings.ledger) if settings.ledger else "none"
+    places = f"vault {without_secrets(settings.vault)}, ledger {ledger}"
     yield well(_SUBJECT, "places", places)
     yield _cache(settings.cache)
     yield _processes()

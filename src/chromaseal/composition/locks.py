@@ -8,6 +8,7 @@ from pathlib import Path
 from chromaseal.adapters.chroma.lock_probe import probe
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.clock import Clock, SystemClock
+from chromaseal.composition.directories import refuse_file
 from chromaseal.seal import locks
 from chromaseal.seal.locks import LocksReport
 
@@ -28,6 +29,7 @@ def examine_locks(
         RefusedInput: ``not-chromadb``, and nobody has anything of it open.
         Unsupported: ``no-proc``.
     """
+    refuse_file(directory)
     open_files = ProcOpenFiles()
     return locks.examine_locks(
         directory,

@@ -261,8 +261,13 @@ def _left_behind(found: LocksReport) -> LocksReport:
     reason = f"{found.directory} is not whole ({how}): {'; '.join(orphans)}"
     hint = (
         "open and close the directory once with ChromaDB, which completes or undoes the change, "
-        "then run `chromaseal verify` on it"
+        f"then run `chromaseal verify {found.directory}`"
     )
+    if is_hot(found.probed):
+        hint = (
+            f"chromaseal repair {found.directory} undoes the change in a copy and looks at it "
+            "deeply; opening and closing the directory once with ChromaDB undoes it in place"
+        )
     if found.roles:
         holders = ", ".join(named(role.process) for role in found.roles[:_SHOWN_PROCESSES])
         reason += f"; {holders} still has it open"

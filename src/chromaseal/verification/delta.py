@@ -10,6 +10,7 @@ from chromaseal.errors import ChromasealError, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.pin import read_pin
 from chromaseal.run.model import Run, RunPart, RunState
+from chromaseal.seal.telling import tell_check
 from chromaseal.seal.verdict import Finding, Level, Verdict
 from chromaseal.snapshot.history import head, line
 
@@ -32,6 +33,8 @@ def verify_deltas(parts: Parts, run: Run, level: Level) -> Verdict:
         for name, part in run.parts.items()
         for finding in _part(parts, run, name, part, level)
     ]
+    for finding in findings:
+        tell_check(finding)
     size_bytes = sum(part.size_bytes for part in run.parts.values())
     duration_s = parts.clock.monotonic_s() - start_s
     return Verdict(f"run {run.run_id}", level, tuple(findings), size_bytes, duration_s)

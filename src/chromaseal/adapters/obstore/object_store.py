@@ -6,6 +6,7 @@ import contextlib
 import datetime as dt
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
@@ -35,6 +36,8 @@ _ASKED_FOR_CREDENTIALS = (
     "/computeMetadata/v1/instance",
     "/metadata/identity/oauth2",
 )
+# An endpoint may have user and password in it, and errors name it.
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with AWS_SESSION_TOKEN if there is one; "
     "profiles in ~/.aws are not read",
@@ -85,7 +88,7 @@ class ObstoreObjectStore:
             self._reads = from_url(url, config=config, client_options=client)
             self._writes = from_url(url, config=config, client_options=client, retry_config=once)
         except ValueError as error:
-            raise _bad_url(self._url, str(error)) from error
+            raise _bad_url(self._url, _USER.sub("", str(error))) from error
         except BaseError as error:
             raise self._unavailable(error, f"{self._url} cannot be opened") from error
 
@@ -163,7 +166,7 @@ class ObstoreObjectStore:
 
     def _unavailable(self, error: Exception, what: str) -> Unavailable:
         # After the first line comes the error as its library sees it, over many more.
-        text = str(error)
+        text = _USER.sub("", str(error))
         why, hint = text.splitlines()[0], "check the address, the credentials and the network"
         variables = _CREDENTIALS.get(urlsplit(self._url).scheme, "")
         if "BadScheme" in text:

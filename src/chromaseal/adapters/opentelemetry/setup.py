@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Mapping
 from importlib.metadata import version as release_of
 
@@ -22,6 +24,21 @@ _TIMEOUT = "OTEL_EXPORTER_OTLP_TIMEOUT"
 _SERVICE = "chromaseal"
 
 
+class _FirstOnly(logging.Handler):
+    """Says once, in one line, that the collector cannot be reached; the SDK says it each time."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._said = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say the first thing."""
+        if not self._said and sys.stderr is not None:
+            self._said = True
+            why = record.getMessage().splitlines()[0]
+            sys.stderr.write(f"the collector gets no spans and metrics of this command: {why}\n")
+
+
 def set_up(environment: Mapping[str, str]) -> Callable[[], None]:
     """Set the process's providers up, with exporters to the collector that is named.
 
@@ -32,6 +49,10 @@ def set_up(environment: Mapping[str, str]) -> Callable[[], None]:
     Returns:
         What sends the rest and ends it all.
     """
+    logger = logging.getLogger("opentelemetry")
+    logger.addHandler(_FirstOnly())
+    # Nobody else has set logging up in a command, and Python would print what nobody handles.
+    logger.propagate = False
     attributes = {"service.version": release_of("chromaseal")}
     if "OTEL_SERVICE_NAME" not in environment:
         attributes["service.name"] = _SERVICE
