@@ -26,6 +26,7 @@ from chromaseal.snapshot.log import LogEntry
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats
+from chromaseal.sweep.ledger import Swept
 from chromaseal.vault import Vault
 from chromaseal.verification.remark import Remark
 from chromaseal.writing import Written
@@ -145,10 +146,17 @@ class AsyncVault:
         return await asyncio.to_thread(self.vault.rollback, collection, at)
 
     async def gc(
-        self, collection: str, policy: Policy | None = None, *, dry_run: bool = False
+        self,
+        collection: str,
+        policy: Policy | None = None,
+        *,
+        forget: Sequence[int] = (),
+        dry_run: bool = False,
     ) -> Garbage:
         """See ``Vault.gc``."""
-        return await asyncio.to_thread(self.vault.gc, collection, policy, dry_run=dry_run)
+        return await asyncio.to_thread(
+            self.vault.gc, collection, policy, forget=forget, dry_run=dry_run
+        )
 
     async def stats(self, collection: str) -> Stats:
         """See ``Vault.stats``."""
@@ -171,6 +179,10 @@ class AsyncVault:
     async def doctor(self) -> list[Remark]:
         """See ``Vault.doctor``."""
         return await asyncio.to_thread(lambda: list(self.vault.doctor()))
+
+    async def rebuild_ledger(self) -> Swept:
+        """See ``Vault.rebuild_ledger``."""
+        return await asyncio.to_thread(self.vault.rebuild_ledger)
 
     async def close(self) -> None:
         """See ``Vault.close``; ends every ``replicate`` and ``follow``."""

@@ -42,6 +42,7 @@ _COLLECTION = re.compile(
     r"(?!\d+(?:\.\d+){3}\Z)[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){1,248}[A-Za-z0-9]"
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_OWNED = re.compile(r"(?P<collection>[^/]+)/(?:delta|snapshot|layer|history|tag|gc)/.+")
 
 
 def check_collection(name: str) -> str:
@@ -93,6 +94,12 @@ def probe(unique: str) -> str:
 def everything(name: str) -> str:
     """Prefix of all that a collection has, but for what it is pinned to."""
     return f"{check_collection(name)}/"
+
+
+def owner(key: str) -> str | None:
+    """Give the collection whose object a key names; None for any other key."""
+    found = _OWNED.fullmatch(key)
+    return found["collection"] if found and _COLLECTION.fullmatch(found["collection"]) else None
 
 
 def delta(name: str, run_id: str, suffix: str) -> str:

@@ -59,6 +59,7 @@ def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
     found = _read(store, keys.VAULT, VAULT_FORMAT)
     if found is not None:
         return _checked_id(found)
+    refuse_lost_vault(store)
     if not create:
         raise NotFound(
             f"there is no vault at {store.url}",
@@ -85,6 +86,47 @@ def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
     except Conflict:
         return pin_vault(store, ids=ids, create=False)
     return vault_id
+
+
+def refuse_lost_vault(store: ObjectStore) -> None:
+    """Tell a vault whose own pin is lost from a prefix that never was one.
+
+    Raises:
+        Damaged: ``missing-pin``, collections are pinned and the vault is not.
+    """
+    if next(iter(store.list(keys.COLLECTIONS)), None) is not None and not store.head(keys.VAULT):
+        raise Damaged(
+            f"{keys.VAULT} is missing in {store.url}, though it has collections",
+            kind="missing-pin",
+            hint="bring the object back from a backup of the vault; nothing else has the vault's "
+            "id, by which ledger and caches are known",
+        )
+
+
+def pinned(store: ObjectStore) -> list[str]:
+    """Give the names of all collections that have a pin."""
+    return [keys.parse_collection(info.key) for info in store.list(keys.COLLECTIONS)]
+
+
+def without_pin(store: ObjectStore) -> list[str]:
+    """Give the names of collections that have objects and no pin; lists the whole vault."""
+    owners = {keys.owner(info.key) for info in store.list("")}
+    return sorted(name for name in owners - set(pinned(store)) if name is not None)
+
+
+def refuse_lost_pin(store: ObjectStore, collection: str) -> None:
+    """Tell a collection whose pin is lost from one that never was.
+
+    Raises:
+        Damaged: ``missing-pin``, it has objects and no pin.
+    """
+    key = keys.collection(collection)
+    if next(iter(store.list(keys.everything(collection))), None) and store.head(key) is None:
+        raise Damaged(
+            f"{key} is missing, though {collection} has objects",
+            kind="missing-pin",
+            hint=f"chromaseal repair {collection} puts it back from the newest version",
+        )
 
 
 def read_pin(store: ObjectStore, collection: str) -> CollectionPin | None:

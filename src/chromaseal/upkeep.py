@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from chromaseal import keys
-from chromaseal.errors import NotFound, UsageError
+from chromaseal.errors import Damaged, NotFound, UsageError
 from chromaseal.parts import Parts
-from chromaseal.pin import CollectionPin, read_pin
+from chromaseal.pin import CollectionPin, pinned, read_pin, refuse_lost_pin
 from chromaseal.repair.collection import Repaired, repair_collection
 from chromaseal.run.model import Run
 from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
@@ -17,7 +17,9 @@ from chromaseal.snapshot.garbage import Garbage, collect
 from chromaseal.snapshot.history import line
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats, stats
+from chromaseal.sweep.ledger import Swept, sweep_ledger
 from chromaseal.telemetry.emit import step
+from chromaseal.verification.beyond_rescue import versions_beyond_rescue
 from chromaseal.verification.delta import verify_deltas
 from chromaseal.verification.doctor import examine_vault
 from chromaseal.verification.remark import Remark
@@ -36,7 +38,7 @@ class Upkeep:
 
     def collections(self) -> list[str]:
         """Give the names of all collections."""
-        return [keys.parse_collection(o.key) for o in self.parts.store.list(keys.COLLECTIONS)]
+        return pinned(self.parts.store)
 
     def pin(self, collection: str) -> CollectionPin | None:
         """Give what a collection is pinned to; None before its first write."""
@@ -78,6 +80,14 @@ class Upkeep:
         """
         return verify_deltas(self.parts, self.run(run_id), Level(level))
 
+    def rebuild_ledger(self, *, progress: StepProgress = no_step_progress) -> Swept:
+        """Make or complete the ledger from what the vault holds; see ``sweep.ledger``.
+
+        For when no writer is at work: of a run that is half written, only what is there counts.
+        """
+        with step("sweep ledger"):
+            return sweep_ledger(self.parts, progress=progress)
+
     def doctor(self, *, progress: StepProgress = no_step_progress) -> Iterator[Remark]:
         """Look at every collection and the ledger: what is wrong, why, and what mends it.
 
@@ -95,7 +105,12 @@ class Upkeep:
         progress: StepProgress = no_step_progress,
     ) -> Repaired:
         """Make a broken newest version readable again; see ``repair.collection``."""
-        self._known(collection)
+        try:
+            self._known(collection)
+        except Damaged as error:
+            # That is one of the things to repair.
+            if error.kind != "missing-pin":
+                raise
         with step("repair", collection=collection):
             return repair_collection(self.parts, collection, dry_run=dry_run, progress=progress)
 
@@ -104,11 +119,24 @@ class Upkeep:
         collection: str,
         policy: Policy | None = None,
         *,
+        forget: Sequence[int] = (),
         dry_run: bool = False,
         progress: Progress = no_progress,
     ) -> Garbage:
-        """Remove what no version needs, and versions that the policy does not keep."""
+        """Remove what no version needs, and versions that the policy does not keep.
+
+        Args:
+            collection: whose.
+            policy: which versions stay; all of them by default.
+            forget: numbers of versions that are beyond rescue and are to go.
+            dry_run: tell what would go, and leave it.
+            progress: called with removed and all objects.
+
+        Raises:
+            Conflict: ``cannot-forget``, such a version is whole, the newest, or has a tag.
+        """
         self._known(collection)
+        forgotten = versions_beyond_rescue(self.parts, collection, forget)
         with step("collect garbage", collection=collection) as told:
             garbage = collect(
                 self.parts.store,
@@ -116,6 +144,7 @@ class Upkeep:
                 policy or Policy(),
                 clock=self.parts.clock,
                 ids=self.parts.ids,
+                forget=forgotten,
                 dry_run=dry_run,
                 progress=progress,
             )
@@ -155,6 +184,7 @@ class Upkeep:
 
     def _known(self, collection: str) -> None:
         if self.pin(collection) is None:
+            refuse_lost_pin(self.parts.store, collection)
             raise NotFound(
                 f"there is no collection {collection} in {self.parts.store.url}",
                 kind="no-collection",

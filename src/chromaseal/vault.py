@@ -16,6 +16,7 @@ from chromaseal.compaction.outcome import Compaction
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
 from chromaseal.parts import Parts
+from chromaseal.pin import refuse_lost_pin
 from chromaseal.reader import Reader
 from chromaseal.replication.difference import Difference, difference
 from chromaseal.replication.follow import Moved, follow
@@ -28,7 +29,7 @@ from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_prog
 from chromaseal.snapshot.checkout import absolute, refuse_occupied
 from chromaseal.snapshot.fallback import Told, newest_readable, tell_nobody
 from chromaseal.snapshot.find import VersionName, find
-from chromaseal.snapshot.history import head
+from chromaseal.snapshot.history import pointer
 from chromaseal.snapshot.log import LogEntry, log_entries
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.tags import delete_tag, read_tags, write_tag
@@ -38,6 +39,7 @@ from chromaseal.upkeep import Upkeep
 from chromaseal.writing import Writing, Written
 
 _AT_ONCE = 2
+_ALL = 1_000_000
 CollectionProgress = Callable[[str, str, int, int], None]
 OpenReader = Callable[[Version, Path, ExitStack], Reader]
 
@@ -120,7 +122,7 @@ class Vault(Upkeep):
             ChromasealError: see ``Compactor.compact``; the other collections are done
                 nevertheless.
         """
-        names = list(collections) or self.collections()
+        names = list(collections) or self._compactable()
         compactor = Compactor(self.parts)
 
         def compact(name: str) -> Compaction:
@@ -128,6 +130,7 @@ class Vault(Upkeep):
                 return compact_one(name)
 
         def compact_one(name: str) -> Compaction:
+            refuse_lost_pin(self.parts.store, name)
             if progress is None:
                 return compactor.compact(name)
             return compactor.compact(name, progress=functools.partial(progress, name))
@@ -141,6 +144,13 @@ class Vault(Upkeep):
                 self.parts.sandbox.close()
                 raise
 
+    def _compactable(self) -> list[str]:
+        """Give every collection, those included whose pin is lost and whose runs wait."""
+        waiting = self.parts.ledger.newest(state=RunState.PENDING, limit=_ALL)
+        parts = ((name, part.state) for run in waiting for name, part in run.parts.items())
+        pending = {name for name, state in parts if state is RunState.PENDING}
+        return sorted(pending | set(self.collections()))
+
     def version(self, collection: str, at: VersionName = "") -> Version:
         """Give one version: by number, id, tag or time; the newest by default.
 
@@ -150,8 +160,8 @@ class Vault(Upkeep):
         return find(self.parts.store, collection, at, clock=self.parts.clock)
 
     def has_version(self, collection: str) -> bool:
-        """Whether a collection has a version at all."""
-        return head(self.parts.store, collection).version is not None
+        """Whether a collection has a version at all, readable or not."""
+        return pointer(self.parts.store, collection)[0] is not None
 
     def log(self, collection: str) -> Iterator[LogEntry]:
         """Give a collection's versions, the newest first; those that were removed too."""

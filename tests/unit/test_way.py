@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chromaseal.repair.way import DeadEnd, Way, way_to
 from chromaseal.snapshot.manifest import PastVersion
+from chromaseal.snapshot.way import DeadEnd, Way, way_to
 
 
 def past(*made: str | int | None) -> list[PastVersion]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import platform
@@ -21,7 +22,7 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import Clock, SystemClock
-from chromaseal.errors import NotFound, UsageError
+from chromaseal.errors import NotFound, Unavailable, Unsupported, UsageError
 from chromaseal.ids import Ids, SystemIds
 from chromaseal.object_store import ObjectStore
 from chromaseal.observed_store import ObservedStore
@@ -71,6 +72,7 @@ def open_vault(
     settings: Settings,
     *,
     create: bool = True,
+    only_read: bool = False,
     made: Callable[[str], None] = lambda _: None,
     store: ObjectStore | None = None,
     sandbox: Sandbox | None = None,
@@ -82,6 +84,7 @@ def open_vault(
     Args:
         settings: where everything is.
         create: whether an empty prefix becomes a vault.
+        only_read: whether the ledger is only to be read; then none is made, either.
         made: told the URL of a vault that was not there before.
         store: the one that the settings name by default.
         sandbox: child processes by default.
@@ -98,7 +101,7 @@ def open_vault(
     clock, ids = clock or SystemClock(), ids or SystemIds()
     store = store or open_store(settings.vault, ids)
     vault_id = _vault_id(store, ids, create=create, made=made)
-    ledger = _bound_ledger(settings.ledger, vault_id, clock, ids)
+    ledger = _ledger(settings.ledger, vault_id, clock, ids, only_read=only_read)
     sandbox = sandbox or SandboxPool(
         [ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)]
     )
@@ -125,8 +128,10 @@ def open_vault(
     return Vault(parts, open_reader=_open_reader, close=close)
 
 
-def _bound_ledger(url: str, vault_id: str, clock: Clock, ids: Ids) -> SqlLedger | UnnamedLedger:
-    ledger = open_ledger(url, clock=clock, ids=ids)
+def _bound_ledger(
+    url: str, vault_id: str, clock: Clock, ids: Ids, *, only_read: bool
+) -> SqlLedger | UnnamedLedger:
+    ledger = open_ledger(url, only_read=only_read, clock=clock, ids=ids)
     try:
         ledger.bind(vault_id)
     except BaseException:
@@ -165,15 +170,37 @@ def open_store(url: str, ids: Ids) -> ObjectStore:
     )
 
 
+def _ledger(
+    url: str, vault_id: str, clock: Clock, ids: Ids, *, only_read: bool
+) -> SqlLedger | UnnamedLedger:
+    """Open a vault's ledger; one that cannot be used complains when it is asked, not before."""
+    if only_read and url.startswith("sqlite:///") and not file_path(url).exists():
+        return UnnamedLedger(lambda: _missing_ledger(url), without_secrets(url))
+    try:
+        return _bound_ledger(url, vault_id, clock, ids, only_read=only_read)
+    except (Unavailable, Unsupported) as error:
+        # Versions can be looked at all the same.
+        kind, told = type(error), (error.message, error.kind, error.hint)
+        why = functools.partial(kind, told[0], kind=told[1], hint=told[2])
+        return UnnamedLedger(why, without_secrets(url))
+
+
+def _missing_ledger(url: str) -> NotFound:
+    return NotFound(
+        f"there is no ledger at {file_path(url)}",
+        kind="missing-ledger",
+        hint="chromaseal doctor --rebuild-ledger makes one from what the vault holds",
+    )
+
+
 def open_ledger(
-    url: str, *, clock: Clock | None = None, ids: Ids | None = None
+    url: str, *, only_read: bool = False, clock: Clock | None = None, ids: Ids | None = None
 ) -> SqlLedger | UnnamedLedger:
     """Open the ledger that a URL names, which keeps the leases too.
 
     Args:
-        url: ``sqlite:///path``, ``postgresql://...``, ``memory://``, or ``NO_LEDGER``.
-        clock: the system's by default.
-        ids: the system's by default.
+        url: where it is.
+        only_read: whether nothing may be written, not even where there is none.
 
     Raises:
         UsageError: ``bad-url``, or ``missing-extra`` where PostgreSQL's driver is not installed.
@@ -199,7 +226,7 @@ def open_ledger(
             return SqlLedger(PostgresDatabase(url, clock=clock, ids=ids))
         from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase  # noqa: PLC0415
 
-        return SqlLedger(SqliteDatabase(path, clock=clock, ids=ids))
+        return SqlLedger(SqliteDatabase(path, only_read=only_read, clock=clock, ids=ids))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ changed; the new version follows the broken one and begins with a base of its ow
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chromaseal import keys
@@ -17,21 +17,28 @@ from chromaseal.clock import to_iso
 from chromaseal.compaction.deltas import read_stored
 from chromaseal.compaction.plan import runs_to_repeat
 from chromaseal.delta.model import Delta
-from chromaseal.errors import Damaged, NotFound, UsageError
+from chromaseal.errors import ChromasealError, Damaged, NotFound
 from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, read_pin
-from chromaseal.repair.way import DeadEnd, Way, way_to
+from chromaseal.repair.lost_manifest import prove_kept, publish_kept
+from chromaseal.repair.lost_object import put_back_pin, put_back_pointer
 from chromaseal.run.model import RunState
 from chromaseal.sandbox import StepProgress, limits_for, no_step_progress
 from chromaseal.seal.examine import Wanted, examine
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verdict import Level, in_words
 from chromaseal.seal.verify import verify
-from chromaseal.snapshot.fallback import before_lost
 from chromaseal.snapshot.find import load_kept
 from chromaseal.snapshot.history import Head, head, line, merged_runs, pointer
 from chromaseal.snapshot.manifest import PastVersion, Version
 from chromaseal.snapshot.publish import Draft, publish
+from chromaseal.snapshot.way import DeadEnd, Way, way_to
+from chromaseal.verification.lost_version import (
+    LostVersion,
+    kept_of,
+    proved_runs,
+    version_before,
+)
 from chromaseal.verification.version import verify_version
 
 _ALL = 1_000_000
@@ -46,16 +53,22 @@ class Repaired:
         broken: the id of the version that was broken; empty if none was.
         problem: what was wrong with it.
         source: what its content was made from; empty where nothing had to be made.
+        content_of: the number of the version whose content that is.
+        left_out: the runs that the broken version had and that content has not; they wait again.
         version: the new version; None where none had to be published, or on a dry run.
         waiting: the runs that wait again, because no version has them.
+        put_back: the objects that were lost and are there again, each with where it comes from.
     """
 
     collection: str
     broken: str = ""
     problem: str = ""
     source: str = ""
+    content_of: int | None = None
+    left_out: tuple[str, ...] = ()
     version: Version | None = None
     waiting: tuple[str, ...] = ()
+    put_back: tuple[str, ...] = ()
 
 
 def repair_collection(
@@ -77,6 +90,17 @@ def repair_collection(
         Damaged: ``cannot-repair``: no source is complete; the message says what is lost.
         Conflict: ``lost-race``, somebody else published meanwhile; look again.
     """
+    put_back = put_back_pointer(parts, collection, dry_run=dry_run)
+    if put_back and dry_run:
+        return Repaired(collection, put_back=put_back)
+    put_back += put_back_pin(parts, collection, dry_run=dry_run)
+    if put_back and dry_run:
+        return Repaired(collection, put_back=put_back)
+    repaired = _newest(parts, collection, dry_run=dry_run, progress=progress)
+    return replace(repaired, put_back=put_back)
+
+
+def _newest(parts: Parts, collection: str, *, dry_run: bool, progress: StepProgress) -> Repaired:
     named, etag = pointer(parts.store, collection)
     if named is None:
         raise NotFound(
@@ -87,9 +111,8 @@ def repair_collection(
     try:
         found = head(parts.store, collection)
     except Damaged as error:
-        return _without_manifest(
-            parts, collection, named, etag, error, dry_run=dry_run, progress=progress
-        )
+        lost = LostVersion(collection, named, error)
+        return _without_manifest(parts, lost, etag, dry_run=dry_run, progress=progress)
     version = found.version
     if version is None:
         raise NotFound(f"{collection} has no version", kind="no-version")
@@ -100,7 +123,15 @@ def repair_collection(
         return Repaired(collection, waiting=waiting)
     source, made = _Work(parts, found, version, past, progress).repair(dry_run=dry_run)
     problem = in_words(verdict.failed)
-    return Repaired(collection, version.version_id, problem, source, made, waiting)
+    return Repaired(
+        collection,
+        version.version_id,
+        problem,
+        source,
+        content_of=version.manifest.number,
+        version=made,
+        waiting=waiting,
+    )
 
 
 class _Work:
@@ -282,8 +313,8 @@ def _lost_runs(
     merged = {run_id for version in past for run_id, _ in version.runs}
     try:
         done = parts.ledger.newest(collection=collection, state=RunState.COMPLETED, limit=_ALL)
-    except UsageError:
-        # Nobody named a ledger.
+    except ChromasealError:
+        # Nobody named a ledger, or there is none: the vault has lost nothing by that.
         return ()
     lost = tuple(run.run_id for run in done if run.run_id not in merged)
     if lost and not dry_run:
@@ -300,19 +331,35 @@ def _lost_runs(
 
 def _without_manifest(
     parts: Parts,
-    collection: str,
-    named: str,
+    lost: LostVersion,
     etag: str | None,
-    error: Damaged,
     *,
     dry_run: bool,
     progress: StepProgress,
 ) -> Repaired:
-    """Publish the version before one whose manifest is lost; the runs of that one wait again."""
-    before = before_lost(parts.store, collection, named, error)
+    """Publish what is kept of a version whose manifest is lost, or step over it if that is safe."""
+    kept = kept_of(parts, lost)
+    before = None if kept and lost.number == 1 else version_before(parts, lost)
+    repaired = Repaired(lost.collection, lost.version_id, lost.problem.message)
+    if kept is not None:
+        with parts.checkouts.workspace() as workspace:
+            directory = workspace / "directory"
+            if prove_kept(parts, kept, directory, progress):
+                source = f"what this machine keeps of version {lost.number}"
+                found = Head(before, etag)
+                made = None if dry_run else publish_kept(parts, lost, found, directory, progress)
+                return replace(repaired, source=source, content_of=lost.number, version=made)
+    before = before or version_before(parts, lost)
+    runs = tuple(run.run_id for run in proved_runs(parts, lost, before))
     past = line(parts.store, before)
     work = _Work(parts, Head(before, etag), before, past, progress, may_be_whole=True)
-    _, made = work.repair(dry_run=dry_run)
-    waiting = _lost_runs(parts, collection, past, dry_run=dry_run)
-    source = f"version {before.manifest.number}, the one before it"
-    return Repaired(collection, named, error.message, source, made, waiting)
+    source, made = work.repair(dry_run=dry_run)
+    waiting = _lost_runs(parts, lost.collection, past, dry_run=dry_run)
+    return replace(
+        repaired,
+        source=source,
+        content_of=before.manifest.number,
+        left_out=runs,
+        version=made,
+        waiting=waiting,
+    )

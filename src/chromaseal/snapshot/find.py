@@ -77,7 +77,22 @@ def find(store: ObjectStore, collection: str, at: VersionName = "", *, clock: Cl
             kind="no-version",
             hint=f"chromaseal push DIR {collection}, or chromaseal compact {collection}",
         )
-    at = str(at)
+    return find_before(store, newest, at, clock=clock)
+
+
+def find_before(store: ObjectStore, newest: Version, at: VersionName, *, clock: Clock) -> Version:
+    """Give the version that a person names, of those up to one of them.
+
+    Args:
+        store: the vault's objects.
+        newest: the last one that counts.
+        at: as for ``find``.
+        clock: what ``2 hours ago`` counts from.
+
+    Raises:
+        NotFound: ``no-version`` or ``removed-version``.
+    """
+    at, collection = str(at), newest.manifest.collection
     if not at:
         return newest
     tagged = read_tag(store, collection, at)

@@ -17,7 +17,7 @@ from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.snapshot.history import head, line, load_all
-from chromaseal.snapshot.manifest import PastVersion
+from chromaseal.snapshot.manifest import PastVersion, Version
 from chromaseal.snapshot.removal import removed_versions, take_back, write_removal
 from chromaseal.snapshot.retention import (
     Doomed,
@@ -63,6 +63,7 @@ def collect(
     *,
     clock: Clock,
     ids: Ids,
+    forget: frozenset[str] = frozenset(),
     dry_run: bool = False,
     progress: Progress = no_progress,
 ) -> Garbage:
@@ -74,6 +75,8 @@ def collect(
         policy: which versions stay.
         clock: what days are counted from.
         ids: for the name of the record of what went.
+        forget: ids of versions that go whatever the policy says, but for the newest one and
+            those with a tag: they are beyond rescue.
         dry_run: tell what would go, and leave it.
         progress: called with removed and all objects.
 
@@ -85,14 +88,14 @@ def collect(
     missed = ""
     for _ in range(_ATTEMPTS):
         try:
-            garbage, ids_to_go = _plan(store, collection, policy, clock)
+            garbage, ids_to_go = _plan(store, collection, policy, clock, forget)
         except Damaged as error:
             # Another collector may have taken what was still there a moment ago.
             if error.kind != "missing-object" or error.message == missed:
                 raise
             missed = error.message
             continue
-        if dry_run or not garbage.doomed:
+        if dry_run or not (garbage.doomed or ids_to_go):
             return garbage
         if _announced(store, collection, ids_to_go, ids):
             _remove(store, garbage.doomed, progress)
@@ -105,7 +108,7 @@ def collect(
 
 
 def _plan(
-    store: ObjectStore, collection: str, policy: Policy, clock: Clock
+    store: ObjectStore, collection: str, policy: Policy, clock: Clock, forget: frozenset[str]
 ) -> tuple[Garbage, list[str]]:
     # Tags before the head, so that every version with a tag is in its line.
     tags = read_tags(store, collection)
@@ -120,7 +123,8 @@ def _plan(
     present = [p for p in past if keys.manifest(collection, p.version_id) in objects]
     gone = removed_versions(store, collection)
     announced = gone - tagged - {newest.version_id}
-    kept = versions_to_keep(past, tagged, policy, clock.now()) - announced
+    forgotten = forget - tagged - {newest.version_id}
+    kept = versions_to_keep(past, tagged, policy, clock.now()) - announced - forgotten
     # A version that is to stay and is missing was lost: what it needs must not go as well.
     here = {p.version_id for p in present}
     staying = [
@@ -128,16 +132,28 @@ def _plan(
     ]
     # Also where others have removed it since: what has come after it builds on it.
     needed = reached(newest)
-    for version in load_all(store, collection, staying):
+    for version in _load_staying(store, collection, staying):
         needed |= reached(version)
     doomed = doomed_objects(objects, needed, newest.manifest, past)
     deltas = {info.key: info.size_bytes for info in store.list(keys.deltas(collection))}
     doomed += doomed_deltas(deltas, past, frozenset(staying), policy)
-    going = [p for p in present if p.version_id not in kept]
+    lost = forgotten - here - gone
+    going = [p for p in past if p.version_id in lost or p.version_id in here - kept]
     garbage = Garbage(
         collection, tuple(doomed), _numbers(going), _numbers(p for p in present if p not in going)
     )
     return garbage, [p.version_id for p in going]
+
+
+def _load_staying(store: ObjectStore, collection: str, staying: Sequence[str]) -> list[Version]:
+    try:
+        return load_all(store, collection, staying)
+    except Damaged as error:
+        hint = (
+            "bring it back from a backup of the vault; or give that version up: "
+            f"chromaseal gc {collection} --forget NUMBER"
+        )
+        raise Damaged(error.message, kind=error.kind, hint=hint) from error
 
 
 def _check_tags(collection: str, tags: Mapping[str, str], past: Sequence[PastVersion]) -> None:

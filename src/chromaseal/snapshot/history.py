@@ -35,6 +35,7 @@ from chromaseal.telemetry.emit import carried
 PAGE_VERSIONS = 64
 _PAGE_FORMAT = "chromaseal.history"
 _READS_AT_ONCE = 8
+_PUT_BACK = "chromaseal repair {} puts it back, where the vault tells which version was the newest"
 
 
 class Head:
@@ -112,7 +113,7 @@ def pointer(store: ObjectStore, collection: str) -> tuple[str | None, str | None
         raise Damaged(
             f"{keys.pointer(collection)}: {error.message}",
             kind=error.kind,
-            hint="bring the object back: its body is the newest good version's id, nothing else",
+            hint=_PUT_BACK.format(collection),
         ) from error
     return version_id, found.etag
 
@@ -122,7 +123,7 @@ def missing_pointer(collection: str) -> Damaged:
     return Damaged(
         f"{keys.pointer(collection)} is missing, though {collection} has had versions",
         kind="missing-pointer",
-        hint="bring the object back: its body is the newest good version's id, nothing else",
+        hint=_PUT_BACK.format(collection),
     )
 
 

@@ -257,3 +257,14 @@ def _tables(folder: Path, files: dict[str, Any]) -> dict[str, PageTable]:
 
 def _stale(files: dict[str, Any]) -> dict[str, Pages]:
     return {path: pages_of(file["newer"]) for path, file in files.items() if file["newer"]}
+
+
+def tables_in(folder: Path) -> Tables | None:
+    """Read what is written down of a folder's pages; None where that cannot be read.
+
+    For a version whose manifest is lost: nothing else says what its files were.
+    """
+    try:
+        return _tables(folder, json.loads((folder / _TABLES).read_text())["files"]) or None
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return None

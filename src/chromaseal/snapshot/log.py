@@ -9,6 +9,7 @@ from chromaseal import keys
 from chromaseal.object_store import ObjectStore
 from chromaseal.snapshot.history import head, line
 from chromaseal.snapshot.manifest import PastVersion
+from chromaseal.snapshot.removal import removed_versions
 from chromaseal.snapshot.tags import read_tags
 
 
@@ -20,11 +21,13 @@ class LogEntry:
         version: what is remembered of it.
         tags: its names.
         removed: whether garbage collection has taken it.
+        lost: whether its manifest is missing though nobody took it.
     """
 
     version: PastVersion
     tags: tuple[str, ...]
     removed: bool
+    lost: bool = False
 
 
 def log_entries(store: ObjectStore, collection: str) -> Iterator[LogEntry]:
@@ -40,6 +43,9 @@ def log_entries(store: ObjectStore, collection: str) -> Iterator[LogEntry]:
     for name, version_id in read_tags(store, collection).items():
         names.setdefault(version_id, []).append(name)
     present = {info.key for info in store.list(keys.manifests(collection))}
+    gone = removed_versions(store, collection)
     for past in reversed(line(store, newest)):
-        removed = keys.manifest(collection, past.version_id) not in present
-        yield LogEntry(past, tuple(sorted(names.get(past.version_id, ()))), removed)
+        missing = keys.manifest(collection, past.version_id) not in present
+        taken = past.version_id in gone
+        tags = tuple(sorted(names.get(past.version_id, ())))
+        yield LogEntry(past, tags, removed=missing and taken, lost=missing and not taken)

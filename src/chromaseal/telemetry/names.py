@@ -35,6 +35,7 @@ STEPS: Final[Mapping[str, str]] = {
     "salvage": "what can be read of a directory is brought into a new one",
     "seal": "a directory is proved to be closed and quiet, and digested",
     "store layer": "a layer's parts are packed and stored",
+    "sweep ledger": "a ledger is made or completed from what the vault holds",
     "verify": "a sealed directory is verified deep, in a child process",
     "write run": "a run's deltas are stored and the run is put into the ledger",
 }

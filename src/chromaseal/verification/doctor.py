@@ -6,25 +6,24 @@ Versions are looked at by the names and sizes of their objects, so that this sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from chromaseal import keys
 from chromaseal.errors import ChromasealError, Damaged, NotFound, Unavailable
 from chromaseal.parts import Parts
-from chromaseal.pin import read_pin
+from chromaseal.pin import pinned, read_pin, without_pin
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.snapshot.fallback import newest_first
 from chromaseal.snapshot.garbage import collect
-from chromaseal.snapshot.history import line, pointer
+from chromaseal.snapshot.history import line, missing_pointer, pointer
 from chromaseal.snapshot.manifest import PastVersion, Version
-from chromaseal.snapshot.removal import removed_versions
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.tags import read_tags
-from chromaseal.verification.ledger import examine_ledger
+from chromaseal.verification.ledger import LedgerLook
+from chromaseal.verification.lost_version import LostVersion
 from chromaseal.verification.remark import Remark, well, wrong
-from chromaseal.verification.version import check_pinned, objects_of
-
-_NAMED = 3
+from chromaseal.verification.version import check_pinned
+from chromaseal.verification.versions import examine_lost, examine_versions
 
 
 def examine_vault(parts: Parts, *, progress: StepProgress = no_step_progress) -> Iterator[Remark]:
@@ -36,96 +35,80 @@ def examine_vault(parts: Parts, *, progress: StepProgress = no_step_progress) ->
             how many.
 
     Raises:
-        Unavailable: the store or the ledger did not answer.
+        Unavailable: the store did not answer.
     """
-    names = [keys.parse_collection(info.key) for info in parts.store.list(keys.COLLECTIONS)]
-    yield well("vault", "collections", ", ".join(names) or "none yet")
-    for name in names:
+    names, lost = pinned(parts.store), without_pin(parts.store)
+    yield well("vault", "collections", ", ".join(sorted([*names, *lost])) or "none yet")
+    ledger = LedgerLook(parts)
+    for name in sorted([*names, *lost]):
         try:
-            yield from _collection(parts, name, progress)
+            yield from _collection(parts, name, ledger, progress)
         except Unavailable:
             raise
         except ChromasealError as error:
             yield wrong(name, "readable", error.message, error.hint)
+    yield from ledger.remarks()
 
 
-def _collection(parts: Parts, name: str, progress: StepProgress) -> Iterator[Remark]:
+def _collection(
+    parts: Parts, name: str, ledger: LedgerLook, progress: StepProgress
+) -> Iterator[Remark]:
+    if parts.store.head(keys.collection(name)) is None:
+        evidence = f"{keys.collection(name)} is missing, though {name} has objects"
+        yield wrong(name, "pin", evidence, f"chromaseal repair {name}")
     named, _ = pointer(parts.store, name)
     if named is None:
-        yield well(name, "newest version", "none yet")
-        yield from examine_ledger(parts, name, [])
+        remark = _without_version(parts, name)
+        yield remark
+        yield from ledger.examine(name, []) if remark.passed else ledger.examine_blindly(name)
         return
     passed_over: list[tuple[str, Damaged]] = []
     newest = next(newest_first(parts.store, name, told=lambda *bad: passed_over.append(bad)), None)
     for version_id, error in passed_over:
-        evidence = f"{version_id} cannot be read: {error.message}"
-        yield wrong(name, "newest version", evidence, f"chromaseal repair {name}")
+        yield examine_lost(parts, LostVersion(name, version_id, error))
     if newest is None:
         return
     past = line(parts.store, newest)
-    yield from _versions(parts, newest, past, progress)
-    yield from _pin(parts, newest)
-    yield from _tags(parts, name, past)
-    yield from _garbage(parts, name)
-    yield from examine_ledger(parts, name, past)
+    yield from _rest(parts, newest, past, progress, well_so_far=not passed_over)
+    if passed_over:
+        yield from ledger.examine_blindly(name)
+    else:
+        yield from ledger.examine(name, past)
 
 
-def _versions(
-    parts: Parts, newest: Version, past: list[PastVersion], progress: StepProgress
+def _without_version(parts: Parts, name: str) -> Remark:
+    if next(iter(parts.store.list(keys.manifests(name))), None) is None:
+        return well(name, "newest version", "none yet")
+    error = missing_pointer(name)
+    evidence = f"{error.message}, or its writer died as it published the first one"
+    return wrong(name, "newest version", evidence, f"chromaseal repair {name}")
+
+
+def _rest(
+    parts: Parts,
+    newest: Version,
+    past: list[PastVersion],
+    progress: StepProgress,
+    *,
+    well_so_far: bool,
 ) -> Iterator[Remark]:
-    """Compare what manifests name with what the store has; one listing serves all versions."""
     name = newest.manifest.collection
-    objects = {info.key: info.size_bytes for info in parts.store.list(keys.everything(name))}
-    gone = removed_versions(parts.store, name)
-    whole: list[int] = []
-    broken: dict[int, str] = {}
-    for done, version in enumerate(newest_first(parts.store, name)):
-        progress(name, done, len(past))
-        problem = _missing(version, objects)
-        if problem:
-            broken[version.manifest.number] = problem
-        else:
-            whole.append(version.manifest.number)
-    there = {*whole, *broken}
-    lost = [p.number for p in past if p.number not in there and p.version_id not in gone]
-    broken |= dict.fromkeys(lost, "its manifest is missing")
-    number = newest.manifest.number
-    if number not in broken:
-        evidence = (
-            f"version {number} ({newest.version_id}), {newest.manifest.records.count} records"
-        )
-        yield well(name, "newest version", evidence)
-    served = max(whole, default=0)
-    for bad, problem in sorted(broken.items(), reverse=True):
-        evidence = f"version {bad}: {problem}"
-        if bad == number:
-            serving = f"version {served} is served instead" if served else "no version is served"
-            yield wrong(
-                name, "newest version", f"{evidence}; {serving}", f"chromaseal repair {name}"
-            )
-        else:
-            mend = "bring the object back from a backup of the vault; newer versions do not need it"
-            yield wrong(name, "older versions", evidence, mend)
-    yield well(
-        name,
-        "objects",
-        evidence=f"{len(whole)} versions whole, {len(objects)} objects, "
-        f"{sum(objects.values())} bytes",
-    )
-
-
-def _missing(version: Version, objects: Mapping[str, int]) -> str:
-    wanted = objects_of(version.manifest)
-    wrong = [key for key, size in wanted.items() if objects.get(key) != size]
-    if not wrong:
-        return ""
-    first = f"{wrong[0]} is missing" if wrong[0] not in objects else f"{wrong[0]} has another size"
-    return first if len(wrong) == 1 else f"{first}, and {len(wrong) - 1} more objects"
+    found = [
+        *examine_versions(parts, newest, past, progress),
+        *_pin(parts, newest),
+        *_tags(parts, name, past),
+    ]
+    yield from found
+    if well_so_far and all(remark.passed for remark in found if remark.check != "pin"):
+        yield from _garbage(parts, name)
+    else:
+        yield well(name, "garbage", "none goes before the rest is mended")
 
 
 def _pin(parts: Parts, newest: Version) -> Iterator[Remark]:
     name = newest.manifest.collection
-    for finding in check_pinned(newest.manifest, read_pin(parts.store, name)):
+    pin = read_pin(parts.store, name)
+    for finding in check_pinned(newest.manifest, pin) if pin else ():
         mend = "" if finding.passed else f"bring {keys.collection(name)} back from a backup"
         yield Remark(name, finding.check, finding.passed, finding.evidence, mend)
 

@@ -15,6 +15,7 @@ from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, read_pin
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.seal.examine import Wanted, examine
+from chromaseal.seal.telling import tell_check
 from chromaseal.seal.verdict import Finding, Level, Verdict
 from chromaseal.snapshot.manifest import Manifest, Version
 from chromaseal.telemetry.emit import carried
@@ -42,6 +43,8 @@ def verify_version(
     progress("look for objects", 0, 0)
     pin = read_pin(parts.store, manifest.collection)
     findings = [*_objects(parts.store, manifest), *check_pinned(manifest, pin)]
+    for finding in findings:
+        tell_check(finding)
     if level is not Level.PRESENCE and all(finding.passed for finding in findings):
         findings += _content(parts, version, level, pin, progress)
     subject = f"{manifest.collection}, version {manifest.number} ({version.version_id})"
@@ -58,13 +61,15 @@ def check_pinned(manifest: Manifest, pin: CollectionPin | None) -> Iterator[Find
         )
         return
     found = next((c for c in manifest.collections if c.name == pin.name), None)
-    said = f"{pin.dimension} dimensions, {pin.space}, {pin.model or 'no model named'}"
+    dimension = f"{pin.dimension} dimensions" if pin.dimension else "any dimension"
+    said = f"{dimension}, {pin.space}, {pin.model or 'no model named'}"
     if found is None:
         # A directory that was pushed may have collections of any name.
         yield Finding("pin", manifest.model == pin.model, said)
         return
-    same = (found.dimension or pin.dimension, found.space, manifest.model) == (
-        pin.dimension,
+    dimensions = {found.dimension or 0, pin.dimension} - {0}
+    same = (len(dimensions) < 2, found.space, manifest.model) == (  # noqa: PLR2004 - they differ
+        True,
         pin.space,
         pin.model,
     )
@@ -124,10 +129,13 @@ def _content(
                 version, directory, progress=lambda done, total: progress("fetch", done, total)
             )
         except (Damaged, NotFound) as error:
-            return [Finding("digests", passed=False, evidence=error.message)]
+            refused = Finding("digests", passed=False, evidence=error.message)
+            tell_check(refused)
+            return [refused]
         fetched_s = parts.clock.monotonic_s() - start_s
         size = version.manifest.size_bytes
         fetched = Finding("digests", passed=True, evidence=f"{size} bytes", duration_s=fetched_s)
+        tell_check(fetched)
         verdict = examine(
             directory,
             level,

@@ -43,6 +43,7 @@ class SqliteDatabase(Database):
 
     Args:
         path: the file, made when missing; None keeps everything in memory.
+        only_read: whether nothing is written, whatever this user may do.
         clock: the system's by default.
         ids: the system's by default.
     """
@@ -50,7 +51,12 @@ class SqliteDatabase(Database):
     hint = "check that the file can be written and is an SQLite database"
 
     def __init__(
-        self, path: Path | None, *, clock: Clock | None = None, ids: Ids | None = None
+        self,
+        path: Path | None,
+        *,
+        only_read: bool = False,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
     ) -> None:
         url = "memory://" if path is None else f"sqlite:///{path}"
         super().__init__(url, clock=clock or SystemClock(), ids=ids or SystemIds())
@@ -59,7 +65,7 @@ class SqliteDatabase(Database):
         self._lock = threading.Lock()
         self._copied = False
         with self.answered():
-            self._writable = path is None or _can_write(path)
+            self._writable = path is None or (not only_read and _can_write(path))
             self._there = self._writable or (path is not None and os.access(path, os.R_OK))
         self._counted = self.insert_or_change(
             announcement, announcement.c.collection, {"number": announcement.c.number + 1}

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _GENERAL = "Any ChromaDB directory"
 _TRUST = "What is wrong, and why"
 _RECEIPTS = "Receipts"
+# What these have done so far is of no use to anybody.
+_ONLY_LOOKING = {
+    *("verify", "doctor", "locks", "log", "show", "diff", "stats", "search", "trace"),
+    *("reproduce", "salvage"),
+}
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -32,10 +37,11 @@ def main() -> None:
     """Run the command line; errors become a message and an exit code per kind."""
     # Docker and systemd stop with SIGTERM what people stop with Ctrl-C. Both wait for the imports:
     # a module that was imported by half could not even tell that it was interrupted.
+    _replace_closed_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     app = commands()
-    from chromaseal.entrypoints.cli.output import Output  # noqa: PLC0415
+    from chromaseal.entrypoints.cli.output import Output, discard_output  # noqa: PLC0415
 
     output = Output.of(as_json="--json" in sys.argv)
     exit_code = 0
@@ -44,10 +50,10 @@ def main() -> None:
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):
         # Whoever read the output has seen enough. Typer and rich make an exit of that.
-        _discard_output()
+        discard_output()
         exit_code = 0
     except OSError as error:
-        _discard_output()
+        discard_output()
         if not exit_code:
             # Where the answer cannot be written, its error cannot be either.
             told = _system_error(error)
@@ -56,8 +62,12 @@ def main() -> None:
     sys.exit(exit_code)
 
 
-def _discard_output() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _replace_closed_streams() -> None:
+    """Have something to write to where the caller has closed standard output or error."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+            setattr(sys, name, nowhere)
 
 
 def commands() -> typer.Typer:
@@ -172,6 +182,13 @@ def _run(app: typer.Typer, output: Output) -> int:
 
 
 def _interrupted() -> Interrupted:
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    if command in _ONLY_LOOKING and "--rebuild-ledger" not in sys.argv:
+        return Interrupted(
+            "it was stopped before its end, and has stored nothing",
+            kind="interrupted",
+            hint="run the same command again; it begins anew",
+        )
     return Interrupted(
         "everything that was reported as done is stored",
         kind="interrupted",

@@ -2,43 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from typing import Annotated
+
+import typer
+
 from chromaseal.composition.engine import settings_here
 from chromaseal.composition.environment import examine_environment
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, counted
-from chromaseal.errors import ChromasealError, Damaged
-from chromaseal.verification.remark import wrong
+from chromaseal.errors import ChromasealError, Damaged, Incomplete
+from chromaseal.sweep.ledger import Swept
+from chromaseal.verification.remark import Remark, wrong
+
+_VERDICTS = {True: "ok", False: "WRONG"}
 
 
-def doctor(vault: VaultOption = "", ledger: LedgerOption = "", as_json: JsonOption = False) -> None:
+def doctor(
+    rebuild_ledger: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild-ledger",
+            help="Make or complete the ledger from what the vault holds, and say what came of it.",
+        ),
+    ] = False,
+    vault: VaultOption = "",
+    ledger: LedgerOption = "",
+    as_json: JsonOption = False,
+) -> None:
     """Look at the vault, the ledger and this machine: what is wrong, why, and what mends it.
 
-    Nothing is changed. Versions are looked at by the names and sizes of their objects; `verify`
-    reads what is in them.
+    Nothing is changed, and no ledger is made. Versions are looked at by the names and sizes of
+    their objects; `verify` reads what is in them.
+
+    With --rebuild-ledger the ledger is changed, and nothing else: runs that versions have become
+    COMPLETED, deltas that no version has wait, damaged ones have failed. What the ledger knows
+    stays. For when no writer is at work; may be repeated.
 
     Example: [bold]chromaseal doctor --vault ./vault[/]
     """
     output = Output.of(as_json=as_json)
+    if rebuild_ledger:
+        _rebuild(output, vault, ledger)
+        return
     remarks = list(examine_environment(settings_here(vault=vault, ledger=ledger)))
     try:
-        with output.steps() as show, open_here(vault, ledger) as opened:
+        with output.steps() as show, open_here(vault, ledger, only_read=True) as opened:
             remarks += opened.doctor(progress=lambda *step: show("", *step))
     except ChromasealError as error:
         remarks.append(wrong("vault", "readable", error.message, error.hint))
-    for remark in remarks:
-        output.record(
-            "remark",
-            subject=remark.subject,
-            check=remark.check,
-            passed=remark.passed,
-            evidence=remark.evidence,
-            mend=remark.mend,
+    _show(output, remarks)
+
+
+def _show(output: Output, remarks: list[Remark]) -> None:
+    shown = [replace(remark, mend=output.pastable(remark.mend)) for remark in remarks]
+    with output.read_or_not():
+        for remark in shown:
+            output.record("remark", **asdict(remark))
+        output.table(
+            "What was looked at",
+            ["of", "check", "verdict", "evidence", "next"],
+            [
+                [each.subject, each.check, _VERDICTS[each.passed], each.evidence, each.mend]
+                for each in shown
+            ],
         )
-    output.table(
-        "What was looked at",
-        ["of", "check", "verdict", "evidence", "next"],
-        [[r.subject, r.check, "ok" if r.passed else "WRONG", r.evidence, r.mend] for r in remarks],
-    )
     failed = [remark for remark in remarks if not remark.passed]
     if failed:
         raise Damaged(
@@ -48,3 +76,39 @@ def doctor(vault: VaultOption = "", ledger: LedgerOption = "", as_json: JsonOpti
             hint=failed[0].mend or "the table says what each check found",
         )
     output.say(f"all is well: {len(remarks)} checks")
+
+
+def _rebuild(output: Output, vault: str, ledger: str) -> None:
+    with output.steps() as show, open_here(vault, ledger) as opened:
+        swept = opened.rebuild_ledger(progress=lambda name, *step: show(name, "read", *step))
+        place = opened.parts.ledger.url
+    output.record(
+        "rebuilt-ledger",
+        ledger=place,
+        added={state.value: count for state, count in swept.added.items()},
+        completed=swept.completed,
+        waiting=swept.waiting,
+        right=swept.right,
+        left=list(swept.left),
+        unreadable=dict(swept.unreadable),
+    )
+    output.say(f"{place}, counted by run and collection:")
+    for line in _told(swept):
+        output.say(f"  {line}")
+    if swept.left or swept.unreadable:
+        raise Incomplete(
+            "not all could be settled: "
+            + "; ".join([*swept.left, *(f"{n}: {why}" for n, why in swept.unreadable.items())]),
+            kind="ledger-incomplete",
+            hint="chromaseal doctor says what mends the collections; then run this once more",
+        )
+
+
+def _told(swept: Swept) -> list[str]:
+    added = ", ".join(f"{count} {state}" for state, count in swept.added.items())
+    return [
+        f"{added or 'nothing'} added that it did not know",
+        f"{swept.completed} COMPLETED that it thought open: a version has them",
+        f"{swept.waiting} PENDING that it thought done: no version has them",
+        f"{swept.right} right as they were",
+    ]

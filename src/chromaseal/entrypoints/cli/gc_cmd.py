@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from typing import Annotated
@@ -18,6 +19,7 @@ from chromaseal.entrypoints.cli.options import (
     open_here,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, size, span
+from chromaseal.errors import UsageError
 from chromaseal.snapshot.garbage import Garbage
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats
@@ -43,6 +45,16 @@ def gc(
             "arrives late can then not be put in order before them.",
         ),
     ] = None,
+    forget: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--forget",
+            metavar="NUMBER",
+            min=1,
+            help="Give up that version of the one collection named, which cannot be read any "
+            "more; may be repeated.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Tell what would go and why; remove nothing.")
     ] = False,
@@ -55,17 +67,31 @@ def gc(
     Without rules every version stays, and only what interrupted writers left goes. The newest
     version and tagged ones always stay. Safe at any time, beside any writer.
 
+    With --forget a version goes that is beyond rescue, and what only it needed.
+
     Example: [bold]chromaseal gc --keep-last 10 --keep-days 30 --dry-run[/]
     """
     output = Output.of(as_json=as_json)
+    _check_forget(forget or (), collections or ())
     policy = Policy(keep_last, keep_days, deltas_after)
     with open_here(vault, ledger) as opened:
         for name in collections or opened.collections():
             with output.steps() as show:
                 garbage = opened.gc(
-                    name, policy, dry_run=dry_run, progress=functools.partial(show, name, "remove")
+                    name,
+                    policy,
+                    forget=forget or (),
+                    dry_run=dry_run,
+                    progress=functools.partial(show, name, "remove"),
                 )
             _show_garbage(output, garbage, dry_run=dry_run)
+
+
+def _check_forget(forget: Sequence[int], collections: Sequence[str]) -> None:
+    if forget and len(collections) != 1:
+        raise UsageError(
+            "--forget takes one collection", hint="chromaseal gc COLLECTION --forget NUMBER"
+        )
 
 
 def _show_garbage(output: Output, garbage: Garbage, *, dry_run: bool) -> None:
@@ -78,7 +104,7 @@ def _show_garbage(output: Output, garbage: Garbage, *, dry_run: bool) -> None:
         objects=[asdict(each) for each in garbage.doomed],
     )
     would = "would go" if dry_run else "went"
-    if not garbage.doomed:
+    if not garbage.doomed and not garbage.versions:
         output.say(f"{garbage.collection}: there is nothing to remove")
         return
     reasons = defaultdict(list)

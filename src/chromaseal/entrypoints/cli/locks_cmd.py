@@ -41,10 +41,11 @@ def locks(
     """
     output = Output.of(as_json=as_json)
     found = examine_locks(directory, wait_s=wait_s)
-    output.record("locks", **_plain(found))
-    for role in found.roles:
-        output.record("process", **_plain_role(role))
-    _show(output, found)
+    with output.read_or_not():
+        output.record("locks", **_plain(found))
+        for role in found.roles:
+            output.record("process", **_plain_role(role))
+        _show(output, found)
     error = found.error()
     if error is not None:
         raise error

@@ -55,6 +55,7 @@ def _row(entry: LogEntry) -> list[object]:
     version = entry.version
     notes = [
         *(["removed"] if entry.removed else []),
+        *(["lost: its manifest is missing"] if entry.lost else []),
         *([f"content of version {version.restores}"] if version.restores is not None else []),
     ]
     return [
@@ -82,6 +83,7 @@ def _plain(entry: LogEntry) -> dict[str, object]:
         "stored_bytes": version.stored_bytes,
         "restores": version.restores,
         "removed": entry.removed,
+        "lost": entry.lost,
     }
 
 

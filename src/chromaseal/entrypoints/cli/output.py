@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from chromaseal.entrypoints.cli.pasting import asked_with, pastable
 from chromaseal.errors import ChromasealError
 from chromaseal.vault import CollectionProgress
 
@@ -47,19 +49,25 @@ class Output:
 
     Args:
         as_json: one JSON object per line on standard output, and nothing else there.
+        asked: the options for vault and ledger that commands in hints get as well.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
+    def __init__(self, *, as_json: bool, asked: str = "") -> None:
         self.as_json = as_json
-        # Files and pipes have no edge at which a line would have to end.
-        width = None if sys.stdout.isatty() else _ENDLESS
+        self._asked = asked
+        # Files and pipes have no edge at which a line would have to end; a closed one is None.
+        width = None if sys.stdout and sys.stdout.isatty() else _ENDLESS
         self._console = Console(highlight=False, width=width)
         self._notes = Console(stderr=True, highlight=False)
 
     @classmethod
     def of(cls, *, as_json: bool) -> Output:
         """Make one."""
-        return cls(as_json=as_json)
+        return cls(as_json=as_json, asked=asked_with(sys.argv[1:]))
+
+    def pastable(self, text: str) -> str:
+        """Give the commands in a text the options that this one was asked with."""
+        return pastable(text, self._asked)
 
     def record(self, event: str, **values: Any) -> None:  # noqa: ANN401 - plain JSON values
         """Give one object to programs; people get nothing from this."""
@@ -95,21 +103,34 @@ class Output:
         """Tell people something beside the answer: on standard error, also with ``--json``."""
         self._notes.print(_shown(text), soft_wrap=True)
 
+    @contextlib.contextmanager
+    def read_or_not(self) -> Iterator[None]:
+        """Let an answer be given to whoever reads on; the exit code is there for the others."""
+        try:
+            yield
+            sys.stdout.flush()
+        except (BrokenPipeError, SystemExit):
+            # rich makes an exit of a closed pipe.
+            discard_output()
+
     def passed_over(self, version_id: str, error: ChromasealError) -> None:
         """Say that a version is not served, and why."""
-        self.record("passed-over", version_id=version_id, **error.as_json())
+        told = {**error.as_json(), "hint": self.pastable(error.hint)}
+        self.record("passed-over", version_id=version_id, **told)
         self.note(f"{version_id} is not served: {error.message}")
 
     def error(self, error: ChromasealError) -> None:
         """Say what happened, why, and what to do next."""
+        hint = self.pastable(error.hint)
         if self.as_json:
-            self.record("error", **error.as_json(), exit_code=error.exit_code)
+            told = {**error.as_json(), "hint": hint}
+            self.record("error", **told, exit_code=error.exit_code)
             return
         self._notes.print(
             f"[bold red]{_shown(error.kind)}[/]: {_shown(error.message)}", soft_wrap=True
         )
-        if error.hint:
-            self._notes.print(f"  [dim]next:[/] {_shown(error.hint)}", soft_wrap=True)
+        if hint:
+            self._notes.print(f"  [dim]next:[/] {_shown(hint)}", soft_wrap=True)
 
     @contextlib.contextmanager
     def counting(self, text: str, total: int) -> Iterator[Bar]:
@@ -149,6 +170,11 @@ class Output:
             transient=True,
             disable=self.as_json or not sys.stderr.isatty(),
         )
+
+
+def discard_output() -> None:
+    """Let everything that is still to be written to standard output go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _CountingBar:

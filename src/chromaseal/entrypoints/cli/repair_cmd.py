@@ -17,6 +17,7 @@ from chromaseal.entrypoints.cli.options import (
 from chromaseal.entrypoints.cli.output import Output, counted
 from chromaseal.entrypoints.cli.verify_cmd import is_directory
 from chromaseal.repair.collection import Repaired
+from chromaseal.snapshot.version_id import parse
 
 
 def repair(
@@ -91,25 +92,47 @@ def _repair_collection(
         broken=repaired.broken,
         problem=repaired.problem,
         source=repaired.source,
+        content_of=repaired.content_of,
+        left_out=list(repaired.left_out),
         dry_run=dry_run,
         version=version.manifest.number if version else None,
         version_id=version.version_id if version else None,
         waiting=list(repaired.waiting),
+        put_back=list(repaired.put_back),
     )
-    _tell(output, repaired)
+    _tell(output, repaired, dry_run=dry_run)
 
 
-def _tell(output: Output, repaired: Repaired) -> None:
+def _tell(output: Output, repaired: Repaired, *, dry_run: bool) -> None:
     name = repaired.collection
-    if not repaired.broken:
+    for what in repaired.put_back:
+        output.say(f"{'would be' if dry_run else 'was'} put back: {what}")
+    if repaired.broken:
+        _tell_content(output, repaired)
+    elif not (repaired.put_back and dry_run):
         output.say(f"the newest version of {name} is whole: every digest and check holds")
-    else:
-        output.say(f"{repaired.broken} is broken: {repaired.problem}")
-        output.say(f"its content was made again from {repaired.source}, and proved")
     if repaired.version is not None:
         manifest = repaired.version.manifest
         records = counted(manifest.records.count, "record")
         output.say(f"published as version {manifest.number} of {name}: {records}")
     if repaired.waiting:
         waiting = counted(len(repaired.waiting), "run")
-        output.say(f"{waiting} in no version: `chromaseal compact {name}` merges them again")
+        again = output.pastable(f"chromaseal compact {name}")
+        output.say(f"{waiting} in no version: `{again}` merges them again")
+
+
+def _tell_content(output: Output, repaired: Repaired) -> None:
+    output.say(f"{repaired.broken} is broken: {repaired.problem}")
+    if not repaired.left_out:
+        output.say(f"its content was made again from {repaired.source}, and proved")
+        return
+    number = parse(repaired.broken).number
+    runs = counted(len(repaired.left_out), "run")
+    output.say(
+        f"version {number} is given up, and its number used again: beside version "
+        f"{repaired.content_of} it had {runs} and nothing else, and their deltas are stored"
+    )
+    output.say(
+        f"the content is that of version {repaired.content_of}, made again from "
+        f"{repaired.source}, and proved; not in it, and waiting: {', '.join(repaired.left_out)}"
+    )

@@ -101,7 +101,8 @@ def retry_run(
         waiting = opened.retry(run_id)
     output.record("retry", run_id=run_id, collections=waiting)
     if waiting:
-        output.say(f"waits again: {', '.join(waiting)}; now: chromaseal compact")
+        again = output.pastable("chromaseal compact")
+        output.say(f"waits again: {', '.join(waiting)}; now: {again}")
     else:
         output.say("no part of the run has failed; nothing to put back")
 

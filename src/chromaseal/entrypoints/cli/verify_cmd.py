@@ -73,12 +73,38 @@ def verify(
         elif is_directory(target):
             verdict = verify_directory(target, level, progress=shown)
         else:
-            collection, _, at = target.partition("@")
+            collection, at = _version_named(target)
             with open_for(collection, vault, ledger) as opened:
                 verdict = opened.verify(collection, at=at, level=level, progress=shown)
-    _show(output, verdict)
+    with output.read_or_not():
+        _show(output, verdict)
     if not verdict.sound:
-        raise _unsound(verdict)
+        raise _unsound(verdict, _mend(target))
+
+
+def _version_named(target: str) -> tuple[str, str]:
+    collection, mark, at = target.partition("@")
+    if mark and not at.strip():
+        raise UsageError(
+            f"{target} names no version after the @",
+            hint=f"chromaseal verify {collection} looks at the newest one",
+        )
+    return collection, at
+
+
+def _mend(target: str) -> str:
+    """Name what mends the thing that a person has looked at."""
+    if not target:
+        return "chromaseal doctor says what mends it"
+    if is_directory(target):
+        return (
+            f"chromaseal repair {target} makes it again from its own parts; if that is refused, "
+            f"chromaseal salvage {target} OUT brings out all that can be read"
+        )
+    collection, _, at = target.partition("@")
+    if at:
+        return "chromaseal doctor says which versions are whole, and what mends the others"
+    return f"chromaseal repair {collection}"
 
 
 def _level(*, presence: bool, quick: bool, deep: bool) -> Level:
@@ -131,10 +157,10 @@ def _show(output: Output, verdict: Verdict) -> None:
         )
 
 
-def _unsound(verdict: Verdict) -> Damaged:
+def _unsound(verdict: Verdict, mend: str) -> Damaged:
     names = ", ".join(dict.fromkeys(finding.check for finding in verdict.failed))
     return Damaged(
         f"{verdict.subject} is not sound: {names}",
         kind="unsound",
-        hint="the table says what each check found; nothing was changed",
+        hint=mend,
     )

@@ -1,0 +1,43 @@
+"""Commands in what is said -> the same with the vault and the ledger that were asked for.
+
+Whoever was told a command can paste it: it looks where this one has looked.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+
+_CARRIED = ("--vault", "--ledger")
+# Those that know a vault; the others take directories only.
+_COMMAND = re.compile(
+    r"\bchromaseal (?:runs (?:list|show|retry)|repair(?! (?:DIR\b|\S*/|\.))|push|pull|replicate"
+    r"|follow|log|show|diff|open|tag|untag|rollback|gc|stats|verify|doctor|ingest|compact|search"
+    r"|trace)\b"
+)
+
+
+def asked_with(arguments: Sequence[str]) -> str:
+    """Give the options of a command line that say where vault and ledger are, fit for a shell."""
+    return shlex.join(_options(arguments))
+
+
+def _options(arguments: Sequence[str]) -> Iterator[str]:
+    following = (*arguments[1:], "")
+    for argument, value in zip(arguments, following, strict=False):
+        if argument == "--":
+            return
+        name, equals, own = argument.partition("=")
+        if name in _CARRIED and (equals or value):
+            yield from (name, own if equals else value)
+
+
+def pastable(text: str, asked: str) -> str:
+    """Give every command in a text the options that this one was asked with.
+
+    Args:
+        text: what is to be said.
+        asked: those options; empty where there are none.
+    """
+    return _COMMAND.sub(lambda found: f"{found[0]} {asked}", text) if asked else text

@@ -1,0 +1,92 @@
+"""A newest version whose manifest is lost -> a version that follows the one before it.
+
+What this machine keeps of the lost version is the same content. Without that the version before
+is published again, and only where it is proved that nothing is lost by it: whatever the lost one
+had beside it came from runs whose deltas are stored, and those wait again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from chromaseal.clock import to_iso
+from chromaseal.errors import ChromasealError, Damaged
+from chromaseal.parts import Parts
+from chromaseal.pin import read_pin
+from chromaseal.run.model import Run, RunState
+from chromaseal.sandbox import StepProgress
+from chromaseal.seal.examine import examine
+from chromaseal.seal.sealed import seal
+from chromaseal.seal.verdict import Level
+from chromaseal.seal.verify import verify
+from chromaseal.snapshot.history import Head
+from chromaseal.snapshot.kept import Kept
+from chromaseal.snapshot.manifest import MergedRun, Version
+from chromaseal.snapshot.publish import Draft, publish
+from chromaseal.verification.lost_version import LostVersion, noted_runs
+
+
+def runs_in(parts: Parts, lost: LostVersion) -> tuple[MergedRun, ...]:
+    """Give the runs of which the ledger notes that the lost version has them."""
+    runs: Iterable[Run] = ()
+    try:
+        runs = noted_runs(parts, lost)
+    except ChromasealError:
+        # A run that a version has and does not name is merged once more, which changes nothing.
+        runs = ()
+    return tuple(MergedRun(run.run_id, run.created_at, lost.number) for run in runs)
+
+
+def prove_kept(parts: Parts, kept: Kept, directory: Path, progress: StepProgress) -> bool:
+    """Copy what is kept, page by page against its digests, and look at it deeply."""
+    try:
+        parts.checkouts.copy_kept(kept, directory)
+    except Damaged:
+        return False
+    return examine(
+        directory,
+        Level.DEEP,
+        sandbox=parts.sandbox,
+        open_files=parts.open_files,
+        clock=parts.clock,
+        scratch=directory.parent,
+        progress=progress,
+    ).sound
+
+
+def publish_kept(
+    parts: Parts, lost: LostVersion, found: Head, directory: Path, progress: StepProgress
+) -> Version:
+    """Publish a directory with the content of a lost version, after the version before it."""
+    progress("publish", 0, 0)
+    pin = read_pin(parts.store, lost.collection)
+    sealed = seal(directory, open_files=parts.open_files, clock=parts.clock)
+    runs = runs_in(parts, lost)
+    draft = Draft(
+        collection=lost.collection,
+        head=found,
+        model=pin.model if pin else None,
+        runs=runs,
+        writer=parts.writer,
+        fresh_base=True,
+    )
+    version = publish(
+        parts.store,
+        verify(sealed, sandbox=parts.sandbox),
+        draft,
+        kept=None,
+        attempt=parts.ids.unique(),
+        clock=parts.clock,
+        progress=lambda done, total: progress("publish", done, total),
+    )
+    if runs:
+        parts.ledger.move(
+            [run.run_id for run in runs],
+            lost.collection,
+            states=[RunState.COMPLETED],
+            to=RunState.COMPLETED,
+            at=to_iso(parts.clock.now()),
+            version_id=version.version_id,
+        )
+    return version

@@ -1,0 +1,1 @@
+"""The sweep: what the vault holds -> what its ledger has to say, made or completed."""

@@ -1,0 +1,170 @@
+"""A vault -> its ledger, made anew or completed.
+
+The ledger is read first and the vault after it: a run that the ledger calls COMPLETED then was
+in a version when that was looked up. May be repeated, and may die on any line.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from chromaseal import keys
+from chromaseal.clock import to_iso
+from chromaseal.compaction.deltas import read_stored
+from chromaseal.errors import ChromasealError, Damaged, Unavailable
+from chromaseal.parts import Parts
+from chromaseal.pin import pinned, without_pin
+from chromaseal.run.model import Run, RunState
+from chromaseal.sandbox import StepProgress, no_step_progress
+from chromaseal.snapshot.history import head, line, missing_pointer
+from chromaseal.snapshot.manifest import PastVersion
+from chromaseal.sweep.plan import Contained, Holding, Plan, StoredDelta, plan_ledger
+from chromaseal.telemetry.emit import carried
+
+_ALL = 1_000_000
+_READS_AT_ONCE = 8
+_AT_ONCE = dt.timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What became of a ledger; counts are of parts, one per run and collection.
+
+    Attributes:
+        added: parts that it did not know, by the state that they have.
+        completed: parts that it thought open, and that a version has.
+        waiting: parts that it thought done, and that no version has; they wait again.
+        right: parts that it was right about.
+        left: what could not be settled, with the reason.
+        unreadable: why nobody knows what versions have, by collection.
+    """
+
+    added: Mapping[RunState, int] = field(default_factory=dict)
+    completed: int = 0
+    waiting: int = 0
+    right: int = 0
+    left: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+
+
+def sweep_ledger(
+    parts: Parts,
+    *,
+    settled: dt.timedelta = _AT_ONCE,
+    progress: StepProgress = no_step_progress,
+) -> Swept:
+    """Make or complete the ledger from what the vault holds.
+
+    Args:
+        parts: the vault, with a ledger that may be empty.
+        settled: how old a run must be that the ledger does not know; a periodic sweep leaves
+            those alone whose writers may be at work.
+        progress: called with a collection's name, and how many of its deltas were read, of how
+            many.
+
+    Raises:
+        UsageError: ``no-ledger``.
+        Unavailable: the store or the ledger did not answer; repeat it.
+    """
+    known = parts.ledger.newest(limit=_ALL)
+    by_id = {run.run_id: run for run in known}
+    names = sorted({*pinned(parts.store), *without_pin(parts.store)})
+    vault = {name: _holding(parts, name, by_id, progress) for name in names}
+    plan = plan_ledger(known, vault, now=parts.clock.now(), settled=settled)
+    added = _add(parts, plan)
+    moved = _move(parts, plan)
+    return Swept(
+        added=added,
+        completed=moved[RunState.COMPLETED],
+        waiting=moved[RunState.PENDING],
+        right=plan.right,
+        left=plan.left,
+        unreadable={name: each.unreadable for name, each in vault.items() if each.unreadable},
+    )
+
+
+def _holding(parts: Parts, name: str, known: Mapping[str, Run], progress: StepProgress) -> Holding:
+    # Deltas before the history: a run that is merged in between is in both.
+    listed = {
+        named[1]: StoredDelta(info.key, info.size_bytes)
+        for info in parts.store.list(keys.deltas(name))
+        if (named := keys.parse_delta(info.key)) is not None
+    }
+    unknown = [i for i in listed if i not in known or name not in known[i].parts]
+    stored = {**listed, **_read(parts, name, {i: listed[i] for i in unknown}, progress)}
+    try:
+        past = _past(parts, name)
+    except Damaged as error:
+        return Holding(stored, unreadable=error.message)
+    contained = {
+        run_id: Contained(version.version_id, created_at, to_iso(version.created_at))
+        for version in past
+        for run_id, created_at in version.runs
+    }
+    # Of some garbage collection has taken the delta.
+    taken = {i: StoredDelta(keys.delta(name, i, parts.codec.suffix)) for i in contained}
+    return Holding({**taken, **stored}, contained)
+
+
+def _past(parts: Parts, name: str) -> list[PastVersion]:
+    newest = head(parts.store, name).version
+    if newest is not None:
+        return line(parts.store, newest)
+    if next(iter(parts.store.list(keys.manifests(name))), None) is not None:
+        # Either the pointer of a first version is lost, or its writer died as it was to move.
+        raise missing_pointer(name)
+    return []
+
+
+def _read(
+    parts: Parts, name: str, listed: Mapping[str, StoredDelta], progress: StepProgress
+) -> dict[str, StoredDelta]:
+    def read(item: tuple[str, StoredDelta]) -> tuple[str, StoredDelta]:
+        return item[0], _with_header(parts, name, *item)
+
+    found: dict[str, StoredDelta] = {}
+    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
+        for run_id, delta in pool.map(carried(read), listed.items()):
+            found[run_id] = delta
+            progress(name, len(found), len(listed))
+    return found
+
+
+def _with_header(parts: Parts, name: str, run_id: str, stored: StoredDelta) -> StoredDelta:
+    key, size_bytes = stored.key, stored.size_bytes
+    try:
+        delta, _ = read_stored(parts.store, parts.codec, key)
+    except Unavailable:
+        raise
+    except ChromasealError as error:
+        return StoredDelta(key, size_bytes, problem=error.message)
+    header = delta.header
+    if (header.run_id, header.collection) != (run_id, name):
+        problem = f"the delta says that it is run {header.run_id} of {header.collection}"
+        return StoredDelta(key, size_bytes, problem=problem)
+    return StoredDelta(key, size_bytes, len(delta), header.created_at, dict(header.attributes))
+
+
+def _add(parts: Parts, plan: Plan) -> dict[RunState, int]:
+    added: Sequence[Run] = [run for run in plan.add if parts.ledger.add(run)]
+    states = Counter(part.state for run in added for part in run.parts.values())
+    return {state: states[state] for state in RunState if states[state]}
+
+
+def _move(parts: Parts, plan: Plan) -> Counter[RunState]:
+    moved: Counter[RunState] = Counter()
+    for move in plan.moves:
+        moved[move.to] += parts.ledger.move(
+            [move.run_id],
+            move.collection,
+            states=[move.state],
+            to=move.to,
+            at=to_iso(parts.clock.now()),
+            version_id=move.version_id,
+            error=move.error,
+        )
+    return moved

@@ -1,0 +1,206 @@
+"""What vault and ledger say of runs -> what the ledger lacks; decides, touches nothing.
+
+The vault is right. A run in a version is COMPLETED, whether or not a rollback has undone it; a
+delta that no version has waits; one that cannot be read has failed. What a ledger says and the
+vault does not contradict stays as it is: how often a run was tried, why it was set aside.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chromaseal.clock import from_iso, to_iso
+from chromaseal.run.model import Run, RunPart, RunState
+
+_LOST = "the version that had it is lost"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDelta:
+    """One delta in the vault.
+
+    Attributes:
+        key: of the object; empty where garbage collection took it.
+        size_bytes: of the object.
+        changes: in it.
+        created_at: when its run began, as its header says; empty where that cannot be read.
+        attributes: what its writer wants remembered.
+        problem: why it cannot be read; empty if it can.
+    """
+
+    key: str
+    size_bytes: int = 0
+    changes: int = 0
+    created_at: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Contained:
+    """Where a run is contained.
+
+    Attributes:
+        version_id: the version that merged it.
+        created_at: when the run began, as the version has it.
+        merged_at: when the version was made.
+    """
+
+    version_id: str
+    created_at: str
+    merged_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a vault has of one collection's runs.
+
+    Attributes:
+        stored: every delta, by run id; of those that the ledger does not know with their headers.
+        contained: the runs that versions have, by id.
+        unreadable: why nobody knows which runs versions have; empty if it is known.
+    """
+
+    stored: Mapping[str, StoredDelta]
+    contained: Mapping[str, Contained] = field(default_factory=dict)
+    unreadable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A part of a run whose state the vault contradicts."""
+
+    run_id: str
+    collection: str
+    state: RunState
+    to: RunState
+    version_id: str = ""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done to a ledger.
+
+    Attributes:
+        add: runs that it lacks.
+        moves: parts that are further, or less far, than it says.
+        right: how many parts it is right about.
+        left: what cannot be settled, with the reason.
+    """
+
+    add: tuple[Run, ...]
+    moves: tuple[Move, ...]
+    right: int
+    left: tuple[str, ...]
+
+
+def plan_ledger(
+    known: Sequence[Run],
+    vault: Mapping[str, Holding],
+    *,
+    now: dt.datetime,
+    settled: dt.timedelta = dt.timedelta(),
+) -> Plan:
+    """Compare a ledger with its vault.
+
+    Args:
+        known: every run of the ledger, read before the vault was looked at.
+        vault: what it holds, by collection.
+        now: what deltas are counted as settled from.
+        settled: how old a run must be that no ledger knows: its writer may be about to tell.
+    """
+    by_id = {run.run_id: run for run in known}
+    moves, right = _moves(known, vault)
+    add: list[Run] = []
+    left: list[str] = []
+    for run_id, names in sorted(_unknown(by_id, vault).items()):
+        blind = [name for name in names if vault[name].unreadable]
+        if run_id in by_id:
+            left.append(f"run {run_id} has a delta for {', '.join(names)} and was written without")
+        elif blind:
+            left.append(f"run {run_id}: which runs {', '.join(blind)} has cannot be read")
+        else:
+            run = _run(run_id, {name: vault[name] for name in names}, now)
+            if _is_young(run, now - settled):
+                left.append(f"run {run_id} has just begun")
+            else:
+                add.append(run)
+    return Plan(tuple(add), tuple(moves), right, tuple(left))
+
+
+def _unknown(by_id: Mapping[str, Run], vault: Mapping[str, Holding]) -> dict[str, list[str]]:
+    """Give the collections of each run that the ledger does not know to have a part of them."""
+    found: dict[str, list[str]] = {}
+    for name, holding in sorted(vault.items()):
+        for run_id in {*holding.stored, *holding.contained}:
+            if run_id not in by_id or name not in by_id[run_id].parts:
+                found.setdefault(run_id, []).append(name)
+    return found
+
+
+def _moves(known: Sequence[Run], vault: Mapping[str, Holding]) -> tuple[list[Move], int]:
+    parts = [(run.run_id, name, part) for run in known for name, part in run.parts.items()]
+    moves = [
+        move
+        for run_id, name, part in parts
+        if name in vault and not vault[name].unreadable
+        for move in _contradicted(run_id, name, part, vault[name].contained.get(run_id))
+    ]
+    return moves, len(parts) - len(moves)
+
+
+def _contradicted(
+    run_id: str, collection: str, part: RunPart, contained: Contained | None
+) -> Iterator[Move]:
+    done = part.state is RunState.COMPLETED
+    if contained is None:
+        if done:
+            yield Move(run_id, collection, part.state, RunState.PENDING, error=_LOST)
+    elif not done or part.version_id != contained.version_id:
+        version_id = contained.version_id
+        yield Move(run_id, collection, part.state, RunState.COMPLETED, version_id)
+
+
+def _run(run_id: str, holdings: Mapping[str, Holding], now: dt.datetime) -> Run:
+    stored = {name: each.stored.get(run_id, StoredDelta("")) for name, each in holdings.items()}
+    contained = {name: each.contained.get(run_id) for name, each in holdings.items()}
+    begun = [each.created_at for each in contained.values() if each]
+    begun += [each.created_at for each in stored.values() if each.created_at]
+    at = to_iso(now)
+    return Run(
+        run_id=run_id,
+        created_at=begun[0] if begun else at,
+        parts={name: _part(stored[name], contained[name], at) for name in holdings},
+        attributes=next((each.attributes for each in stored.values() if each.attributes), {}),
+    )
+
+
+def _part(stored: StoredDelta, contained: Contained | None, at: str) -> RunPart:
+    state, version_id, finished_at = RunState.PENDING, "", ""
+    if contained is not None:
+        state, version_id = RunState.COMPLETED, contained.version_id
+        finished_at = contained.merged_at
+    elif stored.problem:
+        state, finished_at = RunState.FAILED, at
+    return RunPart(
+        state=state,
+        delta_key=stored.key,
+        size_bytes=stored.size_bytes,
+        changes=stored.changes,
+        version_id=version_id,
+        error=stored.problem if state is RunState.FAILED else "",
+        finished_at=finished_at,
+    )
+
+
+def _is_young(run: Run, settled_by: dt.datetime) -> bool:
+    """Whether a run's writer may be about to tell the ledger of it."""
+    if any(part.state is RunState.COMPLETED for part in run.parts.values()):
+        return False
+    try:
+        return from_iso(run.created_at) > settled_by
+    except ValueError:
+        return False
