@@ -117,6 +117,30 @@ def test_the_only_version_comes_back_from_what_is_kept(
     assert machine.stranger(machine.directory.parent / "other").fetched(NAME) == before
 
 
+def test_a_first_version_of_runs_is_made_again(vault: Vault, tmp_path: Path) -> None:
+    """There is no version to step back to, and its runs are all that it had."""
+    vault.write({NAME: upserts(record("a", 1), record("b", 2))})
+    vault.write({NAME: upserts(record("b", 3))})
+    vault.compact()
+    before = vault.version(NAME).manifest
+    lose_manifest(vault)
+    forget(tmp_path)
+    assert mends(vault) == ["chromaseal repair notes"]
+    repaired = vault.repair(NAME)
+    assert repaired.version is not None
+    assert repaired.version.manifest.records == before.records
+    assert len(repaired.version.manifest.runs) == 2
+    assert mends(vault) == []
+
+
+def test_a_pushed_first_version_has_no_other_source(machine: Machine, states: list[Path]) -> None:
+    """A machine that has not seen it can only ask for a backup."""
+    machine.push(NAME, states[0])
+    lose_manifest(machine.vault)
+    stranger = machine.stranger(machine.directory.parent / "other")
+    assert "backup" in refused(stranger.vault).hint
+
+
 def test_what_is_kept_and_touched_is_no_source(machine: Machine, states: list[Path]) -> None:
     """A copy that is not what its digests say is not published."""
     for state in states[:2]:
@@ -173,7 +197,9 @@ def test_what_is_stepped_over_is_said(written: Vault, tmp_path: Path) -> None:
     place = ["--vault", written.url, "--ledger", str(tmp_path / "ledger.sqlite")]
     answer = chromaseal("repair", NAME, *place, cache=tmp_path / "cache")
     assert answer.exit_code == 0, answer.errors
-    assert "version 4 is given up, and its number used again" in answer.out
+    assert "version 4 is given up: beside version 3 it had 1 run and nothing else" in answer.out
+    assert "published as version 4 of notes, whose number is used again" in answer.out
+    assert "the content is that of version 3" in answer.out
     assert f"not in it, and waiting: {run.run_id}" in answer.out
     asked = f"chromaseal compact --vault {written.url} --ledger {tmp_path / 'ledger.sqlite'} notes"
     assert asked in answer.out

@@ -8,6 +8,7 @@ changed; the new version follows the broken one and begins with a base of its ow
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from chromaseal.delta.model import Delta
 from chromaseal.errors import ChromasealError, Damaged, NotFound
 from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, read_pin
-from chromaseal.repair.lost_manifest import prove_kept, publish_kept
+from chromaseal.repair.lost_manifest import merge_first, prove_kept, publish_again
 from chromaseal.repair.lost_object import put_back_pin, put_back_pointer
 from chromaseal.run.model import RunState
 from chromaseal.sandbox import StepProgress, limits_for, no_step_progress
@@ -338,18 +339,17 @@ def _without_manifest(
     progress: StepProgress,
 ) -> Repaired:
     """Publish what is kept of a version whose manifest is lost, or step over it if that is safe."""
-    kept = kept_of(parts, lost)
-    before = None if kept and lost.number == 1 else version_before(parts, lost)
+    before = version_before(parts, lost)
     repaired = Repaired(lost.collection, lost.version_id, lost.problem.message)
-    if kept is not None:
-        with parts.checkouts.workspace() as workspace:
-            directory = workspace / "directory"
-            if prove_kept(parts, kept, directory, progress):
-                source = f"what this machine keeps of version {lost.number}"
-                found = Head(before, etag)
-                made = None if dry_run else publish_kept(parts, lost, found, directory, progress)
-                return replace(repaired, source=source, content_of=lost.number, version=made)
-    before = before or version_before(parts, lost)
+    with parts.checkouts.workspace() as workspace:
+        directory = workspace / "directory"
+        source = _again(parts, lost, before, directory, progress)
+        if source:
+            found = Head(before, etag)
+            made = None if dry_run else publish_again(parts, lost, found, directory, progress)
+            return replace(repaired, source=source, content_of=lost.number, version=made)
+    if before is None:
+        raise lost.cannot("there is no version before it")
     runs = tuple(run.run_id for run in proved_runs(parts, lost, before))
     past = line(parts.store, before)
     work = _Work(parts, Head(before, etag), before, past, progress, may_be_whole=True)
@@ -363,3 +363,18 @@ def _without_manifest(
         version=made,
         waiting=waiting,
     )
+
+
+def _again(
+    parts: Parts, lost: LostVersion, before: Version | None, directory: Path, progress: StepProgress
+) -> str:
+    """Make the content of a lost version again; say from what, or nothing where that cannot be."""
+    kept = kept_of(parts, lost)
+    if kept is not None and prove_kept(parts, kept, directory, progress):
+        return f"what this machine keeps of version {lost.number}"
+    if before is not None:
+        return ""
+    shutil.rmtree(directory, ignore_errors=True)
+    runs = proved_runs(parts, lost, None)
+    merge_first(parts, lost, runs, directory, progress)
+    return f"nothing and the deltas of {len(runs)} runs"

@@ -7,15 +7,16 @@ had beside it came from runs whose deltas are stored, and those wait again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from chromaseal.clock import to_iso
+from chromaseal.compaction.deltas import read_delta
 from chromaseal.errors import ChromasealError, Damaged
 from chromaseal.parts import Parts
 from chromaseal.pin import read_pin
 from chromaseal.run.model import Run, RunState
-from chromaseal.sandbox import StepProgress
+from chromaseal.sandbox import StepProgress, limits_for
 from chromaseal.seal.examine import examine
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verdict import Level
@@ -55,7 +56,35 @@ def prove_kept(parts: Parts, kept: Kept, directory: Path, progress: StepProgress
     ).sound
 
 
-def publish_kept(
+def merge_first(
+    parts: Parts, lost: LostVersion, runs: Sequence[Run], directory: Path, progress: StepProgress
+) -> None:
+    """Make the content of a lost first version, which had these runs and nothing else."""
+    progress("merge", 0, 0)
+    pin = read_pin(parts.store, lost.collection)
+    if pin is None:
+        raise lost.cannot("the collection has no pin")
+    paths, changes = [], 0
+    for number, run in enumerate(runs):
+        delta, body = read_delta(parts.store, parts.codec, run, pin)
+        path = directory.parent / f"delta-{number}{parts.codec.suffix}"
+        path.write_bytes(body or parts.codec.encode(delta))
+        paths.append(str(path))
+        changes += len(delta)
+    parts.sandbox.run(
+        "merge",
+        {
+            "directory": str(directory),
+            "collection": lost.collection,
+            "space": pin.space,
+            "default_model": pin.is_chroma_default,
+            "deltas": paths,
+        },
+        limits=limits_for(0, changes),
+    )
+
+
+def publish_again(
     parts: Parts, lost: LostVersion, found: Head, directory: Path, progress: StepProgress
 ) -> Version:
     """Publish a directory with the content of a lost version, after the version before it."""

@@ -63,10 +63,11 @@ def _collection(
         yield from ledger.examine(name, []) if remark.passed else ledger.examine_blindly(name)
         return
     passed_over: list[tuple[str, Damaged]] = []
-    newest = next(newest_first(parts.store, name, told=lambda *bad: passed_over.append(bad)), None)
+    newest = _newest(parts, name, passed_over)
     for version_id, error in passed_over:
         yield examine_lost(parts, LostVersion(name, version_id, error))
     if newest is None:
+        yield from ledger.examine_blindly(name)
         return
     past = line(parts.store, newest)
     yield from _rest(parts, newest, past, progress, well_so_far=not passed_over)
@@ -74,6 +75,17 @@ def _collection(
         yield from ledger.examine_blindly(name)
     else:
         yield from ledger.examine(name, past)
+
+
+def _newest(parts: Parts, name: str, passed_over: list[tuple[str, Damaged]]) -> Version | None:
+    """Give the newest version whose manifest can be read, and note those that cannot."""
+    try:
+        newest = newest_first(parts.store, name, told=lambda *bad: passed_over.append(bad))
+        return next(newest, None)
+    except Damaged:
+        if not passed_over:
+            raise
+        return None
 
 
 def _without_version(parts: Parts, name: str) -> Remark:

@@ -66,12 +66,14 @@ class LostVersion:
         )
 
 
-def version_before(parts: Parts, lost: LostVersion) -> Version:
-    """Give the version that a lost one was made from.
+def version_before(parts: Parts, lost: LostVersion) -> Version | None:
+    """Give the version that a lost one was made from; None for number 1, which has none.
 
     Raises:
         Damaged: ``cannot-repair``, it is not there, or cannot be told from a mere attempt.
     """
+    if lost.number == 1:
+        return None
     try:
         before = before_lost(parts.store, lost.collection, lost.version_id, lost.problem)
     except Damaged:
@@ -94,7 +96,7 @@ def noted_runs(parts: Parts, lost: LostVersion) -> list[Run]:
     return sorted(noted, key=lambda run: (run.created_at, run.run_id))
 
 
-def proved_runs(parts: Parts, lost: LostVersion, before: Version) -> list[Run]:
+def proved_runs(parts: Parts, lost: LostVersion, before: Version | None) -> list[Run]:
     """Give the runs that are all that a lost version has beside the one before it.
 
     Raises:

@@ -33,7 +33,7 @@ def examine_lost(parts: Parts, lost: LostVersion) -> Remark:
         try:
             proved_runs(parts, lost, version_before(parts, lost))
         except Damaged as error:
-            evidence, mend = f"{evidence}; {error.message}", error.hint
+            evidence, mend = error.message, error.hint
     return wrong(lost.collection, "newest version", evidence, mend)
 
 

@@ -118,7 +118,7 @@ class Database:
         """Give the log entries that last changed some of a segment's records."""
         query = "SELECT seq_id FROM embeddings WHERE segment_id = ? AND embedding_id = ?"
         found = {i: self._db.execute(query, (segment_id, i)).fetchone() for i in set(record_ids)}
-        return {record_id: _seq_id(row[0]) for record_id, row in found.items() if row}
+        return {record_id: seq_id_of(row[0]) for record_id, row in found.items() if row}
 
     def rows(self, segment_id: str) -> Iterator[Row]:
         """Give a metadata segment's records."""

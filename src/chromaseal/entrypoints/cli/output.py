@@ -92,7 +92,14 @@ class Output:
             table.add_row(*(_shown(row[number]) for number in kept))
         # Not as the table's own title, which would be broken over lines where the table is narrow.
         self._console.print(f"[italic]{_shown(title)}[/]", soft_wrap=True)
-        self._console.print(table)
+        if self._console.width != _ENDLESS:
+            self._console.print(table)
+            return
+        # Off a terminal nobody sees where a column ends, but blanks up to there cost everybody.
+        with self._console.capture() as shown:
+            self._console.print(table)
+        for line in shown.get().splitlines():
+            self._console.out(line.rstrip(), highlight=False)
 
     def say(self, text: str) -> None:
         """Tell people something."""

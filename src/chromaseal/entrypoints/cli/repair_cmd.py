@@ -114,11 +114,17 @@ def _tell(output: Output, repaired: Repaired, *, dry_run: bool) -> None:
     if repaired.version is not None:
         manifest = repaired.version.manifest
         records = counted(manifest.records.count, "record")
-        output.say(f"published as version {manifest.number} of {name}: {records}")
+        again = ", whose number is used again" if _same_number(repaired) else ""
+        output.say(f"published as version {manifest.number} of {name}{again}: {records}")
     if repaired.waiting:
         waiting = counted(len(repaired.waiting), "run")
         again = output.pastable(f"chromaseal compact {name}")
         output.say(f"{waiting} in no version: `{again}` merges them again")
+
+
+def _same_number(repaired: Repaired) -> bool:
+    number = repaired.version.manifest.number if repaired.version else 0
+    return bool(repaired.broken) and parse(repaired.broken).number == number
 
 
 def _tell_content(output: Output, repaired: Repaired) -> None:
@@ -129,8 +135,8 @@ def _tell_content(output: Output, repaired: Repaired) -> None:
     number = parse(repaired.broken).number
     runs = counted(len(repaired.left_out), "run")
     output.say(
-        f"version {number} is given up, and its number used again: beside version "
-        f"{repaired.content_of} it had {runs} and nothing else, and their deltas are stored"
+        f"version {number} is given up: beside version {repaired.content_of} it had {runs} and "
+        "nothing else, and their deltas are stored"
     )
     output.say(
         f"the content is that of version {repaired.content_of}, made again from "
