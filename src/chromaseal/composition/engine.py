@@ -201,6 +201,8 @@ def open_ledger(
     Args:
         url: where it is.
         only_read: whether nothing may be written, not even where there is none.
+        clock: the system's by default.
+        ids: the system's by default.
 
     Raises:
         UsageError: ``bad-url``, or ``missing-extra`` where PostgreSQL's driver is not installed.

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from chromaseal.adapters.chroma.btree import Value
 from chromaseal.adapters.chroma.database import (
-    DOCUMENT_KEY,
     CollectionRow,
     Database,
     metadata_by_row,
@@ -27,7 +26,7 @@ from chromaseal.adapters.chroma.hnsw import stored_vectors
 from chromaseal.adapters.chroma.row_changes import CannotTellError, RowChanges
 from chromaseal.record import Record
 from chromaseal.seal.anatomy import CollectionAnatomy, LogEntry, LogOperation
-from chromaseal.seal.log import apply_log, split_log
+from chromaseal.seal.log import DOCUMENT_KEY, apply_log, split_log
 
 _VALUE_TABLES: Final = ("embedding_metadata", "embedding_metadata_array")
 _TEXTS: Final = "embedding_fulltext_search_content"
@@ -247,28 +246,27 @@ class CollectionChange:
 
     @cached_property
     def _recent_before(self) -> dict[str, Vector]:
-        return self._recent(self.earlier_log, self.rows_before)
+        changes = self.records.changes.get("embeddings", _NOTHING)
+        gone = {str(row[2]): _seq_id(row[3]) for row in changes.removed.values()}
+        last_changes = {**self.anatomy.fresh_rows, **gone}
+        return self._recent(self.earlier_log, self.rows_before, last_changes)
 
     @cached_property
     def _recent_after(self) -> dict[str, Vector]:
-        return self._recent(self.anatomy.log, self.rows_after)
+        return self._recent(self.anatomy.log, self.rows_after, self.anatomy.fresh_rows)
 
-    def _recent(self, log: Iterable[LogEntry], rows: Mapping[int, str]) -> dict[str, Vector]:
+    def _recent(
+        self, log: Iterable[LogEntry], rows: Mapping[int, str], last_changes: Mapping[str, int]
+    ) -> dict[str, Vector]:
         """Give the vectors that the index lacks, of records that are there."""
         _, waiting = split_log(log, self.anatomy.flushed_seq_id)
         # Of an ADD it is not known here whether it found its id there: a row that names it as
         # its last change says that it did not.
-        applied = apply_log(waiting, None, self._last_changes)
+        applied = apply_log(waiting, None, last_changes)
         unsure = sorted(applied.unsure & {*rows.values()})
         if unsure:
             raise CannotTellError(f"the log does not say which vector {unsure[0]!r} has")
         return applied.vectors
-
-    @cached_property
-    def _last_changes(self) -> set[tuple[int, str]]:
-        gone = self.records.changes.get("embeddings", _NOTHING).removed.values()
-        before = {(_seq_id(row[3]), str(row[2])) for row in gone}
-        return before | {(seq, record_id) for record_id, seq in self.anatomy.fresh_rows.items()}
 
     def _own(self, rows: Mapping[int, RecordRow]) -> dict[int, str]:
         own = self.metadata_segment
