@@ -16,8 +16,8 @@ from chromaseal.testing.simulation.scheduler import Scheduler
 class Witness(Protocol):
     """Who looks at every change that was made, before anybody else does anything."""
 
-    def created(self, key: str, body: bytes) -> None:
-        """See an object that was not there before."""
+    def created(self, key: str, body: bytes, *, is_again: bool) -> None:
+        """See an object that was not there before, or not since it went."""
         ...
 
     def replaced(self, key: str, body: bytes) -> None:
@@ -54,11 +54,14 @@ class SimulatedStore:
 
     def create(self, key: str, body: bytes | memoryview) -> None:
         """Store an object where none is."""
-        content = bytes(body)
+        content, landed = bytes(body), 0
 
         def act() -> None:
+            nonlocal landed
             self._inner.create(key, content)
-            self._witness.created(key, content)
+            # One write that is delivered twice is no second use of a name.
+            self._witness.created(key, content, is_again=landed > 0)
+            landed += 1
 
         self._ask("create", key, act)
 

@@ -132,7 +132,7 @@ class Truth:
         """Give what is known of a collection."""
         return self.lines.setdefault(collection, Line())
 
-    def created(self, key: str, body: bytes) -> None:
+    def created(self, key: str, body: bytes, *, is_again: bool) -> None:
         """Look at a new object."""
         collection = key.partition("/")[0]
         self._count(key)
@@ -143,7 +143,7 @@ class Truth:
             line = self.line(collection)
             line.announced[key] = gone
             self.check(invariants.rules_keep_versions, gone, line.ids, self._keep_last)
-        else:
+        elif not is_again:
             self.check(invariants.names_are_used_once, key, self._used)
 
     def replaced(self, key: str, body: bytes) -> None:
