@@ -125,10 +125,10 @@ def _refuse_others(database: Database, changes: dict[str, RowChanges]) -> None:
     moved = changes["max_seq_id"]
     if {row[0] for row in (*moved.removed.values(), *moved.added.values())} & {*indexes}:
         raise CannotTellError("an index changed")
-    # Only what every index has is purged from the log.
-    oldest = min(map(database.max_seq_id, indexes), default=0)
-    if any(seq_id > oldest for seq_id in changes["embeddings_queue"].removed):
-        raise CannotTellError("entries of the log are gone that an index lacks")
+    # Only what every index has is purged from the log, and what is there stays as it is.
+    oldest, log = min(map(database.max_seq_id, indexes), default=0), changes["embeddings_queue"]
+    if any(seq_id > oldest or seq_id in log.added for seq_id in log.removed):
+        raise CannotTellError("entries of the log changed, or are gone that an index lacks")
 
 
 def _checked(
