@@ -21,8 +21,8 @@ from chromaseal.testing.corpus.page import page
 
 _LOOKED_AT_RECORDS = 10_000
 # A repair writes every record anew, so its directories are smaller.
-_MENDED_RECORDS = 2_000
-_JOBS = ("verification", "questions", "replay", "salvage")
+_MENDED_RECORDS = 600
+_JOBS = ("verification", "questions", "replay", "salvage", "proof")
 _EVERY = 50
 
 
