@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from chromaseal.adapters.opentelemetry.observer import attribute
+from chromaseal.fleet.standing import METRICS
 from chromaseal.telemetry.names import EVENTS, FACTS, MEASURES, OPERATIONS, STEPS
 
 PLACE = Path(__file__).with_name("telemetry.md")
@@ -58,6 +59,7 @@ def page() -> str:
             _table("Events", EVENTS),
             _metrics(),
             _facts(),
+            _worker_metrics(),
         ]
     )
 
@@ -79,6 +81,19 @@ def _metrics() -> str:
 def _facts() -> str:
     head = ["### Facts\n", "| fact | as an attribute | what it says |", "| --- | --- | --- |"]
     lines = [f"| {fact} | `{attribute(fact)}` | {said} |" for fact, said in FACTS.items()]
+    return "\n".join([*head, *lines, ""])
+
+
+def _worker_metrics() -> str:
+    head = [
+        "## What a worker answers\n",
+        "`chromaseal worker --port 9464` answers `/metrics` in Prometheus' text format,",
+        "`/healthz` (503 where its loop is stuck) and `/readyz` (503 where ledger or store have",
+        "not answered lately).\n",
+        "| metric | kind | what it says | label |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines = [f"| `{m.name}` | {m.kind} | {m.meaning} | `{m.label}` |" for m in METRICS]
     return "\n".join([*head, *lines, ""])
 
 

@@ -11,6 +11,7 @@ from chromaseal.clock import Clock
 from chromaseal.delta.codec import DeltaCodec
 from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
+from chromaseal.run.lease import Leases
 from chromaseal.run.ledger import Ledger
 from chromaseal.sandbox import Sandbox
 from chromaseal.seal.open_files import OpenFiles
@@ -26,6 +27,7 @@ class Parts:
     Attributes:
         store: the objects.
         ledger: the runs.
+        leases: whose turn it is at a collection; the ledger keeps them too.
         codec: how deltas are written.
         sandbox: where ChromaDB runs.
         open_files: who has files open.
@@ -38,6 +40,7 @@ class Parts:
 
     store: ObjectStore
     ledger: Ledger
+    leases: Leases
     codec: DeltaCodec
     sandbox: Sandbox
     open_files: OpenFiles

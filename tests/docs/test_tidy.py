@@ -31,6 +31,7 @@ PORTS = {
     "codec": "delta/codec.py DeltaCodec",
     "embedding": "embedding.py Embedder",
     "image": "receipts/image.py ImageDecoder",
+    "inbox": "receipts/inbox.py Inbox",
     "ledger": "run/ledger.py Ledger",
     "object_store": "object_store.py ObjectStore",
     "observer": "telemetry/observer.py Observer",
@@ -72,10 +73,12 @@ PARTS = {
     "chroma/soundness": "questions whose answers say whether a database is sound",
     "chroma/torn_index": "what can be believed of a damaged vector segment",
     "chroma/torn_table": "what can be read of a damaged table",
+    "http/server": "pages over HTTP",
     "linux/boot": "which boot of the machine this is",
     "linux/exchange": "swaps two directories in one step",
     "linux/kernel_locks": "the kernel's lists of locks",
     "linux/process_facts": "who a process is, and who is hidden",
+    "linux/process_name": "a process as the owner of a lease",
     "pillow/picture": "writes a crop as PNG",
     "pillow/sample": "draws sample receipts",
     "opentelemetry/setup": "the SDK as its environment says",
@@ -88,6 +91,7 @@ PARTS = {
 # Every interface has a contract class in chromaseal.testing, or a reason why not.
 CONTRACTS = {
     "Embedder": "embedder_contract EmbedderContract",
+    "Inbox": "inbox_contract InboxContract",
     "Leases": "lease_contract LeaseContract",
     "Ledger": "ledger_contract LedgerContract",
     "Listener": "ledger_contract LedgerContract",
@@ -108,6 +112,7 @@ WITHOUT_CONTRACT = {
     "Sandbox": "one implementation, in processes",
     "Step": "a detail of telling; tests/unit/test_emit.py",
     "TextSimilarity": "one implementation of two functions",
+    "Told": "a function that hears of events",
     "Witness": "a detail of the simulation; one implementation, which looks",
 }
 

@@ -46,7 +46,7 @@ from chromaseal.vault import Vault
 if TYPE_CHECKING:
     from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 
-_CLOUD_SCHEMES = ("s3://", "gs://", "az://", "memory://")
+CLOUD_SCHEMES = ("s3://", "gs://", "az://", "memory://")
 # A receipt changes two collections, and their merges have nothing to do with each other.
 _MERGES_AT_ONCE = 2
 _CHILD_MODULES = (
@@ -109,6 +109,7 @@ def open_vault(
     parts = Parts(
         store=store,
         ledger=ledger,
+        leases=ledger,
         codec=ParquetDeltaCodec(),
         sandbox=sandbox,
         open_files=ProbedOpenFiles(ProcOpenFiles(), private=settings.cache),
@@ -161,7 +162,7 @@ def open_store(url: str, ids: Ids) -> ObjectStore:
     """
     if url.startswith("file://"):
         return LocalObjectStore(file_path(url), ids=ids)
-    if url.startswith(_CLOUD_SCHEMES):
+    if url.startswith(CLOUD_SCHEMES):
         return ObstoreObjectStore(url)
     raise UsageError(
         f"{without_secrets(url)!r} is no vault that chromaseal can open",

@@ -58,7 +58,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "delta set aside": "a delta cannot be merged; its run fails, the others go on",
     "directory closed": "no process has a file of the directory open",
     "directory held": "a process has a file of the directory open, and is waited for",
+    "falling behind": "more runs of a collection wait than a worker was told to expect",
+    "image put away": "an image of an inbox was ingested, or refused, and moved",
     "journal found": "a journal says that a writer died in the middle of a change",
+    "lease lost": "a lease went to another, or was not renewed in time; its work ends",
+    "left to its holder": "another process has the lease of a collection",
     "lock probed": "a writer's lock on a live directory was asked for",
     "merge split": "runs could not be merged together, and are tried in halves",
     "more left out": "a child process had more to tell than is passed on",
@@ -69,6 +73,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "verified as a whole": "the changed pages do not say what changed: all was looked at",
     "version published": "a collection has a new version",
     "version refused": "a version cannot be served; an older one is",
+    "work failed": "a compaction or chore of a worker failed, and rests",
 }
 
 FACTS: Final[Mapping[str, str]] = {
@@ -83,6 +88,7 @@ FACTS: Final[Mapping[str, str]] = {
     "descriptors_left": "file descriptors on the directory that the process still had",
     "directory": "path",
     "duration_s": "seconds; of every step and operation that has ended, and of checks",
+    "epoch": "of a lease: the number of the turn",
     "error": "kind of the error, where something failed",
     "evidence": "what a check saw; may name ids of records, never their content",
     "exit_code": "of the command",

@@ -143,6 +143,7 @@ class Machine:
             Parts(
                 store=store,
                 ledger=UnnamedLedger(),
+                leases=UnnamedLedger(),
                 codec=ParquetDeltaCodec(),
                 sandbox=sandbox,
                 open_files=NobodyHasOpen(),

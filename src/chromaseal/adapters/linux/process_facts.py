@@ -16,6 +16,8 @@ _KERNEL_THREAD = 0x00200000
 # Fields of /proc/PID/stat, counted from after the command, which may have anything in it.
 _FLAGS = 6
 _START_TICKS = 19
+_STATE = 0
+_ENDED = {"Z", "X"}
 _SHOWN_TO_ALL = {"hidepid=0", "hidepid=off"}
 
 
@@ -64,6 +66,14 @@ def started_at(pid: int) -> dt.datetime | None:
         elapsed_s = ticks / os.sysconf("SC_CLK_TCK")
         return dt.datetime.fromtimestamp(boot_s + elapsed_s, dt.UTC).replace(microsecond=0)
     return None
+
+
+def start_ticks(pid: int) -> str:
+    """Give when a process began as the kernel counts; empty if it has ended or nobody can tell."""
+    with contextlib.suppress(OSError, IndexError):
+        fields = _stat(pid)
+        return "" if fields[_STATE] in _ENDED else fields[_START_TICKS]
+    return ""
 
 
 def is_kernel_thread(pid: int) -> bool:

@@ -100,13 +100,13 @@ class ObstoreObjectStore:
     def create(self, key: str, body: bytes | memoryview) -> None:
         """Store an object where none is."""
         with self._answered(key):
-            obstore.put(self._writes, check_key(key), bytes(body), mode="create")
+            obstore.put(self._writes, self._checked(key), bytes(body), mode="create")
 
     def replace(self, key: str, body: bytes, *, etag: str) -> None:
         """Change an object that still carries ``etag``."""
         try:
             with self._answered(key):
-                obstore.put(self._writes, check_key(key), body, mode=_update_version(etag))
+                obstore.put(self._writes, self._checked(key), body, mode=_update_version(etag))
         except NotFound:
             # S3 answers 404, others 412, when what was seen is gone.
             raise Conflict(f"{key} is gone", kind="lost-race") from None
@@ -114,14 +114,16 @@ class ObstoreObjectStore:
     def get(self, key: str) -> StoredObject:
         """Read an object whole."""
         with self._answered(key):
-            found = obstore.get(self._reads, check_key(key))
+            found = obstore.get(self._reads, self._checked(key))
             return StoredObject(bytes(found.bytes()), _tag(found.meta))
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Read a part of an object."""
         try:
             with self._answered(key):
-                found = obstore.get_range(self._reads, check_key(key), start=start, length=length)
+                found = obstore.get_range(
+                    self._reads, self._checked(key), start=start, length=length
+                )
                 return bytes(found)
         except (Unavailable, ValueError) as error:
             # An empty range, or one past the end, is an error in each service's own words.
@@ -133,7 +135,7 @@ class ObstoreObjectStore:
         """Tell of an object without its content."""
         try:
             with self._answered(key):
-                found = obstore.head(self._reads, check_key(key))
+                found = obstore.head(self._reads, self._checked(key))
         except NotFound:
             return None
         return ObjectInfo(key, found["size"])
@@ -149,7 +151,11 @@ class ObstoreObjectStore:
     def delete(self, key: str) -> None:
         """Remove an object."""
         with self._answered(key), contextlib.suppress(NotFound, FileNotFoundError, NotFoundError):
-            obstore.delete(self._reads, check_key(key))
+            obstore.delete(self._reads, self._checked(key))
+
+    def _checked(self, key: str) -> str:
+        """Give the key back if it may be asked for."""
+        return check_key(key)
 
     @contextlib.contextmanager
     def _answered(self, key: str) -> Iterator[None]:

@@ -111,6 +111,7 @@ def _panels() -> dict[str, dict[str, Callable[..., None]]]:
         tag_cmd,
         trace_cmd,
         verify_cmd,
+        worker_cmd,
     )
 
     return {
@@ -140,6 +141,7 @@ def _panels() -> dict[str, dict[str, Callable[..., None]]]:
         _RECEIPTS: {
             "ingest": ingest_cmd.ingest,
             "compact": compact_cmd.compact,
+            "worker": worker_cmd.worker,
             "search": search_cmd.search,
             "trace": trace_cmd.trace,
         },

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from chromaseal.compaction.outcome import Compaction
+from chromaseal.composition.engine import settings_here
+from chromaseal.composition.fleet import terms_here
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, seconds, size
-from chromaseal.errors import Incomplete
+from chromaseal.errors import Conflict, Incomplete
+from chromaseal.fleet.owner import shown_owner
+from chromaseal.fleet.turn import Terms, Turns, compact_in_turn, holder_of
 from chromaseal.vault import Vault
+
+_ASKED_AGAIN_S = 0.5
 
 
 def compact(
@@ -18,34 +25,102 @@ def compact(
         list[str] | None,
         typer.Argument(metavar="COLLECTIONS", help="Collections; all of them by default."),
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for whoever is compacting a collection now.")
+    ] = False,
+    no_lease: Annotated[
+        bool,
+        typer.Option(
+            "--no-lease",
+            help="Ask nobody whether another is at it: as safe, and one of the two works in vain.",
+        ),
+    ] = False,
     vault: VaultOption = "",
     ledger: LedgerOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Fold the waiting runs into a new version of each collection.
 
+    A collection that another process is compacting is left to it; who that is, is said.
+
     Example: [bold]chromaseal compact lines words[/]
     """
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened:
-        run_compaction(opened, collections or [], output)
+        if no_lease:
+            with output.steps() as show:
+                turns = Turns(tuple(opened.compact(collections or [], progress=show)))
+        else:
+            names = collections or opened.collections()
+            turns = _take_turns(opened, names, _terms(opened, vault, ledger), output, wait=wait)
+        _show(turns.done, output)
+    _tell_left(turns, output)
+    _complain(turns.done)
+    if turns.left:
+        raise Conflict(
+            "; ".join(holder_of(name, lease) for name, lease in turns.left.items()),
+            kind="leased",
+            hint="it takes all that waits; --wait waits for it, --no-lease does not ask",
+        )
 
 
-def run_compaction(vault: Vault, collections: list[str], output: Output) -> None:
-    """Compact, show what became of it, and complain about runs that could not be merged."""
+def compact_after(
+    opened: Vault, collections: list[str], output: Output, *, vault: str, ledger: str
+) -> None:
+    """Compact what another command has added; leave it to a worker where one is at it."""
+    terms = _terms(opened, vault, ledger)
+    turns = _take_turns(opened, collections, terms, output, wait=False)
+    _show(turns.done, output)
+    _tell_left(turns, output)
+    for name, lease in turns.left.items():
+        output.note(f"{holder_of(name, lease)}; it takes what was added, or the next one does")
+    _complain(turns.done)
+
+
+def _terms(opened: Vault, vault: str, ledger: str) -> Terms:
+    return terms_here(opened, settings_here(vault=vault, ledger=ledger))
+
+
+def _take_turns(
+    opened: Vault, names: list[str], terms: Terms, output: Output, *, wait: bool
+) -> Turns:
     with output.steps() as show:
-        done = vault.compact(collections, progress=show)
-    for each in done:
-        output.record("compaction", **_plain(each))
-    if any(each.version for each in done):
+        turns = compact_in_turn(opened, names, terms, progress=show)
+        while turns.left and wait:
+            opened.parts.clock.sleep(_ASKED_AGAIN_S)
+            more = compact_in_turn(opened, list(turns.left), terms, progress=show)
+            turns = Turns((*turns.done, *more.done), more.left)
+    return turns
+
+
+def _tell_left(turns: Turns, output: Output) -> None:
+    for name, lease in turns.left.items():
+        output.record(
+            "left",
+            collection=name,
+            owner=shown_owner(lease.owner) if lease else "",
+            epoch=lease.epoch if lease else None,
+            expires_in_s=lease.expires_in_s if lease else 0.0,
+        )
+
+
+def _show(compactions: Sequence[Compaction], output: Output) -> None:
+    """Show what became of each collection."""
+    for each in compactions:
+        output.record("compaction", **plain_compaction(each))
+    if any(each.version for each in compactions):
         output.table(
             "Versions",
             ["collection", "version", "runs", "records", "size", "checks", "time"],
-            [_row(each) for each in done if each.version],
+            [_row(each) for each in compactions if each.version],
         )
-    else:
+    elif compactions:
         output.say("nothing waited to be folded into a new version")
-    failed = {run_id: why for each in done for run_id, why in each.failed.items()}
+
+
+def _complain(compactions: Sequence[Compaction]) -> None:
+    """Raise an error about runs that could not be merged."""
+    failed = {run_id: why for each in compactions for run_id, why in each.failed.items()}
     if failed:
         run_id, why = next(iter(failed.items()))
         raise Incomplete(
@@ -70,7 +145,8 @@ def _row(done: Compaction) -> list[object]:
     ]
 
 
-def _plain(done: Compaction) -> dict[str, object]:
+def plain_compaction(done: Compaction) -> dict[str, object]:
+    """Give a compaction as programs read it."""
     manifest = done.version.manifest if done.version else None
     return {
         "collection": done.collection,

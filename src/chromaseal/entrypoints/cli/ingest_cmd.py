@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from chromaseal.composition.receipts import DEFAULT_ENGINE, open_ingest
-from chromaseal.entrypoints.cli.compact_cmd import run_compaction
+from chromaseal.entrypoints.cli.compact_cmd import compact_after
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, seconds
 from chromaseal.errors import Incomplete, RefusedInput
@@ -56,7 +56,8 @@ def ingest(
             outcomes = _ingest_all(work, paths, output)
         _show(outcomes, output)
         if not no_compact and any(outcome.run_id for outcome in outcomes):
-            run_compaction(opened, [LINES_COLLECTION, WORDS_COLLECTION], output)
+            names = [LINES_COLLECTION, WORDS_COLLECTION]
+            compact_after(opened, names, output, vault=vault, ledger=ledger)
     _judge(outcomes)
 
 

@@ -1,0 +1,135 @@
+"""A vault and its settings -> what takes turns at it: leases, disk, inbox, answers over HTTP."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from chromaseal.adapters.http.server import Page, serving
+from chromaseal.adapters.linux.process_name import is_gone, own_name
+from chromaseal.adapters.local.inbox import LocalInbox
+from chromaseal.adapters.obstore.inbox import InboxBucket, ObstoreInbox
+from chromaseal.clock import Clock
+from chromaseal.composition.engine import CLOUD_SCHEMES
+from chromaseal.composition.receipts import open_ingest, require_extra
+from chromaseal.digests import blake3_hex
+from chromaseal.errors import UsageError
+from chromaseal.fleet.standing import Health, Standing, exposition, is_alive, is_ready
+from chromaseal.fleet.turn import Terms, one_at_a_time
+from chromaseal.receipts.inbox import Feeder, Inbox
+from chromaseal.settings import Settings, as_url, file_path, without_secrets
+from chromaseal.vault import Vault
+
+LEASE_S = 30.0
+SETTLE_S = 1.0
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def terms_here(vault: Vault, settings: Settings, *, lease_s: float = LEASE_S) -> Terms:
+    """Give the terms on which this process takes turns."""
+    return Terms(
+        owner=own_name(vault.parts.ids),
+        lease_s=lease_s,
+        free_bytes=functools.partial(free_bytes, settings.cache),
+        is_gone=is_gone,
+    )
+
+
+def free_bytes(folder: Path) -> int:
+    """Tell what the disk has left on which a folder is, or would be made."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return shutil.disk_usage(there).free
+
+
+def health_pages(
+    host: str, port: int, standing: Callable[[], Standing], clock: Clock, *, bound_s: float
+) -> AbstractContextManager[int]:
+    """Answer ``/healthz``, ``/readyz`` and ``/metrics`` until the block ends; give the port.
+
+    Args:
+        host: the address to listen on.
+        port: 0 for any that is free.
+        standing: gives what the worker knows of itself.
+        clock: the worker's.
+        bound_s: how old the last turn, and the last answer of ledger and store, may be.
+
+    Raises:
+        Conflict: ``cannot-listen``.
+    """
+
+    def answer(path: str) -> Page | None:
+        now_s = clock.monotonic_s()
+        if path == "/healthz":
+            return _page(is_alive(standing(), now_s, bound_s=bound_s))
+        if path == "/readyz":
+            return _page(is_ready(standing(), now_s, bound_s=bound_s))
+        if path == "/metrics":
+            return Page(200, exposition(standing()), _PROMETHEUS)
+        return None
+
+    return serving(host, port, answer)
+
+
+def open_inbox(place: str, *, clock: Clock, settle_s: float = SETTLE_S) -> Inbox:
+    """Open the inbox that a path or URL names.
+
+    Args:
+        place: a folder, or ``s3://``, ``gs://``, ``az://``.
+        clock: time.
+        settle_s: how long a file must not have changed.
+
+    Raises:
+        UsageError: ``bad-url``.
+    """
+    url = as_url(place, Path.cwd())
+    if url.startswith("file://"):
+        return LocalInbox(file_path(url), clock=clock, settle_s=settle_s)
+    if url.startswith(CLOUD_SCHEMES):
+        return ObstoreInbox(InboxBucket(url))
+    raise UsageError(
+        f"{without_secrets(url)!r} is no inbox that chromaseal can open",
+        kind="bad-url",
+        hint="a folder, s3://, gs:// or az://",
+    )
+
+
+def feeder(
+    vault: Vault,
+    inbox: Inbox,
+    terms: Terms,
+    told: Callable[[str, str, str], None],
+    *,
+    jobs: int = 0,
+    settle_s: float = SETTLE_S,
+) -> Feeder:
+    """Give what takes images from an inbox into a vault, as ``chromaseal ingest`` does.
+
+    Args:
+        vault: where to.
+        inbox: where from; one process of the fleet at a time takes from it.
+        terms: how.
+        told: called with what became of each image, its name and, if refused, why.
+        jobs: pages at once; 0 for one per processor.
+        settle_s: how long a file must not have changed.
+
+    Raises:
+        Unsupported: ``missing-extra``.
+    """
+    require_extra()
+    # No collection can be called like that.
+    lease = f"_inbox-{blake3_hex(inbox.url.encode())[:16]}"
+    return Feeder(
+        inbox,
+        functools.partial(open_ingest, vault, jobs=jobs),
+        vault.parts.checkouts.workspace,
+        told,
+        alone=functools.partial(one_at_a_time, vault, lease, terms),
+        settle_s=settle_s,
+    )
+
+
+def _page(health: Health) -> Page:
+    return Page(200 if health.well else 503, f"{health.why}\n")

@@ -1,0 +1,247 @@
+"""chromaseal worker: waits for runs and makes versions of them, until it is stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Annotated, TypeAlias
+
+import typer
+
+from chromaseal.clock import SystemClock
+from chromaseal.compaction.compactor import Compaction
+from chromaseal.composition.engine import settings_here
+from chromaseal.composition.fleet import (
+    LEASE_S,
+    feeder,
+    health_pages,
+    open_inbox,
+    terms_here,
+)
+from chromaseal.entrypoints.cli.compact_cmd import plain_compaction
+from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
+from chromaseal.entrypoints.cli.output import Output, counted, seconds
+from chromaseal.errors import Incomplete, Interrupted
+from chromaseal.fleet.journal import Journal
+from chromaseal.fleet.turn import Terms, compact_in_turn
+from chromaseal.fleet.worker import Chore, Habits, Worker
+from chromaseal.receipts.inbox import Inbox
+from chromaseal.vault import Vault
+
+# A loop that has not come round for this long, and two rounds, is stuck.
+_STUCK_S = 60.0
+_INBOX_S = 2.0
+
+
+CollectionsOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--collections",
+        metavar="NAME",
+        help="A collection; may be repeated. Default: all, those that come later too.",
+    ),
+]
+InboxOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--ingest",
+        metavar="INBOX",
+        help="Take images from a folder or s3://bucket/prefix, and put them away below it, in "
+        "done/ or, beside the reason, in refused/.",
+    ),
+]
+JobsOption: TypeAlias = Annotated[
+    int, typer.Option("--jobs", min=0, help="Pages read at once; 0 is one per processor.")
+]
+PortOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        min=0,
+        max=65535,
+        help="Answer /healthz, /readyz and /metrics on this port; 0 is any that is free.",
+    ),
+]
+HostOption: TypeAlias = Annotated[
+    str, typer.Option("--host", help="The address that --port listens on.")
+]
+LeaseOption: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--lease-s", min=0.5, help="Seconds after which others take over from a dead worker."
+    ),
+]
+PollOption: TypeAlias = Annotated[
+    float,
+    typer.Option("--poll-s", min=0.1, help="Seconds between looks if nothing is announced."),
+]
+GraceOption: TypeAlias = Annotated[
+    float,
+    typer.Option("--grace-s", min=0, help="Seconds that a merge may go on once it is stopped."),
+]
+BehindOption: TypeAlias = Annotated[
+    int, typer.Option("--behind", min=1, help="Say so when more runs than this wait.")
+]
+OnceOption: TypeAlias = Annotated[
+    bool, typer.Option("--once", help="End when nothing waits any more, for cron.")
+]
+
+
+def worker(
+    collections: CollectionsOption = None,
+    ingest: InboxOption = "",
+    jobs: JobsOption = 0,
+    port: PortOption = None,
+    host: HostOption = "127.0.0.1",
+    lease_s: LeaseOption = LEASE_S,
+    poll_s: PollOption = 30.0,
+    grace_s: GraceOption = 60.0,
+    behind: BehindOption = 500,
+    once: OnceOption = False,
+    vault: VaultOption = "",
+    ledger: LedgerOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Wait for runs and fold all that wait into one version, over and over; until Ctrl-C.
+
+    Any number of workers share a vault: each collection is one worker's at a time, by a lease in
+    the ledger. SIGTERM ends it as Ctrl-C does: what is under way is finished, or given back after
+    --grace-s; a second signal ends it at once.
+
+    Example: [bold]chromaseal worker --ingest ./inbox --port 9464[/]
+    """
+    output = Output.of(as_json=as_json)
+    settings = settings_here(vault=vault, ledger=ledger)
+    habits = Habits(poll_s=poll_s, grace_s=grace_s, once=once)
+    # Before a mistyped place becomes a vault.
+    inbox = _inbox(ingest)
+    with ExitStack() as held:
+        opened = held.enter_context(open_here(vault, ledger, create=inbox is not None))
+        journal = Journal(opened.parts.clock, _Telling(output), behind_runs=behind)
+        terms = terms_here(opened, settings, lease_s=lease_s)
+        chores = [_inbox_chore(opened, inbox, terms, journal, jobs)] if inbox else []
+        pool = held.enter_context(ThreadPoolExecutor(habits.at_once + len(chores)))
+        work = Worker(
+            opened,
+            lambda name, is_over: compact_in_turn(opened, [name], terms, is_over=is_over),
+            pool,
+            journal,
+            collections=collections or [],
+            chores=chores,
+            habits=habits,
+        )
+        # Whatever waits needs a child that has imported ChromaDB.
+        opened.warm_up()
+        with _stopped_by_signals(work), ExitStack() as answering:
+            if port is not None:
+                bound_s = _STUCK_S + 2 * poll_s
+                pages = health_pages(
+                    host, port, lambda: journal.standing, opened.parts.clock, bound_s=bound_s
+                )
+                journal.say("listening", host=host, port=answering.enter_context(pages))
+            journal.say("started", vault=opened.url, owner=terms.owner, pid=os.getpid())
+            work.run()
+    output.record("stopped")
+    output.say("stopped")
+    if once:
+        _complain(work)
+
+
+def _inbox(place: str) -> Inbox | None:
+    if not place:
+        return None
+    inbox = open_inbox(place, clock=SystemClock())
+    inbox.look()
+    return inbox
+
+
+def _inbox_chore(opened: Vault, inbox: Inbox, terms: Terms, journal: Journal, jobs: int) -> Chore:
+    def told(status: str, name: str, why: str) -> None:
+        journal.image(status, image=name, reason=why)
+
+    return Chore("inbox", feeder(opened, inbox, terms, told, jobs=jobs).feed, every_s=_INBOX_S)
+
+
+@contextmanager
+def _stopped_by_signals(work: Worker) -> Iterator[None]:
+    """Let SIGTERM and SIGINT stop a worker, and the second of them this process."""
+    asked = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        del number, frame
+        if asked:
+            # Children end with their input, leases with their time; nothing here may wait.
+            os._exit(Interrupted.exit_code)
+        asked = True
+        work.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _complain(work: Worker) -> None:
+    if not work.failures:
+        return
+    name, error = next(iter(work.failures.items()))
+    raise Incomplete(
+        f"{len(work.failures)} of the worker's tasks failed last, the first is {name}: {error}",
+        kind="worker-failed",
+        hint="nothing was lost, the runs wait on; run it again once that is mended",
+    )
+
+
+class _Telling:
+    """A worker's events, for programs or for people."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+
+    def __call__(self, name: str, /, **facts: object) -> None:
+        """Tell of one."""
+        done = facts.get("compaction")
+        if isinstance(done, Compaction):
+            self._output.record("compaction", **plain_compaction(done))
+            self._say_compaction(done)
+            return
+        self._output.record(name, **facts)
+        said = _said(name, facts)
+        if said:
+            self._output.say(said)
+
+    def _say_compaction(self, done: Compaction) -> None:
+        if done.version is not None:
+            manifest = done.version.manifest
+            self._output.say(
+                f"{done.collection}: version {manifest.number} with "
+                f"{counted(len(done.merged), 'run')}, "
+                f"{counted(manifest.records.count, 'record')}, "
+                f"{seconds(sum(done.durations_s.values()))}"
+            )
+        for run_id, why in done.failed.items():
+            self._output.say(f"{done.collection}: run {run_id} was set aside: {why}")
+
+
+def _said(name: str, facts: dict[str, object]) -> str:
+    at, why = facts.get("collection"), facts.get("reason")
+    sentences = {
+        "started": f"waiting for runs of {facts.get('vault')}; Ctrl-C ends it",
+        "listening": f"answering on http://{facts.get('host')}:{facts.get('port')}",
+        "left": f"{why}; left to it",
+        "given-back": f"{at}: given back; the runs wait on",
+        "behind": f"{at}: {facts.get('runs')} runs wait, compaction falls behind; they come into "
+        "one version, nothing is dropped",
+        "caught-up": f"{at}: has caught up, {facts.get('runs')} runs wait",
+        "failed": f"{facts.get('work')}: {facts.get('error')}: {facts.get('message')}; tried again "
+        f"in {facts.get('waits_s')} s",
+        "image": f"{facts.get('image')}: {facts.get('status')}" + (f": {why}" if why else ""),
+    }
+    return sentences.get(name, "")

@@ -1,0 +1,85 @@
+"""A worker that takes images from an inbox: each one once, also where it dies in between."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from chromaseal.composition.engine import open_vault
+from chromaseal.run.model import RunState
+from chromaseal.settings import Settings
+from chromaseal.testing.command_line import SampleVault, chromaseal, command_line, environment
+from chromaseal.vault import Vault
+
+PATIENCE_S = 90.0
+COLLECTIONS = ("lines", "words")
+
+
+def contents(folder: Path) -> set[str]:
+    """Give every path in a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def opened(folder: Path) -> Vault:
+    """Open the vault of a test."""
+    ledger = f"sqlite:///{folder / 'vault' / '.ledger' / 'ledger.sqlite'}"
+    return open_vault(Settings((folder / "vault").as_uri(), ledger, folder / "cache"))
+
+
+@pytest.mark.slow
+def test_an_inbox_is_emptied_also_after_a_death(samples: SampleVault, tmp_path: Path) -> None:
+    """Killed when the first run is there: the next worker does the rest, and nothing twice."""
+    inbox = tmp_path / "inbox"
+    shutil.copytree(samples.images, inbox)
+    images = sorted(path.name for path in inbox.glob("*.png"))
+    arguments = ("--ingest", str(inbox), "--vault", str(tmp_path / "vault"), "--json")
+    dying = subprocess.Popen(
+        command_line("worker", *arguments, "--jobs", "1"),
+        stdout=subprocess.DEVNULL,
+        env=environment(tmp_path / "cache"),
+    )
+    wait_for_a_run(tmp_path, dying)
+    dying.send_signal(signal.SIGKILL)
+    dying.wait()
+    answer = chromaseal("worker", *arguments, "--once", cache=tmp_path / "cache")
+    assert answer.exit_code == 0, answer
+    done = {f"done/{name}" for name in images}
+    assert contents(inbox) == {*done, "refused/broken.jpg", "refused/broken.jpg.txt"}
+    said = {event["image"]: event["status"] for event in answer.only("image")}
+    assert said == {**dict.fromkeys(images, "done"), "broken.jpg": "refused"}
+    assert (inbox / "refused/broken.jpg.txt").read_text().strip()
+    with opened(tmp_path) as vault:
+        for name in COLLECTIONS:
+            counts = vault.parts.ledger.counts(name)
+            assert counts == {**dict.fromkeys(RunState, 0), RunState.COMPLETED: len(images)}
+            merged = [run_id for entry in vault.log(name) for run_id, _ in entry.version.runs]
+            assert len(merged) == len(set(merged)) == len(images)
+
+
+def wait_for_a_run(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the ledger has a run."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not (folder / "vault/.ledger/ledger.sqlite").exists():
+        assert process.poll() is None
+        assert time.monotonic() < end_s
+        time.sleep(0.05)
+    with opened(folder) as vault:
+        while not vault.parts.ledger.newest(limit=1):
+            assert process.poll() is None
+            assert time.monotonic() < end_s
+            time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_mistyped_inbox_is_said(tmp_path: Path) -> None:
+    """Before anything is begun."""
+    arguments = ("--vault", str(tmp_path / "vault"), "--once", "--json")
+    for place, kind in ((str(tmp_path / "none"), "no-such-file"), ("ftp://a/b", "bad-url")):
+        answer = chromaseal("worker", "--ingest", place, *arguments, cache=tmp_path / "cache")
+        assert answer.events[-1]["error"] == kind, answer
+        assert not (tmp_path / "vault").exists()
