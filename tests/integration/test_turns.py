@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import pytest
 
@@ -26,6 +27,14 @@ SAY = (
     "from chromaseal.adapters.linux.process_name import own_name as name;"
     "from chromaseal.ids import SystemIds as I; print(name(I()))"
 )
+
+
+class OpenVault(Protocol):
+    """What the fixture ``vault_at`` gives; see ``tests/conftest.py``."""
+
+    def __call__(self) -> Vault:
+        """Open a vault."""
+        ...
 
 
 def terms(**changed: object) -> Terms:
@@ -136,6 +145,29 @@ def test_a_dead_process_of_this_machine_is_not_waited_for(vault: Vault) -> None:
     assert list(compact_in_turn(vault, ["notes"], terms()).left) == ["notes"]
     turns = compact_in_turn(vault, ["notes"], terms(is_gone=is_gone))
     assert turns.done[0].merged == ("a",)
+
+
+def test_a_paused_compactor_publishes_over_nobody(vault: Vault, vault_at: OpenVault) -> None:
+    """It believes in its lease to the end; the pointer has moved, and its runs are there."""
+    add(vault, "a", "b")
+    other, leases, paused = vault_at(), vault.parts.leases, list[str]()
+
+    def pause(name: str, step: str, *_: object) -> None:
+        lease = leases.holder(name)
+        if step != "publish" or paused or lease is None:
+            return
+        paused.append(step)
+        # As if its time were over; it does not ask before it goes on.
+        leases.release(lease)
+        add(other, "c")
+        (theirs,) = compact_in_turn(other, ["notes"], terms()).done
+        assert sorted(theirs.merged) == ["a", "b", "c"]
+
+    (mine,) = compact_in_turn(vault, ["notes"], terms(lease_s=3600.0), progress=pause).done
+    assert paused
+    assert (mine.version, mine.merged, mine.lost_races) == (None, (), 1)
+    assert [entry.version.number for entry in vault.log("notes")] == [1]
+    assert {state_of(vault, run_id) for run_id in "abc"} == {RunState.COMPLETED}
 
 
 def test_one_process_at_a_time_does_what_is_to_be_done_alone(vault: Vault) -> None:

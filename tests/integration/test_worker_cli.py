@@ -140,9 +140,9 @@ class Fleet:
         assert self.count(RunState.COMPLETED) == runs
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
 def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
-    """Give an empty vault with a ledger of each kind."""
+    """Give an empty vault with a ledger of the kind that a test names."""
     ledger = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
     if request.param == "postgres":
         ledger = request.getfixturevalue("postgres_url")
@@ -169,6 +169,7 @@ def begin_merging(fleet: Fleet, runs: int, *arguments: str) -> Program:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fleet", ["sqlite"], indirect=True)
 def test_a_killed_workers_runs_are_taken_over(fleet: Fleet) -> None:
     """Killed in the middle of a merge: the next one brings every run in, once."""
     first = begin_merging(fleet, 20)

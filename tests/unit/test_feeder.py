@@ -53,6 +53,7 @@ class Desk:
         self.folder.mkdir()
         self.clock = ManualClock()
         self.reader = Reader()
+        self.workspaces = 0
         self.told: list[tuple[str, str]] = []
         self.inbox = LocalInbox(self.folder, clock=self.clock, settle_s=SETTLE_S)
         self._work = folder / "work"
@@ -71,7 +72,8 @@ class Desk:
 
     @contextlib.contextmanager
     def _workspace(self) -> Iterator[Path]:
-        self._work = self._work.with_name(f"work-{self.reader.opened}")
+        self.workspaces += 1
+        self._work = self._work.with_name(f"work-{self.workspaces}")
         self._work.mkdir()
         yield self._work
 
@@ -129,7 +131,7 @@ def test_what_takes_its_process_down_is_refused(desk: Desk) -> None:
 def test_who_is_stopped_puts_nothing_away(desk: Desk) -> None:
     """What was not finished is there, what died with the stop is not refused."""
     desk.put(a="ingested", b="killer", c="ingested")
-    stopped = iter([False, True])
+    stopped = iter([False, False, True])
     assert desk.feed(lambda: next(stopped)) == 0.0
     assert desk.there() == {"a.png", "b.png", "c.png"}
     assert desk.reader.read == ["a.png", "b.png"]
@@ -141,6 +143,16 @@ def test_an_outage_leaves_everything(desk: Desk) -> None:
     with pytest.raises(Unavailable):
         desk.feed()
     assert desk.there() == {"a.png", "b.png"}
+
+
+def test_models_are_loaded_once_for_many_images(desk: Desk) -> None:
+    """Which are put away a few at a time."""
+    desk.put(**{f"a{number:02d}": "ingested" for number in range(70)})
+    assert desk.feed() == 0.0
+    assert (desk.reader.opened, desk.workspaces) == (1, 8)
+    assert len([path for path in desk.there() if path.startswith("done/")]) == 64
+    desk.feed()
+    assert len([path for path in desk.there() if path.startswith("done/")]) == 70
 
 
 def test_an_image_that_changes_meanwhile_stays(desk: Desk) -> None:

@@ -22,6 +22,7 @@ DONE = "done"
 REFUSED = "refused"
 # Models are loaded for each batch, and merchants that were learned since the last are known in it.
 _BATCH = 64
+_PUT_AWAY_AFTER = 8
 IsOver = Callable[[], bool]
 Work = Callable[[IsOver], float | None]
 Workspace = Callable[[], AbstractContextManager[Path]]
@@ -159,8 +160,13 @@ class Feeder:
         return self._alone(functools.partial(self._take, look.complete[:_BATCH]))(is_over)
 
     def _take(self, arrivals: Sequence[Arrival], is_over: IsOver) -> float:
-        with self._open_ingest() as ingest, self._workspace() as folder:
-            self._ingest(arrivals, ingest, folder, is_over)
+        with self._open_ingest() as ingest:
+            for start in range(0, len(arrivals), _PUT_AWAY_AFTER):
+                if is_over():
+                    break
+                with self._workspace() as folder:
+                    some = arrivals[start : start + _PUT_AWAY_AFTER]
+                    self._ingest(some, ingest, folder, is_over)
         return 0.0
 
     def _ingest(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ class Page:
 Answer = Callable[[str], Page | None]
 
 
+class _Server6(ThreadingHTTPServer):
+    """The same on IPv6."""
+
+    address_family = socket.AF_INET6
+
+
 @contextlib.contextmanager
 def serving(host: str, port: int, answer: Answer) -> Iterator[int]:
     """Answer until the block ends; give the port.
@@ -45,7 +52,7 @@ def serving(host: str, port: int, answer: Answer) -> Iterator[int]:
         Conflict: ``cannot-listen``.
     """
     try:
-        server = ThreadingHTTPServer((host, port), _handler(answer))
+        server = (_Server6 if ":" in host else ThreadingHTTPServer)((host, port), _handler(answer))
     except (OSError, OverflowError) as error:
         raise Conflict(
             f"nobody can listen on {host}, port {port}: {error}",

@@ -141,7 +141,7 @@ def _panels() -> dict[str, dict[str, Callable[..., None]]]:
         _RECEIPTS: {
             "ingest": ingest_cmd.ingest,
             "compact": compact_cmd.compact,
-            "worker": worker_cmd.worker,
+            "worker": _until_stopped(worker_cmd.worker),
             "search": search_cmd.search,
             "trace": trace_cmd.trace,
         },

@@ -12,12 +12,17 @@ from chromaseal.composition.engine import settings_here
 from chromaseal.composition.fleet import terms_here
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, seconds, size
-from chromaseal.errors import Conflict, Incomplete
+from chromaseal.errors import ChromasealError, Conflict, Incomplete
 from chromaseal.fleet.owner import shown_owner
+from chromaseal.fleet.room import check_room
 from chromaseal.fleet.turn import Terms, Turns, compact_in_turn, holder_of
+from chromaseal.run.lease import Lease
 from chromaseal.vault import Vault
 
 _ASKED_AGAIN_S = 0.5
+# As many as a vault compacts side by side; whoever waits for a place needs no lease.
+_AT_ONCE = 2
+_NONE: Sequence[ChromasealError] = ()
 
 
 def compact(
@@ -47,15 +52,16 @@ def compact(
     """
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened:
+        names, terms = collections or opened.collections(), _terms(opened, vault, ledger)
         if no_lease:
+            check_room(opened.parts, names[:_AT_ONCE], terms.free_bytes)
             with output.steps() as show:
-                turns = Turns(tuple(opened.compact(collections or [], progress=show)))
+                turns, errors = Turns(tuple(opened.compact(names, progress=show))), _NONE
         else:
-            names = collections or opened.collections()
-            turns = _take_turns(opened, names, _terms(opened, vault, ledger), output, wait=wait)
+            turns, errors = _take_turns(opened, names, terms, output, wait=wait)
         _show(turns.done, output)
     _tell_left(turns, output)
-    _complain(turns.done)
+    _complain(turns.done, errors)
     if turns.left:
         raise Conflict(
             "; ".join(holder_of(name, lease) for name, lease in turns.left.items()),
@@ -69,12 +75,12 @@ def compact_after(
 ) -> None:
     """Compact what another command has added; leave it to a worker where one is at it."""
     terms = _terms(opened, vault, ledger)
-    turns = _take_turns(opened, collections, terms, output, wait=False)
+    turns, errors = _take_turns(opened, collections, terms, output, wait=False)
     _show(turns.done, output)
     _tell_left(turns, output)
     for name, lease in turns.left.items():
         output.note(f"{holder_of(name, lease)}; it takes what was added, or the next one does")
-    _complain(turns.done)
+    _complain(turns.done, errors)
 
 
 def _terms(opened: Vault, vault: str, ledger: str) -> Terms:
@@ -83,14 +89,27 @@ def _terms(opened: Vault, vault: str, ledger: str) -> Terms:
 
 def _take_turns(
     opened: Vault, names: list[str], terms: Terms, output: Output, *, wait: bool
-) -> Turns:
+) -> tuple[Turns, Sequence[ChromasealError]]:
+    """Compact what can be had, some at a time; an error keeps nobody else from it."""
+    done: list[Compaction] = []
+    errors: list[ChromasealError] = []
+    left: dict[str, Lease | None] = {}
     with output.steps() as show:
-        turns = compact_in_turn(opened, names, terms, progress=show)
-        while turns.left and wait:
-            opened.parts.clock.sleep(_ASKED_AGAIN_S)
-            more = compact_in_turn(opened, list(turns.left), terms, progress=show)
-            turns = Turns((*turns.done, *more.done), more.left)
-    return turns
+        while names:
+            left.clear()
+            for start in range(0, len(names), _AT_ONCE):
+                some = names[start : start + _AT_ONCE]
+                try:
+                    turns = compact_in_turn(opened, some, terms, progress=show)
+                except ChromasealError as error:
+                    errors.append(error)
+                    continue
+                done += turns.done
+                left |= turns.left
+            names = list(left) if wait else []
+            if names:
+                opened.parts.clock.sleep(_ASKED_AGAIN_S)
+    return Turns(tuple(done), left), errors
 
 
 def _tell_left(turns: Turns, output: Output) -> None:
@@ -118,8 +137,10 @@ def _show(compactions: Sequence[Compaction], output: Output) -> None:
         output.say("nothing waited to be folded into a new version")
 
 
-def _complain(compactions: Sequence[Compaction]) -> None:
-    """Raise an error about runs that could not be merged."""
+def _complain(compactions: Sequence[Compaction], errors: Sequence[ChromasealError]) -> None:
+    """Raise what went wrong first, else an error about runs that could not be merged."""
+    for error in errors:
+        raise error
     failed = {run_id: why for each in compactions for run_id, why in each.failed.items()}
     if failed:
         run_id, why = next(iter(failed.items()))
