@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
-from chromaseal.compaction.compactor import Compaction
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.composition.engine import open_vault
 from chromaseal.composition.fleet import terms_here
 from chromaseal.fleet.journal import Journal

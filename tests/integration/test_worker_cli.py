@@ -24,6 +24,7 @@ from chromaseal.composition.engine import open_vault
 from chromaseal.ids import SystemIds
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
+from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.command_line import Answer, chromaseal, command_line, environment
 from chromaseal.testing.prometheus import parse
 from chromaseal.testing.records import record, upserts
@@ -166,6 +167,26 @@ def begin_merging(fleet: Fleet, runs: int, *arguments: str) -> Program:
     worker = fleet.worker(*arguments)
     wait_until(lambda: fleet.count(RunState.MERGING) == runs)
     return worker
+
+
+@pytest.mark.slow
+def test_a_sweep_finds_what_no_message_announced(tmp_path: Path) -> None:
+    """Runs that a ledger has lost are found, merged, and not merged again."""
+    where, lost = (tmp_path / "vault").as_uri(), f"sqlite:///{tmp_path / 'lost.sqlite'}"
+    # Long ago: nobody is still writing them.
+    with open_vault(Settings(where, lost, tmp_path / "cache"), clock=ManualClock()) as vault:
+        for name in ("a", "b"):
+            vault.write({"notes": upserts(record(name, 1))}, run_id=name)
+    place = ("--vault", str(tmp_path / "vault"), "--ledger", str(tmp_path / "new.sqlite"))
+    once = ("worker", *place, "--once", "--json")
+    done = chromaseal(*once, cache=tmp_path / "cache")
+    assert done.exit_code == 0
+    assert done.only("swept")[0]["added"] == 2
+    assert sorted(done.only("compaction")[0]["merged"]) == ["a", "b"]
+    again = chromaseal(*once, cache=tmp_path / "cache")
+    assert again.exit_code == 0
+    assert not again.only("swept")
+    assert not again.only("compaction")
 
 
 @pytest.mark.slow

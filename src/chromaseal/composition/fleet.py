@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import shutil
 from collections.abc import Callable
@@ -18,13 +19,16 @@ from chromaseal.composition.receipts import open_ingest, require_extra
 from chromaseal.digests import blake3_hex
 from chromaseal.errors import UsageError
 from chromaseal.fleet.standing import Health, Standing, exposition, is_alive, is_ready
-from chromaseal.fleet.turn import Terms, one_at_a_time
+from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time
 from chromaseal.receipts.inbox import Feeder, Inbox
 from chromaseal.settings import Settings, as_url, file_path, without_secrets
+from chromaseal.sweep.ledger import Swept, sweep_ledger
 from chromaseal.vault import Vault
 
 LEASE_S = 30.0
 SETTLE_S = 1.0
+# A run that the ledger does not know and that is younger may have a writer that is still at it.
+_SETTLED = dt.timedelta(minutes=5)
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -129,6 +133,22 @@ def feeder(
         alone=functools.partial(one_at_a_time, vault, lease, terms),
         settle_s=settle_s,
     )
+
+
+def sweeper(vault: Vault, terms: Terms, told: Callable[[Swept], None]) -> Work:
+    """Give what completes the ledger from what the vault holds; one process of the fleet does it.
+
+    Args:
+        vault: whose ledger.
+        terms: how.
+        told: called with what became of it.
+    """
+
+    def sweep(is_over: IsOver) -> None:
+        if not is_over():
+            told(sweep_ledger(vault.parts, settled=_SETTLED))
+
+    return one_at_a_time(vault, "_sweep", terms, sweep)
 
 
 def _page(health: Health) -> Page:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from chromaseal.clock import Clock
-from chromaseal.compaction.compactor import Compaction
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.errors import ChromasealError
 from chromaseal.fleet.standing import Account, Standing, failed, succeeded
 from chromaseal.telemetry.emit import event, outcome_of

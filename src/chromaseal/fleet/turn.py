@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from chromaseal.compaction.compactor import Compaction
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.errors import Conflict, Interrupted
 from chromaseal.fleet.lease_keeper import LeaseKeeper
 from chromaseal.fleet.owner import shown_owner

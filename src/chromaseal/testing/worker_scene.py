@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chromaseal.clock import Clock
-from chromaseal.compaction.compactor import Compaction
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.fleet.journal import Journal
 from chromaseal.fleet.turn import IsOver, Turns
 from chromaseal.fleet.worker import Chore, Habits, Worker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -13,13 +13,14 @@ from typing import Annotated, TypeAlias
 import typer
 
 from chromaseal.clock import SystemClock
-from chromaseal.compaction.compactor import Compaction
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.composition.engine import settings_here
 from chromaseal.composition.fleet import (
     LEASE_S,
     feeder,
     health_pages,
     open_inbox,
+    sweeper,
     terms_here,
 )
 from chromaseal.entrypoints.cli.compact_cmd import plain_compaction
@@ -30,6 +31,7 @@ from chromaseal.fleet.journal import Journal
 from chromaseal.fleet.turn import Terms, compact_in_turn
 from chromaseal.fleet.worker import Chore, Habits, Worker
 from chromaseal.receipts.inbox import Inbox
+from chromaseal.sweep.ledger import Swept
 from chromaseal.vault import Vault
 
 # A loop that has not come round for this long, and two rounds, is stuck.
@@ -83,6 +85,14 @@ GraceOption: TypeAlias = Annotated[
     float,
     typer.Option("--grace-s", min=0, help="Seconds that a merge may go on once it is stopped."),
 ]
+SweepOption: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--sweep-s",
+        min=0,
+        help="Seconds between sweeps, which find runs that no message announced; 0 for none.",
+    ),
+]
 BehindOption: TypeAlias = Annotated[
     int, typer.Option("--behind", min=1, help="Say so when more runs than this wait.")
 ]
@@ -100,6 +110,7 @@ def worker(
     lease_s: LeaseOption = LEASE_S,
     poll_s: PollOption = 30.0,
     grace_s: GraceOption = 60.0,
+    sweep_s: SweepOption = 600.0,
     behind: BehindOption = 500,
     once: OnceOption = False,
     vault: VaultOption = "",
@@ -114,8 +125,7 @@ def worker(
 
     Example: [bold]chromaseal worker --ingest ./inbox --port 9464[/]
     """
-    output = Output.of(as_json=as_json)
-    settings = settings_here(vault=vault, ledger=ledger)
+    output, settings = Output.of(as_json=as_json), settings_here(vault=vault, ledger=ledger)
     habits = Habits(poll_s=poll_s, grace_s=grace_s, once=once)
     # Before a mistyped place becomes a vault.
     inbox = _inbox(ingest)
@@ -123,7 +133,10 @@ def worker(
         opened = held.enter_context(open_here(vault, ledger, create=inbox is not None))
         journal = Journal(opened.parts.clock, _Telling(output), behind_runs=behind)
         terms = terms_here(opened, settings, lease_s=lease_s)
-        chores = [_inbox_chore(opened, inbox, terms, journal, jobs)] if inbox else []
+        sweep = Chore("sweep", sweeper(opened, terms, _swept(journal)), every_s=sweep_s)
+        chores = [sweep] if sweep_s else []
+        if inbox is not None:
+            chores.append(_inbox_chore(opened, inbox, terms, journal, jobs))
         pool = held.enter_context(ThreadPoolExecutor(habits.at_once + len(chores)))
         work = Worker(
             opened,
@@ -164,6 +177,21 @@ def _inbox_chore(opened: Vault, inbox: Inbox, terms: Terms, journal: Journal, jo
         journal.image(status, image=name, reason=why)
 
     return Chore("inbox", feeder(opened, inbox, terms, told, jobs=jobs).feed, every_s=_INBOX_S)
+
+
+def _swept(journal: Journal) -> Callable[[Swept], None]:
+    def told(swept: Swept) -> None:
+        found = sum(swept.added.values())
+        if found or swept.completed or swept.waiting or swept.left:
+            journal.say(
+                "swept",
+                added=found,
+                completed=swept.completed,
+                waiting=swept.waiting,
+                left=list(swept.left),
+            )
+
+    return told
 
 
 @contextmanager
@@ -242,6 +270,8 @@ def _said(name: str, facts: dict[str, object]) -> str:
         "caught-up": f"{at}: has caught up, {facts.get('runs')} runs wait",
         "failed": f"{facts.get('work')}: {facts.get('error')}: {facts.get('message')}; tried again "
         f"in {facts.get('waits_s')} s",
+        "swept": f"the sweep found {facts.get('added')} parts of runs that the ledger lacked, "
+        f"{facts.get('completed')} that were done, {facts.get('waiting')} that were not",
         "image": f"{facts.get('image')}: {facts.get('status')}" + (f": {why}" if why else ""),
     }
     return sentences.get(name, "")

@@ -16,6 +16,7 @@ from unittest import mock
 from chromaseal import pools
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.parts import Parts
+from chromaseal.run.unnamed_ledger import UnnamedLedger
 from chromaseal.snapshot import chain, history, manifest
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.snapshot.retention import Policy
@@ -200,6 +201,7 @@ class Episode:
         parts = Parts(
             store=store,
             ledger=SimulatedLedger(self._ledger, self.scheduler, self.truth),
+            leases=UnnamedLedger(),
             codec=codec,
             sandbox=DictionarySandbox(codec, self._texts, self.scheduler),
             open_files=NobodyHasOpen(),
