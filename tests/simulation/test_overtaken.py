@@ -14,7 +14,9 @@ import pytest
 from chromaseal import keys
 from chromaseal.errors import NotFound
 from chromaseal.object_store import ObjectStore, StoredObject
+from chromaseal.run.model import RunState
 from chromaseal.snapshot.history import head
+from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.machine import InterruptedSandbox
 from chromaseal.testing.records import record, upserts
 from chromaseal.testing.simulation.dictionary import read_rows
@@ -27,16 +29,19 @@ OpenVault = Callable[..., Vault]
 
 
 class Overtaken(MemoryStore):
-    """A store whose next look for a pointer finds none, and others publish before the next look.
+    """A store in front of which others go on, right after a look in vain or before another one.
 
     Args:
         inner: where the objects are.
         act: what the others do.
+        before: the object before whose reading they do it; without it, after a pointer was looked
+            for in vain.
     """
 
-    def __init__(self, inner: ObjectStore, act: Callable[[], object]) -> None:
+    def __init__(self, inner: ObjectStore, act: Callable[[], object], before: str = "") -> None:
         super().__init__()
         self._inner = inner
+        self._before = before
         self._acts = [act]
         self.head = inner.head  # type: ignore[method-assign]
         self.list = inner.list  # type: ignore[method-assign]
@@ -44,11 +49,13 @@ class Overtaken(MemoryStore):
         self.get_range = inner.get_range  # type: ignore[method-assign]
 
     def get(self, key: str) -> StoredObject:
-        """Read an object; after a pointer was looked for in vain, let the others go on."""
+        """Read an object, and let the others go on."""
+        if key == self._before and self._acts:
+            self._acts.pop()()
         try:
             return self._inner.get(key)
         except NotFound:
-            if key == keys.pointer(NAME) and self._acts:
+            if key == keys.pointer(NAME) and not self._before and self._acts:
                 self._acts.pop()()
             raise
 
@@ -122,3 +129,22 @@ def again(vault: Vault, *run_ids: str) -> None:
     for number, run_id in enumerate(run_ids):
         vault.write({NAME: upserts(record("b", number))}, run_id=run_id)
         vault.compact([NAME])
+
+
+def test_a_run_whose_delta_has_gone_since_it_was_merged_is_not_set_aside(
+    open_vault: OpenVault,
+) -> None:
+    """Another compactor merged it and the rules let its delta go: it is done, and not failed."""
+    here, other = open_vault("here"), open_vault("other")
+    here.write({NAME: upserts(record("a", 1))}, run_id="a")
+
+    def merge_and_collect() -> None:
+        other.compact([NAME])
+        other.gc(NAME, Policy(deltas_after=1))
+
+    delta = keys.delta(NAME, "a", ".parquet")
+    store = Overtaken(here.parts.store, merge_and_collect, before=delta)
+    here.parts = replace(here.parts, store=store)
+    (done,) = here.compact([NAME])
+    assert not done.failed
+    assert here.run("a").parts[NAME].state is RunState.COMPLETED

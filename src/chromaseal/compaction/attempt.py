@@ -39,6 +39,7 @@ from chromaseal.snapshot.history import (
     lost_race_if_moved,
     merged_runs,
     missing_pointer,
+    refuse_moved,
 )
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
@@ -117,7 +118,7 @@ class Attempt:
         contained = tuple(run.run_id for run in runs.contained)
         self._complete(runs.contained, past)
         with self._step("read deltas"):
-            deltas = self._read_deltas(runs.waiting[: self._most_runs], merged.effective)
+            deltas = self._read_deltas(found, runs.waiting[: self._most_runs], merged.effective)
         if not deltas:
             return self._outcome(contained=contained)
         repeat = runs_to_repeat(deltas, merged.effective)
@@ -258,7 +259,9 @@ class Attempt:
             writer=self._parts.writer,
         )
 
-    def _read_deltas(self, runs: tuple[Run, ...], merged: tuple[MergedRun, ...]) -> list[Delta]:
+    def _read_deltas(
+        self, head_found: Head, runs: tuple[Run, ...], merged: tuple[MergedRun, ...]
+    ) -> list[Delta]:
         found: list[Delta] = []
         for done, run in enumerate(runs):
             try:
@@ -266,6 +269,9 @@ class Attempt:
                 for later in runs_to_repeat([delta], merged):
                     self._fetch_merged(later)
             except (Damaged, NotFound, Unsupported, RefusedInput, Conflict) as error:
+                if isinstance(error, NotFound):
+                    # Another may have merged it, and garbage collection come after that.
+                    refuse_moved(self._parts.store, self._collection, head_found)
                 # One bad delta is set aside and does not stop the others.
                 self._failed[run.run_id] = error.message
                 event(
