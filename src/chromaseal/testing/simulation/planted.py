@@ -178,6 +178,14 @@ _FOUND = (
         "        if at:\n            copy(version)\n        return version\n",
     ),
     Bug(
+        "a run whose delta went after another had merged it is set aside",
+        "compaction.attempt.Attempt._read_deltas",
+        "if isinstance(error, NotFound):",
+        "if isinstance(error, KeyError):",
+        test="tests/simulation/test_overtaken.py"
+        "::test_a_run_whose_delta_has_gone_since_it_was_merged_is_not_set_aside",
+    ),
+    Bug(
         "what a version is compared with may not go meanwhile",
         "seal.verify._changes",
         "    except FILE_CHANGED:\n",
