@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import Annotated, TypeAlias
 
@@ -133,8 +133,7 @@ def worker(
         opened = held.enter_context(open_here(vault, ledger, create=inbox is not None))
         journal = Journal(opened.parts.clock, _Telling(output), behind_runs=behind)
         terms = terms_here(opened, settings, lease_s=lease_s)
-        sweep = Chore("sweep", sweeper(opened, terms, _swept(journal)), every_s=sweep_s)
-        chores = [sweep] if sweep_s else []
+        chores = [_sweep_chore(opened, terms, journal, sweep_s)] if sweep_s else []
         if inbox is not None:
             chores.append(_inbox_chore(opened, inbox, terms, journal, jobs))
         pool = held.enter_context(ThreadPoolExecutor(habits.at_once + len(chores)))
@@ -151,10 +150,7 @@ def worker(
         opened.warm_up()
         with _stopped_by_signals(work), ExitStack() as answering:
             if port is not None:
-                bound_s = _STUCK_S + 2 * poll_s
-                pages = health_pages(
-                    host, port, lambda: journal.standing, opened.parts.clock, bound_s=bound_s
-                )
+                pages = _pages(host, port, journal, bound_s=_STUCK_S + 2 * poll_s)
                 journal.say("listening", host=host, port=answering.enter_context(pages))
             journal.say("started", vault=opened.url, owner=terms.owner, pid=os.getpid())
             work.run()
@@ -162,6 +158,12 @@ def worker(
     output.say("stopped")
     if once:
         _complain(work)
+
+
+def _pages(
+    host: str, port: int, journal: Journal, *, bound_s: float
+) -> AbstractContextManager[int]:
+    return health_pages(host, port, lambda: journal.standing, SystemClock(), bound_s=bound_s)
 
 
 def _inbox(place: str) -> Inbox | None:
@@ -179,7 +181,7 @@ def _inbox_chore(opened: Vault, inbox: Inbox, terms: Terms, journal: Journal, jo
     return Chore("inbox", feeder(opened, inbox, terms, told, jobs=jobs).feed, every_s=_INBOX_S)
 
 
-def _swept(journal: Journal) -> Callable[[Swept], None]:
+def _sweep_chore(opened: Vault, terms: Terms, journal: Journal, every_s: float) -> Chore:
     def told(swept: Swept) -> None:
         found = sum(swept.added.values())
         if found or swept.completed or swept.waiting or swept.left:
@@ -191,7 +193,7 @@ def _swept(journal: Journal) -> Callable[[Swept], None]:
                 left=list(swept.left),
             )
 
-    return told
+    return Chore("sweep", sweeper(opened, terms, told), every_s=every_s)
 
 
 @contextmanager
