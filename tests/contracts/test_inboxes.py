@@ -13,7 +13,8 @@ from obstore.store import S3Store
 
 from chromaseal.adapters.local.inbox import LocalInbox
 from chromaseal.adapters.obstore.inbox import InboxBucket, ObstoreInbox
-from chromaseal.errors import NotFound
+from chromaseal.composition.fleet import open_inbox
+from chromaseal.errors import NotFound, UsageError
 from chromaseal.ids import SystemIds
 from chromaseal.receipts.inbox import Inbox
 from chromaseal.testing.clock import ManualClock
@@ -156,3 +157,12 @@ class TestBucket(InboxContract):
     def settle(self) -> Callable[[], None]:
         """Do nothing: objects appear whole."""
         return lambda: None
+
+
+def test_a_url_names_an_inbox(tmp_path: Path) -> None:
+    """A path or a URL; secrets in one that cannot be opened are not said."""
+    assert open_inbox(str(tmp_path), clock=ManualClock()).url == tmp_path.as_uri()
+    with pytest.raises(UsageError) as caught:
+        open_inbox("ftp://user:secret@host/a", clock=ManualClock())
+    assert caught.value.kind == "bad-url"
+    assert "secret" not in caught.value.message

@@ -79,7 +79,7 @@ def wait_for_a_run(folder: Path, process: subprocess.Popen[bytes]) -> None:
 def test_a_mistyped_inbox_is_said(tmp_path: Path) -> None:
     """Before anything is begun."""
     arguments = ("--vault", str(tmp_path / "vault"), "--once", "--json")
-    for place, kind in ((str(tmp_path / "none"), "no-such-file"), ("ftp://a/b", "bad-url")):
-        answer = chromaseal("worker", "--ingest", place, *arguments, cache=tmp_path / "cache")
-        assert answer.events[-1]["error"] == kind, answer
-        assert not (tmp_path / "vault").exists()
+    place = str(tmp_path / "none")
+    answer = chromaseal("worker", "--ingest", place, *arguments, cache=tmp_path / "cache")
+    assert answer.events[-1]["error"] == "no-such-file", answer
+    assert not (tmp_path / "vault").exists()

@@ -37,7 +37,7 @@ class Reader:
 
 def _outcome(source: str, number: int, line: str) -> Ingested:
     if line == "bad":
-        error = RefusedInput("it is bad", kind="no-text", hint="look at it")
+        error = RefusedInput(f"{source} is bad", kind="no-text", hint="look at it")
         return Ingested(source, "refused", number, error=error)
     if line == "killer":
         died = Unavailable("it died", kind="child-died", hint="again")
@@ -114,7 +114,7 @@ def test_images_are_put_away_by_what_became_of_them(desk: Desk) -> None:
     refused = {"refused/b.png", "refused/b.png.txt", "refused/d.png", "refused/d.png.txt"}
     assert desk.there() == {"done/a.png", "done/c.png", *refused}
     text = (desk.folder / "refused/d.png.txt").read_text()
-    assert text == "page 2: no-text: it is bad\n  look at it\n"
+    assert text == "page 2: no-text: d.png is bad\n  look at it\n"
     assert sorted(desk.told) == sorted(
         [("done", "a.png"), ("refused", "b.png"), ("done", "c.png"), ("refused", "d.png")]
     )

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from chromaseal.adapters.http.server import Page, serving
 from chromaseal.adapters.linux.process_name import is_gone, own_name
 from chromaseal.adapters.local.inbox import LocalInbox
 from chromaseal.adapters.obstore.inbox import InboxBucket, ObstoreInbox
@@ -63,13 +62,18 @@ def health_pages(
     Raises:
         Conflict: ``cannot-listen``.
     """
+    # Few commands answer over HTTP, and all of them are imported together.
+    from chromaseal.adapters.http.server import Page, serving  # noqa: PLC0415
+
+    def page(health: Health) -> Page:
+        return Page(200 if health.well else 503, f"{health.why}\n")
 
     def answer(path: str) -> Page | None:
         now_s = clock.monotonic_s()
         if path == "/healthz":
-            return _page(is_alive(standing(), now_s, bound_s=bound_s))
+            return page(is_alive(standing(), now_s, bound_s=bound_s))
         if path == "/readyz":
-            return _page(is_ready(standing(), now_s, bound_s=bound_s))
+            return page(is_ready(standing(), now_s, bound_s=bound_s))
         if path == "/metrics":
             return Page(200, exposition(standing()), _PROMETHEUS)
         return None
@@ -149,7 +153,3 @@ def sweeper(vault: Vault, terms: Terms, told: Callable[[Swept], None]) -> Work:
             told(sweep_ledger(vault.parts, settled=_SETTLED))
 
     return one_at_a_time(vault, "_sweep", terms, sweep)
-
-
-def _page(health: Health) -> Page:
-    return Page(200 if health.well else 503, f"{health.why}\n")

@@ -195,6 +195,9 @@ class Feeder:
     def _put_away(self, arrival: Arrival, outcomes: Sequence[Ingested]) -> None:
         errors = [(each.page_number, each.error) for each in outcomes if each.error is not None]
         refused = "\n".join(_reason(page, error) for page, error in errors)
+        for outcome in outcomes[:1]:
+            # Where it lay while it was read says nothing to whoever reads this.
+            refused = refused.replace(outcome.source, arrival.name)
         if not outcomes or not self._inbox.put_away(arrival, refused=refused):
             return
         status = REFUSED if errors else DONE
