@@ -11,7 +11,7 @@ import pytest
 
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.process.sandbox import ProcessSandbox
-from chromaseal.errors import RefusedInput, Unavailable
+from chromaseal.errors import Conflict, RefusedInput, Unavailable
 from chromaseal.run.model import RunState
 from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
 from chromaseal.testing.clock import ManualClock
@@ -170,4 +170,22 @@ def test_a_closed_vault_sets_nothing_aside(vault_at: OpenVault) -> None:
     with pytest.raises(Unavailable) as caught:
         vault.compact()
     assert caught.value.kind == "closed"
+    assert {state_of(vault, name) for name in names} == {RunState.PENDING}
+
+
+def test_who_is_stopped_sets_nothing_aside(vault_at: OpenVault) -> None:
+    """Whoever ends a compaction as it goes on hears just that; nothing is tried in halves."""
+    vault = vault_at()
+    names = write_runs(vault, 4)
+    sandbox = poisoned(vault, lambda _: None)
+
+    def go_on(name: str, step: str, done: int, total: int) -> None:
+        del name, done, total
+        if step == "seal":
+            raise Conflict("somebody else has taken over", kind="lease-lost")
+
+    with pytest.raises(Conflict) as caught:
+        vault.compact(progress=go_on)
+    assert caught.value.kind == "lease-lost"
+    assert sandbox.merges == [4]
     assert {state_of(vault, name) for name in names} == {RunState.PENDING}

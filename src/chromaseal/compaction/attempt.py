@@ -14,13 +14,14 @@ from pathlib import Path
 from chromaseal import keys
 from chromaseal.clock import to_iso
 from chromaseal.compaction.deltas import read_delta, read_stored
-from chromaseal.compaction.outcome import Compaction, MergeFailedError
+from chromaseal.compaction.outcome import Compaction, MergeFailedError, may_be_rot
 from chromaseal.compaction.plan import expected_records, new_runs, runs_to_repeat, sort_runs
 from chromaseal.delta.model import Delta
 from chromaseal.errors import (
     ChromasealError,
     Conflict,
     Damaged,
+    Interrupted,
     NotFound,
     RefusedInput,
     Unsupported,
@@ -173,7 +174,7 @@ class Attempt:
                 parts.checkouts.keep(version, snapshot.sealed)
                 return version
         except BaseException as error:
-            if found.version is not None and _may_be_rot(error):
+            if found.version is not None and may_be_rot(error):
                 # A copy that has gone bad on this machine must not fail the next attempt too.
                 parts.checkouts.forget(found.version)
             self._move(ids, RunState.PENDING, error=str(error))
@@ -202,6 +203,9 @@ class Attempt:
     ) -> VerifiedSnapshot:
         try:
             return self._merged(found, deltas, repeat, directory, checked_out)
+        except (Conflict, Interrupted):
+            # Somebody else is at it, or whoever asked wants no more of it: no delta is to blame.
+            raise
         except ChromasealError as error:
             run_ids = tuple(delta.header.run_id for delta in deltas)
             raise MergeFailedError(run_ids, error) from error
@@ -389,10 +393,3 @@ class Attempt:
             return no_progress
         tell = self._progress
         return lambda done, total: tell(name, done, total)
-
-
-def _may_be_rot(error: BaseException) -> bool:
-    if isinstance(error, MergeFailedError):
-        return _may_be_rot(error.cause)
-    changed = isinstance(error, Conflict) and error.kind == "changed-while-reading"
-    return changed or isinstance(error, Damaged)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chromaseal.errors import ChromasealError
+from chromaseal.errors import ChromasealError, Conflict, Damaged
 from chromaseal.snapshot.manifest import Version
 
 
@@ -68,3 +68,11 @@ def together(collection: str, done: Sequence[Compaction], failed: dict[str, str]
         lost_races=sum(each.lost_races for each in done),
         durations_s=durations_s,
     )
+
+
+def may_be_rot(error: BaseException) -> bool:
+    """Tell whether an error may come from a copy on this machine that has gone bad."""
+    if isinstance(error, MergeFailedError):
+        return may_be_rot(error.cause)
+    changed = isinstance(error, Conflict) and error.kind == "changed-while-reading"
+    return changed or isinstance(error, Damaged)
