@@ -15,6 +15,7 @@ from chromaseal.entrypoints.cli.pasting import asked_with, pastable
         (["doctor", "--ledger=x.sqlite", "--json", "--vault", "v"], "--ledger x.sqlite --vault v"),
         (["doctor", "--vault"], ""),
         (["search", "--", "--vault", "v"], ""),
+        (["compact", "--ledger", "postgresql://a:secret@h/d"], "--ledger postgresql://h/d"),
     ],
 )
 def test_what_was_asked_with_is_found(arguments: list[str], asked: str) -> None:

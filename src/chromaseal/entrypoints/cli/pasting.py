@@ -9,12 +9,14 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from chromaseal.settings import without_secrets
+
 _CARRIED = ("--vault", "--ledger")
 # Those that know a vault; the others take directories only.
 _COMMAND = re.compile(
     r"\bchromaseal (?:runs (?:list|show|retry)|repair(?! (?:DIR\b|\S*/|\.))|push|pull|replicate"
     r"|follow|log|show|diff|open|tag|untag|rollback|gc|stats|verify|doctor|ingest|compact|search"
-    r"|trace)\b"
+    r"|trace|worker)\b"
 )
 
 
@@ -30,7 +32,12 @@ def _options(arguments: Sequence[str]) -> Iterator[str]:
             return
         name, equals, own = argument.partition("=")
         if name in _CARRIED and (equals or value):
-            yield from (name, own if equals else value)
+            yield from (name, _shown(own if equals else value))
+
+
+def _shown(place: str) -> str:
+    # What is said is kept in logs: who pastes it brings user and password along.
+    return without_secrets(place) if "://" in place else place
 
 
 def pastable(text: str, asked: str) -> str:
