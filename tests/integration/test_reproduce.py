@@ -88,7 +88,9 @@ def test_bad_copies_can_be_looked_at(tmp_path: Path) -> None:
     assert answer.exit_code == 0
     assert {each["way"] for each in answer.only("way")} == set(Way)
     assert sum(each["tried"] for each in answer.only("way")) == len(answer.only("trial"))
-    for directory in bad.iterdir() if bad.exists() else ():
+    # What two compactors left is sound, and lacks runs.
+    files = (each for each in bad.iterdir() if not each.name.startswith("pointer-"))
+    for directory in files if bad.exists() else ():
         verdict = chromaseal("verify", str(directory), "--deep", cache=tmp_path / "cache")
         assert verdict.exit_code == 6, verdict
 

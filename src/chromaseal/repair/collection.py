@@ -29,6 +29,7 @@ from chromaseal.seal.examine import Wanted, examine
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verdict import Level, in_words
 from chromaseal.seal.verify import verify
+from chromaseal.snapshot.fallback import read_twice
 from chromaseal.snapshot.find import load_kept
 from chromaseal.snapshot.history import Head, head, line, merged_runs, pointer
 from chromaseal.snapshot.manifest import PastVersion, Version
@@ -110,7 +111,7 @@ def _newest(parts: Parts, collection: str, *, dry_run: bool, progress: StepProgr
             hint=f"chromaseal doctor shows what there is of {collection}",
         )
     try:
-        found = head(parts.store, collection)
+        found = read_twice(lambda: head(parts.store, collection))
     except Damaged as error:
         lost = LostVersion(collection, named, error)
         return _without_manifest(parts, lost, etag, dry_run=dry_run, progress=progress)

@@ -10,7 +10,7 @@ from chromaseal.replication.push import Commit, Pushed
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import verify
-from chromaseal.snapshot.fallback import before_lost
+from chromaseal.snapshot.fallback import before_lost, read_twice
 from chromaseal.snapshot.find import VersionName, find, find_before
 from chromaseal.snapshot.history import Head, head, load, pointer
 from chromaseal.snapshot.manifest import Version
@@ -42,7 +42,7 @@ def rollback(
             cannot be told.
     """
     try:
-        newest = find(parts.store, collection, clock=parts.clock)
+        newest = read_twice(lambda: find(parts.store, collection, clock=parts.clock))
     except Damaged as error:
         before, etag = _before_lost(parts, collection, at, error)
         old = find_before(parts.store, before, at, clock=parts.clock)
@@ -65,7 +65,7 @@ def rollback(
 
 def _is_readable(parts: Parts, version: Version) -> bool:
     try:
-        parts.checkouts.bring(version)
+        read_twice(lambda: parts.checkouts.bring(version))
     except Damaged:
         return False
     return True

@@ -28,6 +28,23 @@ def tell_nobody(version_id: str, error: Damaged) -> None:
     """Tell nobody."""
 
 
+def read_twice(read: Callable[[], _T]) -> _T:
+    """Read once more what was damaged: the object may be sound, and one reading of it not.
+
+    Whoever gives something up for being damaged reads like this.
+
+    Args:
+        read: what raises ``Damaged``.
+
+    Raises:
+        Damaged: it is, both times.
+    """
+    try:
+        return read()
+    except Damaged:
+        return read()
+
+
 def newest_readable(
     store: ObjectStore,
     collection: str,
