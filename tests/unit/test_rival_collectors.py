@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from chromaseal import keys
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
@@ -93,3 +93,38 @@ def test_what_is_still_listed_is_whole() -> None:
             break
         died += 1
     assert died > 8
+
+
+class Overtaken(ObstoreObjectStore):
+    """A store in which something happens between a look at the head and one at the objects."""
+
+    def __init__(self) -> None:
+        super().__init__("memory://")
+        self.act: Callable[[], None] | None = None
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """List objects."""
+        if prefix != keys.tags(NAME) and self.act is not None:
+            act, self.act = self.act, None
+            act()
+        return super().list(prefix)
+
+
+def test_what_an_overtaken_head_needs_stays() -> None:
+    """A rival has taken the newest version since it was looked at: others build on its layers."""
+    store = Overtaken()
+    made = ManifestLine(store)
+    made.grow(3)
+    newest = made.versions[2]
+    layer = keys.layer_part(NAME, newest.manifest.layers[0].layer_id, 0)
+    store.create(layer, b"x")
+
+    def overtake() -> None:
+        made.grow(1)
+        write_removal(store, NAME, "rival", [newest.version_id])
+        store.delete(keys.manifest(NAME, newest.version_id))
+
+    store.act = overtake
+    collect(store, NAME, Policy(keep_last=1), clock=ManualClock(), ids=SystemIds())
+    assert store.act is None
+    assert store.head(layer) is not None

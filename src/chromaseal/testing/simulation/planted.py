@@ -149,6 +149,7 @@ _GARBAGE = (
         "snapshot.garbage._plan",
         "    needed = reached(newest)\n",
         "    needed: set[str] = set()\n",
+        test="tests/unit/test_rival_collectors.py::test_what_an_overtaken_head_needs_stays",
     ),
     Bug(
         "a version that went meanwhile is called damaged",
