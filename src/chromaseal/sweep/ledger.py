@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from chromaseal import keys
@@ -18,6 +17,7 @@ from chromaseal.compaction.deltas import read_stored
 from chromaseal.errors import ChromasealError, Damaged, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.pin import pinned, without_pin
+from chromaseal.pools import pool
 from chromaseal.run.model import Run, RunState
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.snapshot.history import head, line, missing_pointer
@@ -127,8 +127,8 @@ def _read(
         return item[0], _with_header(parts, name, *item)
 
     found: dict[str, StoredDelta] = {}
-    with ThreadPoolExecutor(_READS_AT_ONCE) as pool:
-        for run_id, delta in pool.map(carried(read), listed.items()):
+    with pool(_READS_AT_ONCE) as reading:
+        for run_id, delta in reading.map(carried(read), listed.items()):
             found[run_id] = delta
             progress(name, len(found), len(listed))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,25 +14,13 @@ from chromaseal.compaction.outcome import Compaction
 from chromaseal.fleet.journal import Journal
 from chromaseal.fleet.turn import IsOver, Turns
 from chromaseal.fleet.worker import Chore, Habits, Worker
+from chromaseal.pools import InTurn
 from chromaseal.run.ledger import Ledger, Listener
 from chromaseal.run.model import RunState
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 
 POLL_S = 30.0
-
-
-class SameThread(Executor):
-    """Does everything at once, where it is asked for."""
-
-    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:  # noqa: ANN401
-        """Do it."""
-        done: Future[Any] = Future()
-        try:
-            done.set_result(work(*given, **named))
-        except Exception as error:  # noqa: BLE001 - as every executor does
-            done.set_exception(error)
-        return done
 
 
 class StillSandbox:
@@ -106,7 +94,7 @@ class Scene:
         worker = Worker(
             self.vault,
             self.compact,
-            pool or SameThread(),
+            pool or InTurn(),
             journal,
             collections=collections,
             chores=chores,
