@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from chromaseal.errors import ChromasealError, Conflict, Interrupted, Unavailable, UsageError
 
@@ -22,9 +23,42 @@ if TYPE_CHECKING:
 
     from chromaseal.entrypoints.cli.output import Output
 
-_GENERAL = "Any ChromaDB directory"
-_TRUST = "What is wrong, and why"
-_RECEIPTS = "Receipts"
+# The commands by the panel of the help in which they stand, and the place of each.
+_PANELS: Final = {
+    "Any ChromaDB directory": {
+        "push": "push_cmd:push",
+        "pull": "pull_cmd:pull",
+        "replicate": "push_cmd:replicate",
+        "follow": "pull_cmd:follow",
+        "log": "log_cmd:log",
+        "show": "log_cmd:show",
+        "diff": "log_cmd:diff",
+        "open": "open_cmd:open_copy",
+        "tag": "tag_cmd:tag",
+        "untag": "tag_cmd:untag",
+        "rollback": "tag_cmd:rollback",
+        "gc": "gc_cmd:gc",
+        "stats": "gc_cmd:stats",
+    },
+    "What is wrong, and why": {
+        "verify": "verify_cmd:verify",
+        "doctor": "doctor_cmd:doctor",
+        "repair": "repair_cmd:repair",
+        "salvage": "salvage_cmd:salvage",
+        "locks": "locks_cmd:locks",
+        "reproduce": "reproduce_cmd:reproduce",
+    },
+    "Receipts": {
+        "ingest": "ingest_cmd:ingest",
+        "compact": "compact_cmd:compact",
+        "worker": "worker_cmd:worker",
+        "search": "search_cmd:search",
+        "trace": "trace_cmd:trace",
+        "runs": "runs_cmd:app",
+    },
+}
+# What Ctrl-C ends as it is meant to end.
+_ENDLESS: Final = {"replicate", "follow", "worker"}
 # What these have done so far is of no use to anybody.
 _ONLY_LOOKING = {
     *("verify", "doctor", "locks", "log", "show", "diff", "stats", "search", "trace"),
@@ -40,7 +74,7 @@ def main() -> None:
     _replace_closed_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
-    app = commands()
+    app = commands(_called())
     from chromaseal.entrypoints.cli.output import Output, discard_output  # noqa: PLC0415
 
     output = Output.of(as_json="--json" in sys.argv)
@@ -70,11 +104,10 @@ def _replace_closed_streams() -> None:
             setattr(sys, name, nowhere)
 
 
-def commands() -> typer.Typer:
-    """Put the commands together."""
+def commands(only: str = "") -> typer.Typer:
+    """Put the commands together: all of them, or the one that is called, which is sooner there."""
     import typer  # noqa: PLC0415
 
-    from chromaseal.entrypoints.cli import runs_cmd  # noqa: PLC0415
     from chromaseal.entrypoints.cli.options import Command, whole_program  # noqa: PLC0415
 
     app = typer.Typer(
@@ -85,73 +118,33 @@ def commands() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for panel, members in _panels().items():
-        for name, command in members.items():
-            app.command(name, cls=Command, rich_help_panel=panel)(command)
-    app.add_typer(runs_cmd.app, name="runs", rich_help_panel=_RECEIPTS)
+    for panel, members in _PANELS.items():
+        for name, place in members.items():
+            if only not in {"", name}:
+                continue
+            command = _imported(place)
+            if isinstance(command, typer.Typer):
+                app.add_typer(command, name=name, rich_help_panel=panel)
+            else:
+                called = _until_stopped(command) if name in _ENDLESS else command
+                app.command(name, cls=Command, rich_help_panel=panel)(called)
     return app
 
 
-def _panels() -> dict[str, dict[str, Callable[..., None]]]:
-    """Give the commands by the panel of the help in which they stand."""
-    from chromaseal.entrypoints.cli import (  # noqa: PLC0415
-        compact_cmd,
-        doctor_cmd,
-        gc_cmd,
-        ingest_cmd,
-        locks_cmd,
-        log_cmd,
-        open_cmd,
-        pull_cmd,
-        push_cmd,
-        repair_cmd,
-        reproduce_cmd,
-        salvage_cmd,
-        search_cmd,
-        tag_cmd,
-        trace_cmd,
-        verify_cmd,
-        worker_cmd,
-    )
+def _called() -> str:
+    """Name the command that the command line calls; nothing where only all commands can tell."""
+    word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    return word if any(word in members for members in _PANELS.values()) else ""
 
-    return {
-        _GENERAL: {
-            "push": push_cmd.push,
-            "pull": pull_cmd.pull,
-            "replicate": _until_stopped(push_cmd.replicate),
-            "follow": _until_stopped(pull_cmd.follow),
-            "log": log_cmd.log,
-            "show": log_cmd.show,
-            "diff": log_cmd.diff,
-            "open": open_cmd.open_copy,
-            "tag": tag_cmd.tag,
-            "untag": tag_cmd.untag,
-            "rollback": tag_cmd.rollback,
-            "gc": gc_cmd.gc,
-            "stats": gc_cmd.stats,
-        },
-        _TRUST: {
-            "verify": verify_cmd.verify,
-            "doctor": doctor_cmd.doctor,
-            "repair": repair_cmd.repair,
-            "salvage": salvage_cmd.salvage,
-            "locks": locks_cmd.locks,
-            "reproduce": reproduce_cmd.reproduce,
-        },
-        _RECEIPTS: {
-            "ingest": ingest_cmd.ingest,
-            "compact": compact_cmd.compact,
-            "worker": _until_stopped(worker_cmd.worker),
-            "search": search_cmd.search,
-            "trace": trace_cmd.trace,
-        },
-    }
+
+def _imported(place: str) -> Any:  # noqa: ANN401 - a command, or the commands of a group
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(f"chromaseal.entrypoints.cli.{module}"), name)
 
 
 def _run(app: typer.Typer, output: Output) -> int:
     """Run what the command line says; give its exit code."""
     import typer  # noqa: PLC0415
-    from typer.rich_utils import rich_format_error  # noqa: PLC0415
 
     # typer has no public name for all that can be wrong with a call, but for one of its kinds.
     wrong_call = typer.BadParameter.__mro__[1]
@@ -175,6 +168,8 @@ def _run(app: typer.Typer, output: Output) -> int:
             raise
         wrong: Any = error
         if not output.as_json:
+            from typer.rich_utils import rich_format_error  # noqa: PLC0415
+
             rich_format_error(wrong)
             return UsageError.exit_code
         path = wrong.ctx.command_path if wrong.ctx else "chromaseal"
