@@ -1,9 +1,9 @@
 """From a run being written to a reader in another process having it: ``make bench-latency``.
 
 As in a fleet: a vault on an S3 server, a ledger in PostgreSQL, ``chromaseal worker`` and
-``chromaseal follow`` as processes of their own. This process writes a receipt's records, waits until
-the follower tells of the version that contains them, and writes the next ones after a pause that is
-drawn from a seed, so that it falls anywhere between two looks of the follower.
+``chromaseal follow`` as processes of their own. This process writes a receipt's records, waits
+until the follower tells of the version that contains them, and writes the next ones after a pause
+that is drawn from a seed, so that it falls anywhere between two looks of the follower.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def _take(fleet: Fleet, first: int) -> Taken:
 
 def _measure(records: int, runs: int, server: S3Server, ledger: str) -> list[str]:
     """Measure one size; give its row of the table."""
-    chance = random.Random(records)
+    chance = random.Random(records)  # noqa: S311 - repeatable, not secret
     taken = []
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -174,6 +174,8 @@ def _row(
         name: statistics.median(each.get(name, 0.0) for each in steps_s) for name in steps_s[0]
     }
     steps = ", ".join(f"{name} {step_s:.2f}" for name, step_s in median_s.items())
+    write_s = statistics.median(each.write_s for each in taken)
+    follow_s = statistics.median(each.follow_s for each in taken)
     bound_s = _BOUNDS_S.get(records)
     return [
         f"{records:,}",
@@ -182,8 +184,7 @@ def _row(
         f"{statistics.median(latencies_s):.2f}",
         "" if bound_s is None else f"{bound_s:.1f}",
         f"{latencies_s[int(0.95 * (len(latencies_s) - 1))]:.2f}",
-        f"write {statistics.median(each.write_s for each in taken):.2f}, {steps}, "
-        f"follow {statistics.median(each.follow_s for each in taken):.2f}",
+        f"write {write_s:.2f}, {steps}, follow {follow_s:.2f}",
     ]
 
 
@@ -205,8 +206,9 @@ def main() -> None:
     header = ["records", "MB", "runs", "median s", "bound", "95 % s", "medians of the steps, s"]
     if not options.records:
         RESULTS.mkdir(exist_ok=True)
-        title = "# Latency\n\nWritten by `make bench-latency`; from a run being written to a reader having it."
-        (RESULTS / "latency.md").write_text(f"{title}\n\n{markdown_table(header, rows)}\n")
+        said = "Written by `make bench-latency`: from a run being written to a reader having it."
+        text = f"# Latency\n\n{said}\n\n{markdown_table(header, rows)}\n"
+        (RESULTS / "latency.md").write_text(text)
 
 
 if __name__ == "__main__":
