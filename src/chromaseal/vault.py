@@ -13,6 +13,7 @@ from chromaseal import pools
 from chromaseal.clock import to_iso
 from chromaseal.compaction.compactor import Compactor
 from chromaseal.compaction.outcome import Compaction
+from chromaseal.compaction.working_copies import FreshCopies, WorkingCopies
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
 from chromaseal.parts import Parts
@@ -53,10 +54,19 @@ class Vault(Upkeep):
         parts: store, ledger and the rest.
         open_reader: makes a reader of a version and a private copy.
         close: gives back what the parts hold.
+        copies: where versions are made; fresh ones by default.
     """
 
-    def __init__(self, parts: Parts, *, open_reader: OpenReader, close: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        open_reader: OpenReader,
+        close: Callable[[], None],
+        copies: WorkingCopies | None = None,
+    ) -> None:
         super().__init__(parts)
+        self._copies = copies
         self._open_reader = open_reader
         self._close = close
 
@@ -123,7 +133,7 @@ class Vault(Upkeep):
                 nevertheless.
         """
         names = list(collections) or self._compactable()
-        compactor = Compactor(self.parts)
+        compactor = Compactor(self.parts, self._copies or FreshCopies(self.parts))
 
         def compact(name: str) -> Compaction:
             with step("compact", collection=name):
@@ -369,7 +379,9 @@ class Vault(Upkeep):
         return trace_run(self.parts.store, self.run(run_id))
 
     def close(self) -> None:
-        """Give back the ledger and the child process."""
+        """Give back the ledger and the child processes."""
+        if self._copies is not None:
+            self._copies.close()
         self._close()
 
     def __enter__(self) -> Self:

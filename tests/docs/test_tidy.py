@@ -46,6 +46,7 @@ JOBS = {
     "chroma/comparison",
     "chroma/live_copy",
     "chroma/merge",
+    "chroma/merge_on",
     "chroma/proof",
     "chroma/questions",
     "chroma/replay",
@@ -114,6 +115,8 @@ WITHOUT_CONTRACT = {
     "TextSimilarity": "one implementation of two functions",
     "Told": "a function that hears of events",
     "Witness": "a detail of the simulation; one implementation, which looks",
+    "WorkingCopies": "tests/properties/test_merge.py and tests/integration/test_open_copies.py",
+    "WorkingCopy": "what WorkingCopies gives",
 }
 
 

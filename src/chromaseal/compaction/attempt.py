@@ -7,8 +7,7 @@ line leaves objects that nothing refers to and a private copy that the next one 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from chromaseal import keys
@@ -16,6 +15,7 @@ from chromaseal.clock import to_iso
 from chromaseal.compaction.deltas import read_delta, read_stored
 from chromaseal.compaction.outcome import Compaction, MergeFailedError, may_be_rot
 from chromaseal.compaction.plan import expected_records, new_runs, runs_to_repeat, sort_runs
+from chromaseal.compaction.working_copies import WorkingCopies, WorkingCopy
 from chromaseal.delta.model import Delta
 from chromaseal.errors import (
     ChromasealError,
@@ -30,9 +30,8 @@ from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, read_pin
 from chromaseal.run.model import Run, RunState
 from chromaseal.sandbox import Progress, StepProgress, limits_for, no_progress
-from chromaseal.seal.page_table import Known
 from chromaseal.seal.sealed import seal
-from chromaseal.seal.verify import Before, VerifiedSnapshot, verify
+from chromaseal.seal.verify import VerifiedSnapshot, verify
 from chromaseal.snapshot.history import (
     Head,
     head,
@@ -42,7 +41,6 @@ from chromaseal.snapshot.history import (
     missing_pointer,
     refuse_moved,
 )
-from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
 from chromaseal.snapshot.publish import Draft, publish
 from chromaseal.stopwatch import Stopwatch
@@ -54,29 +52,12 @@ _UNDONE = (RunState.PENDING, RunState.MERGING, RunState.FAILED)
 _OPEN_STATES = (RunState.PENDING, RunState.MERGING)
 
 
-@dataclass(frozen=True, slots=True)
-class _CheckedOut:
-    """What a merge begins with; nothing for a first version.
-
-    Attributes:
-        kept: the head's directory on this machine.
-        known: what is known of the private copy of it.
-    """
-
-    kept: Kept | None = None
-    known: Known | None = None
-
-    @property
-    def before(self) -> Before | None:
-        """Give what there is to compare the next version with, if it is to be compared."""
-        return self.kept.as_before() if self.kept else None
-
-
 class Attempt:
     """One try, on top of the head as it is now.
 
     Args:
         parts: what the vault consists of.
+        copies: where the next version is made.
         collection: whose runs.
         lost_races: how often another compactor was first.
         most_runs: how many of the oldest waiting runs to take; None for all.
@@ -87,6 +68,7 @@ class Attempt:
     def __init__(
         self,
         parts: Parts,
+        copies: WorkingCopies,
         collection: str,
         *,
         lost_races: int,
@@ -95,6 +77,7 @@ class Attempt:
         progress: StepProgress | None,
     ) -> None:
         self._parts = parts
+        self._copies = copies
         self._collection = collection
         self._lost_races = lost_races
         self._most_runs = most_runs
@@ -136,9 +119,8 @@ class Attempt:
             MergeFailedError: it fails.
         """
         found = self._head()
-        with self._parts.checkouts.workspace() as workspace:
-            directory = workspace / "directory"
-            self._merge(found, [], [], directory, self._check_out(found, directory))
+        with self._working_copy(found) as copy:
+            self._merge(found, [], [], copy)
 
     def _head(self) -> Head:
         found = head(self._parts.store, self._collection)
@@ -156,22 +138,20 @@ class Attempt:
         ids = [delta.header.run_id for delta in deltas]
         self._move(ids, RunState.MERGING)
         try:
-            with parts.checkouts.workspace() as workspace:
-                directory = workspace / "directory"
-                checked_out = self._check_out(found, directory)
-                snapshot = self._merge(found, deltas, repeat, directory, checked_out)
+            with self._working_copy(found) as copy:
+                snapshot = self._merge(found, deltas, repeat, copy)
                 draft = self._draft(found, deltas)
                 with self._step("publish"):
                     version = publish(
                         parts.store,
                         snapshot,
                         draft,
-                        kept=checked_out.kept,
+                        kept=copy.kept,
                         attempt=parts.ids.unique(),
                         clock=parts.clock,
                         progress=self._shown("publish"),
                     )
-                parts.checkouts.keep(version, snapshot.sealed)
+                copy.keep(version, snapshot.sealed)
                 return version
         except BaseException as error:
             if found.version is not None and may_be_rot(error):
@@ -180,29 +160,26 @@ class Attempt:
             self._move(ids, RunState.PENDING, error=str(error))
             raise
 
-    def _check_out(self, found: Head, directory: Path) -> _CheckedOut:
-        if found.version is None:
-            return _CheckedOut()
-        checkouts = self._parts.checkouts
-        with self._step("check out"):
-            kept = checkouts.bring(found.version, progress=self._shown("check out"))
-            try:
-                return _CheckedOut(kept, checkouts.working_copy(kept, directory))
-            except Damaged:
-                # Another process has kept newer versions meanwhile, and this one went.
-                kept = checkouts.bring(found.version, progress=self._shown("check out"))
-                return _CheckedOut(kept, checkouts.working_copy(kept, directory))
+    @contextmanager
+    def _working_copy(self, found: Head) -> Iterator[WorkingCopy]:
+        with ExitStack() as held:
+            with self._step("check out"):
+                copy = held.enter_context(
+                    self._copies.of(
+                        self._collection, found.version, progress=self._shown("check out")
+                    )
+                )
+            yield copy
 
     def _merge(
         self,
         found: Head,
         deltas: list[Delta],
         repeat: list[MergedRun],
-        directory: Path,
-        checked_out: _CheckedOut,
+        copy: WorkingCopy,
     ) -> VerifiedSnapshot:
         try:
-            return self._merged(found, deltas, repeat, directory, checked_out)
+            return self._merged(found, deltas, repeat, copy)
         except (Conflict, Interrupted):
             # Somebody else is at it, or whoever asked wants no more of it: no delta is to blame.
             raise
@@ -215,20 +192,17 @@ class Attempt:
         found: Head,
         deltas: list[Delta],
         repeat: list[MergedRun],
-        directory: Path,
-        checked_out: _CheckedOut,
+        copy: WorkingCopy,
     ) -> VerifiedSnapshot:
         parts = self._parts
         everything = [*deltas, *map(self._fetch_merged, repeat)]
-        paths = self._store_locally(directory.parent, everything)
+        paths = self._store_locally(copy.scratch, everything)
         changes = sum(map(len, everything))
         size_bytes = found.version.manifest.size_bytes if found.version else 0
         pin = self._pin()
         with self._step("merge"):
-            answer = parts.sandbox.run(
-                "merge",
+            merged = copy.merge(
                 {
-                    "directory": str(directory),
                     "collection": self._collection,
                     "space": pin.space,
                     "default_model": pin.is_chroma_default,
@@ -239,17 +213,20 @@ class Attempt:
             )
         with self._step("seal"):
             sealed = seal(
-                directory, open_files=parts.open_files, clock=parts.clock, known=checked_out.known
+                merged.directory,
+                open_files=parts.open_files,
+                clock=parts.clock,
+                known=merged.known,
             )
         with self._step("verify"):
-            expected = expected_records(found.version, answer)
+            expected = expected_records(found.version, merged.answer)
             return verify(
                 sealed,
                 sandbox=parts.sandbox,
                 collection=self._collection,
                 expected=expected,
                 space=pin.space,
-                before=checked_out.before,
+                before=copy.kept.as_before() if copy.kept else None,
                 merged_here=True,
             )
 

@@ -10,6 +10,7 @@ from chromaseal.clock import to_iso
 from chromaseal.compaction.attempt import Attempt
 from chromaseal.compaction.outcome import Compaction, MergeFailedError, together
 from chromaseal.compaction.plan import halves
+from chromaseal.compaction.working_copies import WorkingCopies
 from chromaseal.errors import ChromasealError, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.run.model import RunState
@@ -26,10 +27,16 @@ _CLOSED = "closed"
 
 
 class Compactor:
-    """Folds waiting runs into versions."""
+    """Folds waiting runs into versions.
 
-    def __init__(self, parts: Parts) -> None:
+    Args:
+        parts: what the vault consists of.
+        copies: where versions are made.
+    """
+
+    def __init__(self, parts: Parts, copies: WorkingCopies) -> None:
         self._parts = parts
+        self._copies = copies
 
     def compact(self, collection: str, *, progress: StepProgress | None = None) -> Compaction:
         """Fold everything that waits for a collection into a new version.
@@ -41,14 +48,21 @@ class Compactor:
             Damaged: the head cannot be read, or not even merging nothing gives what verifies.
             Unavailable: store, ledger or child did not answer; the runs wait on.
         """
-        return _Compacting(self._parts, collection, progress).run()
+        return _Compacting(self._parts, self._copies, collection, progress).run()
 
 
 class _Compacting:
     """One pass over what waits for a collection."""
 
-    def __init__(self, parts: Parts, collection: str, progress: StepProgress | None) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        copies: WorkingCopies,
+        collection: str,
+        progress: StepProgress | None,
+    ) -> None:
         self._parts = parts
+        self._copies = copies
         self._collection = collection
         self._progress = progress
         self._failed: dict[str, str] = {}
@@ -82,6 +96,7 @@ class _Compacting:
     def _attempt(self, lost_races: int = 0, most: int | None = None) -> Attempt:
         return Attempt(
             self._parts,
+            self._copies,
             self._collection,
             lost_races=lost_races,
             most_runs=most,

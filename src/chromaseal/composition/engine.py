@@ -22,6 +22,7 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import Clock, SystemClock
+from chromaseal.compaction.open_copies import OpenCopies
 from chromaseal.errors import NotFound, Unavailable, Unsupported, UsageError
 from chromaseal.ids import Ids, SystemIds
 from chromaseal.object_store import ObjectStore
@@ -55,6 +56,7 @@ _CHILD_MODULES = (
     "chromaseal.adapters.chroma.verification",
     "chromaseal.adapters.chroma.verification_of_changes",
 )
+_MERGER = "chromaseal.adapters.chroma.merge_on"
 
 
 def settings_here(*, vault: str = "", ledger: str = "") -> Settings:
@@ -74,6 +76,7 @@ def open_vault(
     create: bool = True,
     only_read: bool = False,
     made: Callable[[str], None] = lambda _: None,
+    keep_open: bool = False,
     store: ObjectStore | None = None,
     sandbox: Sandbox | None = None,
     clock: Clock | None = None,
@@ -86,6 +89,7 @@ def open_vault(
         create: whether an empty prefix becomes a vault.
         only_read: whether the ledger is only to be read; then none is made, either.
         made: told the URL of a vault that was not there before.
+        keep_open: whether working copies stay open from one compaction to the next.
         store: the one that the settings name by default.
         sandbox: child processes by default.
         clock: the system's by default.
@@ -102,20 +106,18 @@ def open_vault(
     store = store or open_store(settings.vault, ids)
     vault_id = _vault_id(store, ids, create=create, made=made)
     ledger = _ledger(settings.ledger, vault_id, clock, ids, only_read=only_read)
-    sandbox = sandbox or SandboxPool(
-        [ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)]
-    )
+    processes = _processes()
+    sandbox = sandbox or processes
     store = ObservedStore(store)
+    cache = settings.cache
     parts = Parts(
         store=store,
         ledger=ledger,
         leases=ledger,
         codec=ParquetDeltaCodec(),
         sandbox=sandbox,
-        open_files=ProbedOpenFiles(ProcOpenFiles(), private=settings.cache),
-        checkouts=Checkouts(
-            store, settings.cache, vault_id, clock=clock, ids=ids, boot_id=boot_id()
-        ),
+        open_files=ProbedOpenFiles(ProcOpenFiles(), private=cache),
+        checkouts=Checkouts(store, cache, vault_id, clock=clock, ids=ids, boot_id=boot_id()),
         exchange=exchange,
         clock=clock,
         ids=ids,
@@ -124,9 +126,20 @@ def open_vault(
 
     def close() -> None:
         sandbox.close()
+        processes.close()
         ledger.close()
 
-    return Vault(parts, open_reader=_open_reader, close=close)
+    copies = _open_copies(parts, processes) if keep_open else None
+    return Vault(parts, open_reader=_open_reader, close=close, copies=copies)
+
+
+def _processes() -> SandboxPool:
+    return SandboxPool([ProcessSandbox(preload=_CHILD_MODULES) for _ in range(_MERGES_AT_ONCE)])
+
+
+def _open_copies(parts: Parts, processes: SandboxPool) -> OpenCopies:
+    start_merger = functools.partial(processes.dedicated, preload=[_MERGER])
+    return OpenCopies(parts, start_merger, most=_MERGES_AT_ONCE)
 
 
 def _bound_ledger(

@@ -32,6 +32,7 @@ _JOBS = {
     "compare": "chromaseal.adapters.chroma.comparison",
     "copy-live": "chromaseal.adapters.chroma.live_copy",
     "merge": "chromaseal.adapters.chroma.merge",
+    "merge-on": "chromaseal.adapters.chroma.merge_on",
     "prove": "chromaseal.adapters.chroma.proof",
     "replay": "chromaseal.adapters.chroma.replay",
     "salvage": "chromaseal.adapters.chroma.salvage",

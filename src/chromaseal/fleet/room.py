@@ -9,7 +9,7 @@ from chromaseal.errors import Unavailable
 from chromaseal.parts import Parts
 from chromaseal.snapshot.history import head
 
-# What is kept of the head, the private copy that is merged into, and what is kept of the result.
+# What is kept of the head, the private copy that is merged into, and the copy that is published.
 _COPIES: Final = 3
 # A delta is compressed; its records become rows, a full-text index, a log and an index of vectors.
 _GROWTH: Final = 8

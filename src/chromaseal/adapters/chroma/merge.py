@@ -43,13 +43,19 @@ def run(request: Plain, progress: Progress) -> Plain:
         as they are; ``difference``: how many records more there are; ``changed``: how many
         were written; ``duration_s``.
     """
+    directory = Path(request["directory"])
+    directory.mkdir(exist_ok=True)
+    with opened(directory) as client:
+        return merge_into(client, request, progress)
+
+
+def merge_into(client: ClientAPI, request: Plain, progress: Progress) -> Plain:
+    """Merge deltas into a directory that is open; see ``run``."""
     start = time.perf_counter()
     codec = ParquetDeltaCodec()
     outcomes = fold(codec.decode(Path(path).read_bytes()) for path in request["deltas"])
-    directory = Path(request["directory"])
-    directory.mkdir(exist_ok=True)
     facts = {"collection": request["collection"], "deltas": len(request["deltas"])}
-    with step("merge deltas", **facts) as told, opened(directory) as client:
+    with step("merge deltas", **facts) as told:
         merge = _Merge(_collection(client, request))
         done = 0
         for batch in batches(list(outcomes)):

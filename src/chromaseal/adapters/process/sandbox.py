@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import IO, Any
@@ -90,7 +91,7 @@ class ProcessSandbox:
 
     def _started(self) -> subprocess.Popen[str]:
         if self._closed:
-            raise Unavailable("the vault was closed", kind="closed", hint="open it again")
+            raise closed()
         if self._process is None or self._process.poll() is not None:
             self._stop()
             self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - lives as long as the process
@@ -173,6 +174,11 @@ class ProcessSandbox:
         )
 
 
+def closed() -> Unavailable:
+    """Make the error of whoever asks for a job after the end."""
+    return Unavailable("the vault was closed", kind="closed", hint="open it again")
+
+
 def _timed_out(job: str, timeout_s: float) -> Unavailable:
     return Unavailable(
         f"the process that was to {job} took longer than {timeout_s:.0f} s",
@@ -194,6 +200,10 @@ class SandboxPool:
         self._idle: queue.LifoQueue[ProcessSandbox] = queue.LifoQueue()
         for sandbox in reversed(self._all):
             self._idle.put(sandbox)
+        self._lock = threading.Lock()
+        self._closed = False
+        # Whoever has one closes it; those that are still there at the end go with the others.
+        self._dedicated: weakref.WeakSet[ProcessSandbox] = weakref.WeakSet()
 
     def start(self) -> None:
         """Begin all warm processes now."""
@@ -215,7 +225,27 @@ class SandboxPool:
         finally:
             self._idle.put(sandbox)
 
+    def dedicated(self, *, preload: Sequence[str] = ()) -> ProcessSandbox:
+        """Begin a process of its own that keeps what its jobs open, until it is closed.
+
+        Args:
+            preload: modules that it imports while it waits for its first job.
+
+        Raises:
+            Unavailable: ``closed``.
+        """
+        with self._lock:
+            if self._closed:
+                raise closed()
+            made = ProcessSandbox(preload=preload, fork=False)
+            self._dedicated.add(made)
+        made.start()
+        return made
+
     def close(self) -> None:
         """End all processes and whatever they run."""
-        for sandbox in self._all:
+        with self._lock:
+            self._closed = True
+            dedicated = list(self._dedicated)
+        for sandbox in (*self._all, *dedicated):
             sandbox.close()

@@ -85,12 +85,20 @@ IntervalOption: TypeAlias = Annotated[
 ]
 
 
-def open_here(vault: str, ledger: str, *, create: bool = False, only_read: bool = False) -> Vault:
+def open_here(
+    vault: str,
+    ledger: str,
+    *,
+    create: bool = False,
+    only_read: bool = False,
+    keep_open: bool = False,
+) -> Vault:
     """Open the vault that the options name; say so where that made it one."""
     return open_vault(
         settings_here(vault=vault, ledger=ledger),
         create=create,
         only_read=only_read,
+        keep_open=keep_open,
         made=_tell_made,
     )
 

@@ -130,7 +130,9 @@ def worker(
     # Before a mistyped place becomes a vault.
     inbox = _inbox(ingest)
     with ExitStack() as held:
-        opened = held.enter_context(open_here(vault, ledger, create=inbox is not None))
+        opened = held.enter_context(
+            open_here(vault, ledger, create=inbox is not None, keep_open=not once)
+        )
         journal = Journal(opened.parts.clock, _Telling(output), behind_runs=behind)
         terms = terms_here(opened, settings, lease_s=lease_s)
         chores = [_sweep_chore(opened, terms, journal, sweep_s)] if sweep_s else []
