@@ -124,13 +124,11 @@ def open_vault(
         writer=_writer(),
     )
 
-    def close() -> None:
-        sandbox.close()
-        processes.close()
-        ledger.close()
-
+    held = ExitStack()
+    for each in (ledger, processes, sandbox):
+        held.callback(each.close)
     copies = _open_copies(parts, processes) if keep_open else None
-    return Vault(parts, open_reader=_open_reader, close=close, copies=copies)
+    return Vault(parts, open_reader=_open_reader, close=held.close, copies=copies)
 
 
 def _processes() -> SandboxPool:
