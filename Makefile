@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-crowd bench-verify bench-damage corpus simulate simulate-planted simulation clean
+.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd bench-verify bench-damage corpus simulate simulate-planted simulation clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -86,6 +86,9 @@ bench-layers: $(STAMP) ## publishing and fetching versions, beside restic, rclon
 
 bench-latency: $(STAMP) ## from a run being written to a reader having it, step by step
 	@$(BIN)/python -m bench.latency
+
+bench-batch: $(STAMP) ## many waiting runs in one version, beside ChromaDB alone
+	@$(BIN)/python -m bench.batch
 
 bench-crowd: $(STAMP) ## 32 processes that publish to one collection at once
 	@$(BIN)/python -m bench.crowd
