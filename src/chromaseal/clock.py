@@ -44,6 +44,14 @@ def to_iso(moment: dt.datetime) -> str:
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def age_s(text: str, now: dt.datetime) -> float | None:
+    """Give the seconds since a moment that ``to_iso`` wrote; None if the text is no such moment."""
+    try:
+        return (now - from_iso(text)).total_seconds()
+    except ValueError:
+        return None
+
+
 def from_iso(text: str) -> dt.datetime:
     """Read what ``to_iso`` wrote.
 

@@ -42,7 +42,8 @@ _COLLECTION = re.compile(
     r"(?!\d+(?:\.\d+){3}\Z)[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){1,248}[A-Za-z0-9]"
 )
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-_OWNED = re.compile(r"(?P<collection>[^/]+)/(?:delta|snapshot|layer|history|tag|gc)/.+")
+_CANCELLATION = re.compile(r"[^/]+/cancelled/(?P<run_id>[^/]+)\.json")
+_OWNED = re.compile(r"(?P<collection>[^/]+)/(?:delta|snapshot|layer|history|tag|gc|cancelled)/.+")
 
 
 def check_collection(name: str) -> str:
@@ -193,6 +194,22 @@ def gc(name: str, gc_id: str) -> str:
 def gcs(name: str) -> str:
     """Prefix of what collections of garbage took."""
     return f"{check_collection(name)}/gc/"
+
+
+def cancellation(name: str, run_id: str) -> str:
+    """Key of the mark of a run that is not to be merged."""
+    return f"{check_collection(name)}/cancelled/{check_name(run_id)}.json"
+
+
+def cancellations(name: str) -> str:
+    """Prefix of the marks of runs that are not to be merged."""
+    return f"{check_collection(name)}/cancelled/"
+
+
+def parse_cancellation(key: str) -> str | None:
+    """Give the run id of such a mark's key; None for any other key."""
+    found = _CANCELLATION.fullmatch(key)
+    return found["run_id"] if found else None
 
 
 def original(digest: str) -> str:

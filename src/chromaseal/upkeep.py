@@ -12,6 +12,7 @@ from chromaseal.repair.collection import Repaired, repair_collection
 from chromaseal.run.model import Run
 from chromaseal.sandbox import Progress, StepProgress, no_progress, no_step_progress
 from chromaseal.seal.verdict import Level, Verdict
+from chromaseal.snapshot.cancellations import version_with
 from chromaseal.snapshot.find import VersionName, find
 from chromaseal.snapshot.garbage import Garbage, collect
 from chromaseal.snapshot.history import line
@@ -181,6 +182,15 @@ class Upkeep:
                 f"the ledger has no run {run_id}", kind="no-run", hint="chromaseal runs list"
             )
         return similar[0]
+
+    def versions_with(self, run: Run) -> dict[str, str]:
+        """Give the versions that contain a run, by collection, as the vault itself says.
+
+        Raises:
+            Damaged: a collection's newest version or history cannot be read.
+        """
+        found = {name: version_with(self.parts.store, name, run.run_id) for name in run.parts}
+        return {name: version_id for name, version_id in found.items() if version_id}
 
     def _known(self, collection: str) -> None:
         if self.pin(collection) is None:

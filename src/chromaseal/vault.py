@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from chromaseal import pools
-from chromaseal.clock import to_iso
+from chromaseal.cancelling import Cancelled, cancel, put_back
 from chromaseal.compaction.compactor import Compactor
 from chromaseal.compaction.outcome import Compaction
 from chromaseal.compaction.working_copies import FreshCopies, WorkingCopies
@@ -107,8 +107,9 @@ class Vault(Upkeep):
 
         Raises:
             RefusedInput: the changes cannot be stored; nothing was.
-            Conflict: ``other-model``, ``other-dimension``, ``other-space``, or
-                ``different-content``: the run id is taken by other changes.
+            Conflict: ``other-model``, ``other-dimension``, ``other-space``,
+                ``different-content``: the run id is taken by other changes, or
+                ``run-cancelled``: the run was taken off the list.
             Unavailable: the store or the ledger did not answer; repeat with the same id.
         """
         with step("write run") as told:
@@ -361,18 +362,15 @@ class Vault(Upkeep):
             return rollback(self.parts, collection, at, progress=progress)
 
     def retry(self, run_id: str) -> list[str]:
-        """Put the failed parts of a run back; give the collections that wait again."""
-        run = self.run(run_id)
-        failed = [name for name, part in run.parts.items() if part.state is RunState.FAILED]
-        for name in failed:
-            self.parts.ledger.move(
-                [run.run_id],
-                name,
-                states=[RunState.FAILED],
-                to=RunState.PENDING,
-                at=to_iso(self.parts.clock.now()),
-            )
-        return failed
+        """Put failed and cancelled parts of a run back; give the collections that wait again."""
+        return put_back(self.parts, self.run(run_id))
+
+    def cancel(self, run_id: str) -> Cancelled:
+        """Take a run off the list without its being merged; see ``cancelling.cancel``."""
+        with step("cancel run") as told:
+            run = self.run(run_id)
+            told.note(run_id=run.run_id)
+            return cancel(self.parts, run)
 
     def trace(self, run_id: str) -> list[TraceStep]:
         """Tell every step of a run, from its deltas to the versions that contain it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chromaseal import keys, pools
 from chromaseal.clock import to_iso
@@ -16,6 +16,7 @@ from chromaseal.parts import Parts
 from chromaseal.pin import DEFAULT_SPACE, CollectionPin, pin_collection, read_pin
 from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.settle import put_once
+from chromaseal.snapshot.cancellations import has_mark
 from chromaseal.telemetry.emit import carried
 
 
@@ -61,8 +62,8 @@ class Writing:
         known = self._parts.ledger.get(run_id)
         if known is not None and known.parts.keys() != changes.keys():
             raise _other_changes(run_id, ", ".join(sorted(known.parts)))
-        created_at = known.created_at if known else self._begun_at(run_id, changes)
-        created_at = created_at or to_iso(self._parts.clock.now())
+        begun_at = known.created_at if known else self._begun_at(run_id, changes)
+        created_at = begun_at or to_iso(self._parts.clock.now())
         deltas = [
             _delta(DeltaHeader(run_id, name, created_at, model, attributes), change)
             for name, change in sorted(changes.items())
@@ -73,9 +74,18 @@ class Writing:
             store = carried(functools.partial(self._store, stored_wins=stored_wins))
             stored = pool.map(store, deltas)
             parts = dict(zip(sorted(changes), stored, strict=True))
+        if begun_at and known is None:
+            # A ledger that was lost knows of no cancelling either.
+            parts = {name: self._as_marked(run_id, name, part) for name, part in parts.items()}
         run = Run(run_id, created_at, parts, dict(attributes))
         new = self._parts.ledger.add(run)
-        return Written(run if new else self._parts.ledger.get(run_id) or run, new=new)
+        kept = run if new else self._parts.ledger.get(run_id) or run
+        refuse_cancelled(kept)
+        return Written(kept, new=new)
+
+    def _as_marked(self, run_id: str, name: str, part: RunPart) -> RunPart:
+        marked = has_mark(self._parts.store, name, run_id)
+        return replace(part, state=RunState.CANCELLED) if marked else part
 
     def _begun_at(self, run_id: str, changes: Mapping[str, Changes]) -> str:
         """Give when an earlier attempt at the run began; a part of it may be stored."""
@@ -121,6 +131,21 @@ class Writing:
                 return RunPart(RunState.PENDING, key, len(body), len(stored))
             raise _other_changes(header.run_id, header.collection) from error
         return RunPart(RunState.PENDING, key, len(body), len(delta))
+
+
+def refuse_cancelled(run: Run) -> None:
+    """Refuse to call a run written that will not come into a version.
+
+    Raises:
+        Conflict: ``run-cancelled``.
+    """
+    names = [name for name, part in run.parts.items() if part.state is RunState.CANCELLED]
+    if names:
+        raise Conflict(
+            f"run {run.run_id} was cancelled, for {', '.join(sorted(names))}, and waits no more",
+            kind="run-cancelled",
+            hint=f"chromaseal runs retry {run.run_id} puts it back",
+        )
 
 
 def _other_changes(run_id: str, collections: str) -> Conflict:

@@ -184,7 +184,7 @@ def symbols(path: Path) -> set[str]:
 def test_the_pointer_alone_is_replaced() -> None:
     """Outside of stores, contracts and faults one module creates and replaces objects.
 
-    But for the probe, which knows one key only: that of an object of its own. Three others
+    But for the probe, which knows one key only: that of an object of its own. Four others
     delete; see below.
     """
     uses: set[tuple[str, str]] = set()
@@ -196,7 +196,8 @@ def test_the_pointer_alone_is_replaced() -> None:
     assert ("settle.py", "replace") in uses
     writes = {use for use in uses if use[1] in {"create", "replace", "delete"}}
     probing = {("probe.py", verb) for verb in ("create", "replace", "delete")}
-    deleting = {(f"snapshot/{name}.py", "delete") for name in ("tags", "removal", "garbage")}
+    may_delete = ("tags", "removal", "garbage", "cancellations")
+    deleting = {(f"snapshot/{name}.py", "delete") for name in may_delete}
     assert writes == {("settle.py", "create"), ("settle.py", "replace"), *probing, *deleting}
     assert keys_in(SOURCE / "probe.py") == {"keys.probe(unique)"}
 
@@ -211,7 +212,8 @@ def store_uses(module: ast.AST) -> Iterator[ast.Attribute]:
 
 
 def test_only_what_may_go_is_deleted() -> None:
-    """Tags go by their own keys, announcements by theirs, all else by what retention decided."""
+    """Tags, announcements and marks go by their own keys, all else by what retention decided."""
+    assert deleted_by("cancellations") == {"keys.cancellation(collection, run_id)"}
     assert deleted_by("tags") == {"keys.tag(collection, check_tag(name))"}
     assert deleted_by("removal") == {"keys.gc(collection, gc_id)"}
     garbage = ast.parse((SOURCE / "snapshot/garbage.py").read_text())

@@ -1,6 +1,7 @@
 """Ledgers that releases have written are taken over by every later one, with all that is in them.
 
-``tests/fixtures/ledger-schema-1.sqlite`` was written by release 0.1.0 before it used Alembic.
+``tests/fixtures/ledger-schema-1.sqlite`` was written by release 0.1.0 before it used Alembic,
+``ledger-schema-2.sqlite`` is the same after the next one had taken it over.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from chromaseal.adapters.sqlalchemy import schema
 from chromaseal.adapters.sqlalchemy.engine import Database
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.postgres import PostgresDatabase
@@ -27,7 +29,9 @@ from chromaseal.run.model import RunState
 from chromaseal.testing.ledger_contract import NOW, pending_run
 from chromaseal.testing.postgres import PostgresServer
 
-OLD = Path(__file__).parents[1] / "fixtures" / "ledger-schema-1.sqlite"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+OLD = FIXTURES / "ledger-schema-1.sqlite"
+OLD_NUMBERS = (1, 2)
 VAULT_ID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 OPENER = """
 import sys
@@ -42,10 +46,18 @@ ledger.close()
 PROCESSES = 4
 
 
+@pytest.fixture(params=OLD_NUMBERS)
+def number(request: pytest.FixtureRequest) -> int:
+    """Give the number of an older schema."""
+    return int(request.param)
+
+
 @pytest.fixture
-def old(tmp_path: Path) -> Path:
-    """Give a ledger of schema 1 to change."""
-    return Path(shutil.copyfile(OLD, tmp_path / "ledger.sqlite"))
+def old(tmp_path: Path, number: int) -> Path:
+    """Give a ledger of an older schema to change."""
+    return Path(
+        shutil.copyfile(FIXTURES / f"ledger-schema-{number}.sqlite", tmp_path / "ledger.sqlite")
+    )
 
 
 def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -53,6 +65,12 @@ def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
     asked = {name: f"SELECT * FROM {name} ORDER BY 1, 2" for name in ("vault", "run", "part")}  # noqa: S608
     with closing(sqlite3.connect(path)) as db:
         return {name: db.execute(statement).fetchall() for name, statement in asked.items()}
+
+
+def tables_of(path: Path) -> list[tuple[object, ...]]:
+    """Give what a database says of its tables."""
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT name, sql FROM sqlite_schema ORDER BY name").fetchall()
 
 
 def check_old_runs(ledger: SqlLedger) -> None:
@@ -81,6 +99,8 @@ def test_an_old_ledger_is_taken_over(old: Path) -> None:
     with closing(SqlLedger(SqliteDatabase(old))) as ledger:
         assert ledger.add(pending_run("new"))
         assert ledger.acquire("lines", "me", duration_s=1) is not None
+        states = [RunState.PENDING]
+        assert ledger.move(["new"], "lines", states=states, to=RunState.CANCELLED, at=NOW) == 1
     with closing(sqlite3.connect(old)) as db:
         # Releases that know schema 1 only look at this number, and refuse the file.
         assert db.execute("PRAGMA user_version").fetchone() == (SCHEMA,)
@@ -103,9 +123,11 @@ def test_an_old_ledger_that_may_only_be_read_is_read(
     assert old.read_bytes() == before
 
 
-def test_a_takeover_that_fails_changes_nothing(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_takeover_that_fails_changes_nothing(
+    old: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tables and number change together or not at all; the next start tries again."""
-    before = rows_of(old)
+    before, tables = rows_of(old), tables_of(old)
 
     def fail(*_: object) -> None:
         raise OSError("the disk went away")
@@ -115,10 +137,8 @@ def test_a_takeover_that_fails_changes_nothing(old: Path, monkeypatch: pytest.Mo
         with pytest.raises(Unavailable, match="went away"):
             SqlLedger(SqliteDatabase(old))
     with closing(sqlite3.connect(old)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (1,)
-        tables = db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-    assert {name for (name,) in tables} == {"vault", "run", "part"}
-    assert rows_of(old) == before
+        assert db.execute("PRAGMA user_version").fetchone() == (number,)
+    assert (rows_of(old), tables_of(old)) == (before, tables)
     with closing(SqlLedger(SqliteDatabase(old))) as ledger:
         check_old_runs(ledger)
 
@@ -159,6 +179,22 @@ def test_a_newer_database_is_refused(postgres_url: str) -> None:
         SqlLedger(PostgresDatabase(postgres_url))
     assert caught.value.kind == "newer-ledger"
     database.close()
+
+
+def test_a_postgres_of_schema_2_is_taken_over(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its runs stay, and may be cancelled from then on."""
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "SCHEMA", 2)
+        with closing(SqlLedger(PostgresDatabase(postgres_url))) as ledger:
+            assert ledger.add(pending_run("a"))
+            states = [RunState.PENDING]
+            with pytest.raises(Unavailable, match="part_state_check"):
+                ledger.move(["a"], "lines", states=states, to=RunState.CANCELLED, at=NOW)
+    with closing(SqlLedger(PostgresDatabase(postgres_url))) as ledger:
+        assert ledger.get("a") == pending_run("a")
+        assert ledger.move(["a"], "lines", states=states, to=RunState.CANCELLED, at=NOW) == 1
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "old", "postgres"])

@@ -87,3 +87,21 @@ def test_a_young_run_is_left_to_its_writer() -> None:
         (Holding({"a": StoredDelta("key", created_at="yesterday")}), 1),
     ):
         assert len(plan_ledger([], {"notes": holding}, now=NOW, settled=day).add) == added
+
+
+def test_what_is_marked_as_cancelled_does_not_wait() -> None:
+    """Unless a version has it; and a ledger that calls it cancelled without a mark is believed."""
+    marked = Holding({"a": STORED}, cancelled=frozenset("a"))
+    (run,) = plan_ledger([], {"notes": marked}, now=NOW).add
+    assert run.parts["notes"].state is RunState.CANCELLED
+    for state in set(RunState) - {RunState.CANCELLED}:
+        (move,) = plan_ledger([known(state)], {"notes": marked}, now=NOW).moves
+        assert (move.state, move.to) == (state, RunState.CANCELLED)
+    for holding in (marked, Holding({"a": STORED})):
+        plan = plan_ledger([known(RunState.CANCELLED)], {"notes": holding}, now=NOW)
+        assert (plan.moves, plan.right) == ((), 1)
+    merged = Holding({"a": STORED}, {"a": IN_ONE}, frozenset("a"))
+    (run,) = plan_ledger([], {"notes": merged}, now=NOW).add
+    assert run.parts["notes"].state is RunState.COMPLETED
+    (move,) = plan_ledger([known(RunState.CANCELLED)], {"notes": merged}, now=NOW).moves
+    assert move.to is RunState.COMPLETED

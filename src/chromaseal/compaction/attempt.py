@@ -48,7 +48,7 @@ from chromaseal.telemetry.emit import event
 from chromaseal.telemetry.observer import Severity
 
 # Whatever the ledger says of a run that is in a version, it is done.
-_UNDONE = (RunState.PENDING, RunState.MERGING, RunState.FAILED)
+_UNDONE = tuple(state for state in RunState if state is not RunState.COMPLETED)
 _OPEN_STATES = (RunState.PENDING, RunState.MERGING)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from chromaseal.clock import to_iso
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
-from chromaseal.errors import ChromasealError, Damaged, NotFound, RefusedInput
+from chromaseal.errors import ChromasealError, Conflict, Damaged, NotFound, RefusedInput
 from chromaseal.object_store import ObjectStore
 from chromaseal.receipts.anchors import find_anchors
 from chromaseal.receipts.files import find_images, read_content
@@ -40,7 +40,9 @@ from chromaseal.receipts.vault_objects import (
     store_original,
     store_reading,
 )
+from chromaseal.run.model import Run
 from chromaseal.vault import Vault
+from chromaseal.writing import refuse_cancelled
 
 Work = Callable[[ImageFile, int, Reading | None], PageResult]
 
@@ -156,9 +158,12 @@ class Ingest:
             for number in range(1, image.pages + 1):
                 image_id = image_id_of(image.digest, number)
                 page = _Page(image, number, image_id, self._run_id(image_id))
-                known = image_id in seen or self._vault.parts.ledger.get(page.run_id) is not None
+                run = self._vault.parts.ledger.get(page.run_id)
+                if run is not None or image_id in seen:
+                    yield _known_outcome(page, run)
+                else:
+                    yield page
                 seen.add(image_id)
-                yield _outcome(page, "already-ingested") if known else page
 
     def _run_id(self, image_id: str) -> str:
         # Not of the engine: two readings of one image would leave a mixture of records.
@@ -251,8 +256,18 @@ class Ingest:
 
 
 def _concerns_one_page(error: ChromasealError) -> bool:
-    """Whether the others can go on: the page is bad, or took its process down."""
-    return isinstance(error, RefusedInput | NotFound | Damaged) or error.kind.startswith("child-")
+    """Whether the others can go on: the page is bad, unwanted, or took its process down."""
+    concerns_one = error.kind == "run-cancelled" or error.kind.startswith("child-")
+    return concerns_one or isinstance(error, RefusedInput | NotFound | Damaged)
+
+
+def _known_outcome(page: _Page, run: Run | None) -> Ingested:
+    try:
+        if run is not None:
+            refuse_cancelled(run)
+    except Conflict as error:
+        return _outcome(page, "refused", error=error)
+    return _outcome(page, "already-ingested")
 
 
 def _keep_original(store: ObjectStore, image: ImageFile) -> None:

@@ -104,9 +104,9 @@ class Ledger(Protocol):
     ) -> int:
         """Move parts of runs to another state, those only that are in one of ``states``.
 
-        Moving to MERGING counts an attempt and notes ``at`` as the start; moving to COMPLETED
-        or FAILED notes it as the finish. ``version_id`` is kept as given, and ``error`` but for NUL
-        and what is no character.
+        Moving to MERGING counts an attempt and notes ``at`` as the start; moving to COMPLETED,
+        FAILED or CANCELLED notes it as the finish. ``version_id`` is kept as given, and ``error``
+        but for NUL and what is no character.
 
         Returns:
             How many were moved.

@@ -11,7 +11,8 @@ class RunState(StrEnum):
     """Where one collection's part of a run stands.
 
     PENDING -> MERGING -> COMPLETED or FAILED; a part that could not be merged this time goes
-    back to PENDING, and ``retry`` brings FAILED back there. A version that contains the run
+    back to PENDING, and ``retry`` brings FAILED back there. ``cancel`` brings all but COMPLETED
+    to CANCELLED, and ``retry`` from there to PENDING. A version that contains the run
     makes it COMPLETED, whatever the ledger said before: the manifest is the truth.
     """
 
@@ -19,6 +20,7 @@ class RunState(StrEnum):
     MERGING = "MERGING"
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class RunPart:
         version_id: the version that contains it; empty before.
         error: why it failed or went back; empty otherwise.
         started_at: ISO time of the last merge's begin; empty before.
-        finished_at: ISO time of COMPLETED or FAILED; empty before.
+        finished_at: ISO time of COMPLETED, FAILED or CANCELLED; empty before.
     """
 
     state: RunState

@@ -20,6 +20,7 @@ from chromaseal.pin import pinned, without_pin
 from chromaseal.pools import pool
 from chromaseal.run.model import Run, RunState
 from chromaseal.sandbox import StepProgress, no_step_progress
+from chromaseal.snapshot.cancellations import read_marks
 from chromaseal.snapshot.history import head, line, missing_pointer
 from chromaseal.snapshot.manifest import PastVersion
 from chromaseal.sweep.plan import Contained, Holding, Plan, StoredDelta, plan_ledger
@@ -38,6 +39,7 @@ class Swept:
         added: parts that it did not know, by the state that they have.
         completed: parts that it thought open, and that a version has.
         waiting: parts that it thought done, and that no version has; they wait again.
+        cancelled: parts that it thought open, and that are marked as cancelled.
         right: parts that it was right about.
         left: what could not be settled, with the reason.
         unreadable: why nobody knows what versions have, by collection.
@@ -46,6 +48,7 @@ class Swept:
     added: Mapping[RunState, int] = field(default_factory=dict)
     completed: int = 0
     waiting: int = 0
+    cancelled: int = 0
     right: int = 0
     left: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)
@@ -81,6 +84,7 @@ def sweep_ledger(
         added=added,
         completed=moved[RunState.COMPLETED],
         waiting=moved[RunState.PENDING],
+        cancelled=moved[RunState.CANCELLED],
         right=plan.right,
         left=plan.left,
         unreadable={name: each.unreadable for name, each in vault.items() if each.unreadable},
@@ -88,7 +92,7 @@ def sweep_ledger(
 
 
 def _holding(parts: Parts, name: str, known: Mapping[str, Run], progress: StepProgress) -> Holding:
-    # Deltas before the history: a run that is merged in between is in both.
+    # Deltas and marks before the history: a run that is merged in between is in both.
     listed = {
         named[1]: StoredDelta(info.key, info.size_bytes)
         for info in parts.store.list(keys.deltas(name))
@@ -96,10 +100,11 @@ def _holding(parts: Parts, name: str, known: Mapping[str, Run], progress: StepPr
     }
     unknown = [i for i in listed if i not in known or name not in known[i].parts]
     stored = {**listed, **_read(parts, name, {i: listed[i] for i in unknown}, progress)}
+    cancelled = read_marks(parts.store, name)
     try:
         past = _past(parts, name)
     except Damaged as error:
-        return Holding(stored, unreadable=error.message)
+        return Holding(stored, cancelled=cancelled, unreadable=error.message)
     contained = {
         run_id: Contained(version.version_id, created_at, to_iso(version.created_at))
         for version in past
@@ -107,7 +112,7 @@ def _holding(parts: Parts, name: str, known: Mapping[str, Run], progress: StepPr
     }
     # Of some garbage collection has taken the delta.
     taken = {i: StoredDelta(keys.delta(name, i, parts.codec.suffix)) for i in contained}
-    return Holding({**taken, **stored}, contained)
+    return Holding({**taken, **stored}, contained, cancelled)
 
 
 def _past(parts: Parts, name: str) -> list[PastVersion]:

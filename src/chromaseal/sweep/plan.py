@@ -1,8 +1,9 @@
 """What vault and ledger say of runs -> what the ledger lacks; decides, touches nothing.
 
-The vault is right. A run in a version is COMPLETED, whether or not a rollback has undone it; a
-delta that no version has waits; one that cannot be read has failed. What a ledger says and the
-vault does not contradict stays as it is: how often a run was tried, why it was set aside.
+The vault is right. A run in a version is COMPLETED, whether or not a rollback has undone it; any
+other that is marked as cancelled is CANCELLED; a delta that no version has waits; one that cannot
+be read has failed. What a ledger says and the vault does not contradict stays as it is: how often
+a run was tried, why it was set aside.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ class Holding:
     Attributes:
         stored: every delta, by run id; of those that the ledger does not know with their headers.
         contained: the runs that versions have, by id.
+        cancelled: the ids of runs that are not to be merged.
         unreadable: why nobody knows which runs versions have; empty if it is known.
     """
 
     stored: Mapping[str, StoredDelta]
     contained: Mapping[str, Contained] = field(default_factory=dict)
+    cancelled: frozenset[str] = frozenset()
     unreadable: str = ""
 
 
@@ -147,17 +150,18 @@ def _moves(known: Sequence[Run], vault: Mapping[str, Holding]) -> tuple[list[Mov
         move
         for run_id, name, part in parts
         if name in vault and not vault[name].unreadable
-        for move in _contradicted(run_id, name, part, vault[name].contained.get(run_id))
+        for move in _contradicted(run_id, name, part, vault[name])
     ]
     return moves, len(parts) - len(moves)
 
 
-def _contradicted(
-    run_id: str, collection: str, part: RunPart, contained: Contained | None
-) -> Iterator[Move]:
-    done = part.state is RunState.COMPLETED
+def _contradicted(run_id: str, collection: str, part: RunPart, holding: Holding) -> Iterator[Move]:
+    done, contained = part.state is RunState.COMPLETED, holding.contained.get(run_id)
     if contained is None:
-        if done:
+        # Without a mark it stays cancelled: whoever was about to put it back does so again.
+        if run_id in holding.cancelled and part.state is not RunState.CANCELLED:
+            yield Move(run_id, collection, part.state, RunState.CANCELLED, error=part.error)
+        elif done:
             yield Move(run_id, collection, part.state, RunState.PENDING, error=_LOST)
     elif not done or part.version_id != contained.version_id:
         version_id = contained.version_id
@@ -165,24 +169,27 @@ def _contradicted(
 
 
 def _run(run_id: str, holdings: Mapping[str, Holding], now: dt.datetime) -> Run:
-    stored = {name: each.stored.get(run_id, StoredDelta("")) for name, each in holdings.items()}
-    contained = {name: each.contained.get(run_id) for name, each in holdings.items()}
-    begun = [each.created_at for each in contained.values() if each]
-    begun += [each.created_at for each in stored.values() if each.created_at]
+    stored = [each.stored.get(run_id, StoredDelta("")) for each in holdings.values()]
+    contained = [each.contained.get(run_id) for each in holdings.values()]
+    begun = [each.created_at for each in contained if each]
+    begun += [each.created_at for each in stored if each.created_at]
     at = to_iso(now)
     return Run(
         run_id=run_id,
         created_at=begun[0] if begun else at,
-        parts={name: _part(stored[name], contained[name], at) for name in holdings},
-        attributes=next((each.attributes for each in stored.values() if each.attributes), {}),
+        parts={name: _part(run_id, holding, at) for name, holding in holdings.items()},
+        attributes=next((each.attributes for each in stored if each.attributes), {}),
     )
 
 
-def _part(stored: StoredDelta, contained: Contained | None, at: str) -> RunPart:
+def _part(run_id: str, holding: Holding, at: str) -> RunPart:
+    stored, contained = holding.stored.get(run_id, StoredDelta("")), holding.contained.get(run_id)
     state, version_id, finished_at = RunState.PENDING, "", ""
     if contained is not None:
         state, version_id = RunState.COMPLETED, contained.version_id
         finished_at = contained.merged_at
+    elif run_id in holding.cancelled:
+        state, finished_at = RunState.CANCELLED, at
     elif stored.problem:
         state, finished_at = RunState.FAILED, at
     return RunPart(

@@ -37,6 +37,7 @@ STEPS: Final[Mapping[str, str]] = {
     "store layer": "a layer's parts are packed and stored",
     "sweep ledger": "a ledger is made or completed from what the vault holds",
     "verify": "a sealed directory is verified deep, in a child process",
+    "cancel run": "a run is taken off the list, unless versions contain it",
     "write run": "a run's deltas are stored and the run is put into the ledger",
 }
 

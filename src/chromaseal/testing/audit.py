@@ -42,7 +42,7 @@ def audit(store: ObjectStore, collection: str) -> Audit:
         AssertionError: its history is no straight line, or an object is not what its name says.
     """
     objects = {info.key for info in store.list(keys.everything(collection))}
-    newest = store.get(keys.pointer(collection)).body.decode()
+    newest = store.get(keys.pointer(collection)).body.decode().strip()
     line = _line(store, collection, newest)
     kept = tuple(each for each in line if keys.manifest(collection, each) in objects)
     assert newest in kept
@@ -51,7 +51,7 @@ def audit(store: ObjectStore, collection: str) -> Audit:
         plain = _manifest(store, collection, version_id)
         _check_parent(plain, line, line.index(version_id))
         needed |= needs_of(plain, collection, version_id)
-    own = tuple(f(collection) for f in (keys.tags, keys.gcs, keys.deltas))
+    own = tuple(f(collection) for f in (keys.tags, keys.gcs, keys.deltas, keys.cancellations))
     spare = {key for key in objects - needed if not key.startswith(own)}
     return Audit(line, kept, frozenset(spare), frozenset(needed - objects))
 

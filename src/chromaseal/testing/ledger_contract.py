@@ -58,6 +58,20 @@ class LedgerContract:
         ledger.move(["b"], "lines", states=[RunState.PENDING], to=RunState.FAILED, at=NOW)
         assert [run.run_id for run in ledger.waiting("lines")] == ["d", "c", "a"]
 
+    def test_a_cancelled_run_does_not_wait(self, ledger: Ledger) -> None:
+        """Nobody who knows of waiting runs only takes it; it is found, and can be put back."""
+        ledger.add(pending_run("a"))
+        waits, cancelled = [RunState.PENDING, RunState.MERGING], [RunState.CANCELLED]
+        ledger.move(["a"], "lines", states=waits, to=RunState.CANCELLED, at=NOW, error="why")
+        assert ledger.waiting("lines") == []
+        assert ledger.move(["a"], "lines", states=waits, to=RunState.MERGING, at=NOW) == 0
+        (run,) = ledger.newest(state=RunState.CANCELLED)
+        assert (run.parts["lines"].finished_at, run.parts["lines"].error) == (NOW, "why")
+        with ledger.listen(["lines"]) as listener:
+            ledger.move(["a"], "lines", states=cancelled, to=RunState.PENDING, at=NOW)
+            assert listener.wait(PATIENCE_S)
+        assert [run.run_id for run in ledger.waiting("lines")] == ["a"]
+
     def test_moves_only_from_the_named_states(self, ledger: Ledger) -> None:
         """A late move finds nothing to move."""
         ledger.add(pending_run("a", collections=("lines", "words")))
@@ -205,6 +219,7 @@ class LedgerContract:
             RunState.MERGING: 0,
             RunState.COMPLETED: 0,
             RunState.FAILED: 1,
+            RunState.CANCELLED: 0,
         }
         assert set(ledger.counts("nothing").values()) == {0}
 

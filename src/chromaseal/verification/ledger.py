@@ -11,6 +11,7 @@ from chromaseal.compaction.deltas import read_stored
 from chromaseal.errors import ChromasealError, Unavailable, UsageError
 from chromaseal.parts import Parts
 from chromaseal.run.model import Run, RunState
+from chromaseal.snapshot.cancellations import read_marks
 from chromaseal.snapshot.manifest import PastVersion
 from chromaseal.verification.remark import Remark, well, wrong
 
@@ -112,6 +113,7 @@ class _Collection:
         yield from self._lost(merged)
         yield from self._forgotten(merged)
         yield from self._unannounced(merged)
+        yield from self._half_cancelled(merged)
         counts = {state: len(self._in(state)) for state in RunState if self._in(state)}
         told = ", ".join(f"{count} {state}" for state, count in counts.items())
         yield well(self._name, "ledger", told or "no runs")
@@ -198,6 +200,13 @@ class _Collection:
         if halves:
             evidence = f"{len(halves)} deltas of runs that were written without: {_first(halves)}"
             yield wrong(self._name, "deltas", evidence, "write their changes as a new run")
+
+    def _half_cancelled(self, merged: set[str]) -> Iterator[Remark]:
+        marked = read_marks(self._parts.store, self._name) - merged
+        told = [run for run in self._in(*_OPEN, RunState.FAILED) if run.run_id in marked]
+        if told:
+            evidence = f"{_names(told)} cancelled in the vault, and the ledger was not told"
+            yield self._wrong(evidence, _REBUILD)
 
     def _in(self, *states: RunState) -> list[Run]:
         return [run for run in self._runs if run.parts[self._name].state in states]

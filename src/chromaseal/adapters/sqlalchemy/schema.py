@@ -20,7 +20,7 @@ from sqlalchemy import (
 from chromaseal.digests import blake3_hex
 
 # Every change of a table is a number more here and a module more in ``migrations/versions``.
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 # Not Alembic's own name for it: a database may have tables of other programs beside ours.
 VERSION_TABLE: Final = "chromaseal_schema"
 # Compared by bytes, as SQLite does and as ISO times and ids want it, whatever the database's
@@ -67,7 +67,7 @@ part = Table(
     Column("error", WORDS, nullable=False),
     Column("started_at", WORDS, nullable=False),
     Column("finished_at", WORDS, nullable=False),
-    CheckConstraint("state IN ('PENDING', 'MERGING', 'COMPLETED', 'FAILED')"),
+    CheckConstraint("state IN ('PENDING', 'MERGING', 'COMPLETED', 'FAILED', 'CANCELLED')"),
     Index("part_by_state", "collection", "state"),
     sqlite_strict=True,
 )

@@ -27,7 +27,7 @@ _PART = (
 )
 # Greater than whatever may follow in a text.
 _LAST_CHARACTER = "\U0010ffff"
-_FINISHED = {RunState.COMPLETED, RunState.FAILED}
+_FINISHED = {RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED}
 
 
 def runs_where(

@@ -88,6 +88,7 @@ def _rebuild(output: Output, vault: str, ledger: str) -> None:
         added={state.value: count for state, count in swept.added.items()},
         completed=swept.completed,
         waiting=swept.waiting,
+        cancelled=swept.cancelled,
         right=swept.right,
         left=list(swept.left),
         unreadable=dict(swept.unreadable),
@@ -110,5 +111,6 @@ def _told(swept: Swept) -> list[str]:
         f"{added or 'nothing'} added that it did not know",
         f"{swept.completed} COMPLETED that it thought open: a version has them",
         f"{swept.waiting} PENDING that it thought done: no version has them",
+        f"{swept.cancelled} CANCELLED that it thought open: the vault has a mark of that",
         f"{swept.right} right as they were",
     ]

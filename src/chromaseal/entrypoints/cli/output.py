@@ -234,6 +234,16 @@ def seconds(duration_s: float | None) -> str:
     return f"{duration_s * 1000:.1f} ms" if duration_s < 1 else f"{duration_s:.1f} s"
 
 
+def rough(duration_s: float | None) -> str:
+    """Write an age for people, in its greatest unit."""
+    if duration_s is None:
+        return ""
+    for unit, unit_s in (("d", 86400), ("h", 3600), ("min", 60)):
+        if duration_s >= 2 * unit_s:
+            return f"{duration_s / unit_s:.0f} {unit}"
+    return f"{max(duration_s, 0):.0f} s"
+
+
 def moment(iso: str) -> str:
     """Write a moment for people: to the second, UTC."""
     return iso[:19].replace("T", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,6 +12,8 @@ from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOp
 from chromaseal.entrypoints.cli.output import Output, moment, seconds, size
 from chromaseal.receipts.trace import runs_of
 from chromaseal.receipts.trace import trace as steps_of
+from chromaseal.run.model import Run
+from chromaseal.trace import TraceStep
 
 
 def trace(
@@ -28,21 +31,25 @@ def trace(
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened:
         for run in runs_of(opened, name):
-            steps = list(steps_of(opened, run))
-            for step in steps:
-                output.record("step", run_id=run.run_id, **asdict(step))
-            output.table(
-                f"Run {run.run_id}",
-                ["step", "at (UTC)", "took", "size", "digest", "what"],
-                [
-                    [
-                        step.step,
-                        moment(step.at),
-                        seconds(step.duration_s),
-                        size(step.size_bytes),
-                        step.digest[:12],
-                        step.detail,
-                    ]
-                    for step in steps
-                ],
-            )
+            show_steps(output, run, list(steps_of(opened, run)))
+
+
+def show_steps(output: Output, run: Run, steps: Sequence[TraceStep]) -> None:
+    """Show what happened to a run."""
+    for step in steps:
+        output.record("step", run_id=run.run_id, **asdict(step))
+    output.table(
+        f"Run {run.run_id}",
+        ["step", "at (UTC)", "took", "size", "digest", "what"],
+        [
+            [
+                step.step,
+                moment(step.at),
+                seconds(step.duration_s),
+                size(step.size_bytes),
+                step.digest[:12],
+                step.detail,
+            ]
+            for step in steps
+        ],
+    )

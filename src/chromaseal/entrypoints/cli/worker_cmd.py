@@ -186,12 +186,13 @@ def _inbox_chore(opened: Vault, inbox: Inbox, terms: Terms, journal: Journal, jo
 def _sweep_chore(opened: Vault, terms: Terms, journal: Journal, every_s: float) -> Chore:
     def told(swept: Swept) -> None:
         found = sum(swept.added.values())
-        if found or swept.completed or swept.waiting or swept.left:
+        if found or swept.completed or swept.waiting or swept.cancelled or swept.left:
             journal.say(
                 "swept",
                 added=found,
                 completed=swept.completed,
                 waiting=swept.waiting,
+                cancelled=swept.cancelled,
                 left=list(swept.left),
             )
 
@@ -275,7 +276,8 @@ def _said(name: str, facts: dict[str, object]) -> str:
         "failed": f"{facts.get('work')}: {facts.get('error')}: {facts.get('message')}; tried again "
         f"in {facts.get('waits_s')} s",
         "swept": f"the sweep found {facts.get('added')} parts of runs that the ledger lacked, "
-        f"{facts.get('completed')} that were done, {facts.get('waiting')} that were not",
+        f"{facts.get('completed')} that were done, {facts.get('waiting')} that were not, "
+        f"{facts.get('cancelled')} that were cancelled",
         "image": f"{facts.get('image')}: {facts.get('status')}" + (f": {why}" if why else ""),
     }
     return sentences.get(name, "")

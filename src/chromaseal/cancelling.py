@@ -1,0 +1,122 @@
+"""A run that waits or has failed -> off the list, or put back on it.
+
+A run is in a version or it is not, and cancelling finds out which. The order of the steps makes
+the answer final: the mark, so that no ledger made anew brings the run back; the ledger, so that
+no attempt that begins from now on takes it; the fence, so that no attempt that began before can
+commit it; and only then the look at what the newest version contains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from chromaseal.clock import to_iso
+from chromaseal.errors import Conflict
+from chromaseal.parts import Parts
+from chromaseal.run.model import Run, RunState
+from chromaseal.snapshot.cancellations import delete_mark, fence, version_with, write_mark
+
+_MAY_BE_CANCELLED = (RunState.PENDING, RunState.MERGING, RunState.FAILED)
+_MAY_BE_PUT_BACK = (RunState.FAILED, RunState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """What became of a run that was to be cancelled.
+
+    Attributes:
+        run_id: its whole id.
+        cancelled: collections that will not get it.
+        contained: the version that has it, by collection; there it stays.
+    """
+
+    run_id: str
+    cancelled: tuple[str, ...]
+    contained: Mapping[str, str]
+
+
+def cancel(parts: Parts, run: Run) -> Cancelled:
+    """Take a run off the list of every collection whose versions do not contain it.
+
+    Its deltas stay where they are. May be repeated, and is then also the answer to whether a
+    run is out for good.
+
+    Raises:
+        Conflict: ``already-merged``, versions contain all of it.
+        Conflict: ``being-merged``, it is cancelled unless the first version of a collection,
+            which somebody is at, brings it in after all; repeat it when they are done.
+        Damaged: a collection's newest version cannot be read, so nobody knows.
+        Unavailable: the store or the ledger did not answer; repeat it.
+    """
+    contained = {name: _take_off(parts, run, name) for name in sorted(run.parts)}
+    merged = {name: version_id for name, version_id in contained.items() if version_id}
+    if merged and len(merged) == len(contained):
+        where = ", ".join(f"{version_id} of {name}" for name, version_id in merged.items())
+        raise Conflict(
+            f"run {run.run_id} was merged before it could be cancelled: {where}",
+            kind="already-merged",
+            hint="versions are never changed: undo it by a run that writes what was there before, "
+            "or by chromaseal rollback",
+        )
+    off = tuple(name for name, version_id in contained.items() if not version_id)
+    return Cancelled(run.run_id, off, merged)
+
+
+def put_back(parts: Parts, run: Run) -> list[str]:
+    """Let the failed and cancelled parts of a run wait again; give their collections."""
+    names = [name for name, part in run.parts.items() if part.state in _MAY_BE_PUT_BACK]
+    for name in names:
+        # First the mark: a sweep takes what has one off again.
+        delete_mark(parts.store, name, run.run_id)
+        _move(parts, run, name, _MAY_BE_PUT_BACK, RunState.PENDING)
+    return names
+
+
+def _take_off(parts: Parts, run: Run, name: str) -> str:
+    """Cancel a run for one collection; give the version that has it, if there is one."""
+    part = run.parts[name]
+    if part.state is RunState.COMPLETED:
+        # An earlier cancelling may have left one, which is of no use beside a version.
+        delete_mark(parts.store, name, run.run_id)
+        return part.version_id
+    write_mark(parts.store, name, run.run_id)
+    _move(parts, run, name, _MAY_BE_CANCELLED, RunState.CANCELLED, error=part.error)
+    is_fenced = fence(parts.store, name)
+    version_id = version_with(parts.store, name, run.run_id)
+    if version_id:
+        undone = (*_MAY_BE_CANCELLED, RunState.CANCELLED)
+        _move(parts, run, name, undone, RunState.COMPLETED, version_id=version_id)
+        delete_mark(parts.store, name, run.run_id)
+        return version_id
+    if not is_fenced:
+        _refuse_first_version(parts, run, name)
+    return ""
+
+
+def _refuse_first_version(parts: Parts, run: Run, name: str) -> None:
+    """Say so where somebody may be about to bring the run in, and no pointer can stop them."""
+    lease = parts.leases.holder(name)
+    if lease is not None:
+        raise Conflict(
+            f"run {run.run_id} is cancelled, unless {lease.owner} has it already, who is making "
+            f"the first version of {name}",
+            kind="being-merged",
+            hint=f"once that is over: chromaseal runs cancel {run.run_id}",
+        )
+
+
+def _move(
+    parts: Parts,
+    run: Run,
+    name: str,
+    states: Iterable[RunState],
+    to: RunState,
+    *,
+    version_id: str = "",
+    error: str = "",
+) -> None:
+    at = to_iso(parts.clock.now())
+    parts.ledger.move(
+        [run.run_id], name, states=states, to=to, at=at, version_id=version_id, error=error
+    )
