@@ -76,8 +76,13 @@ class Ledger(Protocol):
         """Give the runs that were added with an attribute of that value, newest first."""
         ...
 
-    def waiting(self, collection: str) -> list[Run]:
-        """Give the runs whose part of a collection is PENDING or MERGING, oldest first."""
+    def waiting(self, collection: str, *, limit: int | None = None) -> list[Run]:
+        """Give the runs whose part of a collection is PENDING or MERGING, oldest first.
+
+        Args:
+            collection: which.
+            limit: how many of the oldest; None for all.
+        """
         ...
 
     def counts(self, collection: str) -> Mapping[RunState, int]:

@@ -61,7 +61,7 @@ class UnnamedLedger:
         """Refuse."""
         raise self._why()
 
-    def waiting(self, collection: str) -> NoReturn:
+    def waiting(self, collection: str, *, limit: int | None = None) -> NoReturn:
         """Refuse."""
         raise self._why()
 

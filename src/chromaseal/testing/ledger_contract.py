@@ -57,6 +57,7 @@ class LedgerContract:
         ledger.move(["c"], "lines", states=[RunState.PENDING], to=RunState.MERGING, at=NOW)
         ledger.move(["b"], "lines", states=[RunState.PENDING], to=RunState.FAILED, at=NOW)
         assert [run.run_id for run in ledger.waiting("lines")] == ["d", "c", "a"]
+        assert [run.run_id for run in ledger.waiting("lines", limit=2)] == ["d", "c"]
 
     def test_a_cancelled_run_does_not_wait(self, ledger: Ledger) -> None:
         """Nobody who knows of waiting runs only takes it; it is found, and can be put back."""

@@ -99,9 +99,10 @@ class SqlLedger:
         """Give the runs that were added with an attribute of that value, newest first."""
         return self._runs(statements.has_attribute(attribute, value), descending=True)
 
-    def waiting(self, collection: str) -> list[Run]:
+    def waiting(self, collection: str, *, limit: int | None = None) -> list[Run]:
         """Give the runs whose part of a collection is PENDING or MERGING, oldest first."""
-        return self._runs(statements.has_part(collection=collection, states=_WAITING))
+        waits = statements.has_part(collection=collection, states=_WAITING)
+        return self._runs(waits, limit=limit)
 
     def counts(self, collection: str) -> Mapping[RunState, int]:
         """Count the parts of a collection in each state."""

@@ -52,13 +52,14 @@ _PANELS: Final = {
         "ingest": "ingest_cmd:ingest",
         "compact": "compact_cmd:compact",
         "worker": "worker_cmd:worker",
+        "watch": "watch_cmd:watch",
         "search": "search_cmd:search",
         "trace": "trace_cmd:trace",
         "runs": "runs_cmd:app",
     },
 }
 # What Ctrl-C ends as it is meant to end.
-_ENDLESS: Final = {"replicate", "follow", "worker"}
+_ENDLESS: Final = {"replicate", "follow", "worker", "watch"}
 # What these have done so far is of no use to anybody.
 _ONLY_LOOKING = {
     *("verify", "doctor", "locks", "log", "show", "diff", "stats", "search", "trace"),

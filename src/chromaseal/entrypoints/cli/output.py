@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -81,15 +82,7 @@ class Output:
         if not rows:
             self.say(f"{title}: none")
             return
-        table = Table(box=None, header_style="bold", pad_edge=False)
-        cells = [[str(cell) for cell in row] for row in rows]
-        longest = [max((len(row[n]) for row in cells), default=0) for n in range(len(columns))]
-        kept = [number for number, length in enumerate(longest) if length]
-        for number in kept:
-            short = longest[number] <= _UNBROKEN
-            table.add_column(columns[number], overflow="fold", no_wrap=short)
-        for row in cells:
-            table.add_row(*(_shown(row[number]) for number in kept))
+        table = _table(columns, rows)
         # Not as the table's own title, which would be broken over lines where the table is narrow.
         self._console.print(f"[italic]{_shown(title)}[/]", soft_wrap=True)
         if self._console.width != _ENDLESS:
@@ -166,6 +159,17 @@ class Output:
 
             yield show
 
+    @property
+    def is_live(self) -> bool:
+        """Whether people look at a terminal, on which lines can be drawn anew."""
+        return not self.as_json and self._console.is_terminal
+
+    @contextlib.contextmanager
+    def pane(self) -> Iterator[Pane]:
+        """Give a place on the terminal where what is shown takes the place of what was."""
+        with Live(console=self._console, auto_refresh=False) as live:
+            yield Pane(live)
+
     def _progress(self, how_far: ProgressColumn) -> Progress:
         return Progress(
             SpinnerColumn(),
@@ -177,6 +181,37 @@ class Output:
             transient=True,
             disable=self.as_json or not sys.stderr.isatty(),
         )
+
+
+class Pane:
+    """A place on the terminal that is drawn anew.
+
+    Args:
+        live: what draws.
+    """
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], below: str
+    ) -> None:
+        """Draw a title, a table, and lines below it."""
+        drawn = Group(f"[bold]{_shown(title)}[/]", _table(columns, rows), _shown(below))
+        self._live.update(drawn, refresh=True)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    cells = [[str(cell) for cell in row] for row in rows]
+    longest = [max((len(row[n]) for row in cells), default=0) for n in range(len(columns))]
+    kept = [number for number, length in enumerate(longest) if length]
+    for number in kept:
+        short = longest[number] <= _UNBROKEN
+        table.add_column(columns[number], overflow="fold", no_wrap=short)
+    for row in cells:
+        table.add_row(*(_shown(row[number]) for number in kept))
+    return table
 
 
 def discard_output() -> None:

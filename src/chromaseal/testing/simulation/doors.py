@@ -152,9 +152,11 @@ class SimulatedLedger:
         """Give the runs that were added with an attribute of that value."""
         return self._ask("look up", value, lambda: self._inner.find(attribute, value))
 
-    def waiting(self, collection: str) -> list[Run]:
+    def waiting(self, collection: str, *, limit: int | None = None) -> list[Run]:
         """Give the runs whose part of a collection is PENDING or MERGING."""
-        return self._ask("waiting", collection, lambda: self._inner.waiting(collection))
+        return self._ask(
+            "waiting", collection, lambda: self._inner.waiting(collection, limit=limit)
+        )
 
     def counts(self, collection: str) -> Mapping[RunState, int]:
         """Count the parts of a collection in each state."""

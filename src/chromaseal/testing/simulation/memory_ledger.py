@@ -110,12 +110,13 @@ class MemoryLedger:
         runs = (self._runs[run_id] for _, run_id in reversed(self._by_age))
         return [run for run in runs if run.attributes.get(attribute) == value]
 
-    def waiting(self, collection: str) -> list[Run]:
+    def waiting(self, collection: str, *, limit: int | None = None) -> list[Run]:
         """Give the runs whose part of a collection is PENDING or MERGING, oldest first."""
         runs = (self._runs[run_id] for _, run_id in self._by_age)
-        return [
+        found = [
             run for run in runs if collection in run.parts and run.parts[collection].state in _OPEN
         ]
+        return found[:limit]
 
     def counts(self, collection: str) -> Mapping[RunState, int]:
         """Count the parts of a collection in each state."""
