@@ -1,9 +1,9 @@
 """A run that waits or has failed -> off the list, or put back on it.
 
 A run is in a version or it is not, and cancelling finds out which. The order of the steps makes
-the answer final: the mark, so that no ledger made anew brings the run back; the ledger, so that
-no attempt that begins from now on takes it; the fence, so that no attempt that began before can
-commit it; and only then the look at what the newest version contains.
+the answer final: the mark, so that no attempt that begins from now on takes it, and no ledger
+made anew brings it back; the ledger, so that it does not wait there; the fence, so that no attempt
+that began before can commit it; and only then the look at what the newest version contains.
 """
 
 from __future__ import annotations

@@ -105,6 +105,13 @@ def test_each_level_sees_what_it_looks_at(directory: Path, sandbox: ProcessSandb
     assert wrong(look(silent, Level.DEEP, sandbox, Wanted())) == {"full-text"}
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_each_check_is_told_once(directory: Path, sandbox: ProcessSandbox, level: Level) -> None:
+    """Also where one is made from outside and from inside."""
+    found = [finding.check for finding in look(directory, level, sandbox, Wanted()).findings]
+    assert len(set(found)) == len(found)
+
+
 def test_what_a_directory_must_have_is_looked_for(directory: Path, sandbox: ProcessSandbox) -> None:
     """A collection of that name, with that distance."""
     assert wrong(look(directory, Level.QUICK, sandbox, Wanted("other"))) == {"collection"}

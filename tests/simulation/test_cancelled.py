@@ -247,6 +247,18 @@ def test_a_lost_ledger_brings_no_cancelled_run_back(tmp_path: Path) -> None:
         assert here.merged == {"before", "wanted"}
 
 
+def test_a_ledger_that_forgets_merges_no_cancelled_run(tmp_path: Path) -> None:
+    """One that has lost what it was told, as a replica may that was late: the vault is asked."""
+    with scene(tmp_path, has_version=True) as here:
+        here.other.cancel("unwanted")
+        lost, kept = [RunState.CANCELLED], RunState.PENDING
+        here.other.parts.ledger.move(["unwanted"], NAME, states=lost, to=kept, at="now")
+        (done,) = here.other.compact([NAME])
+        assert done.merged == ("wanted",)
+        assert here.state() is RunState.CANCELLED
+        assert here.other.compact([NAME])[0].version is None
+
+
 def test_what_was_cancelled_can_be_put_back(tmp_path: Path) -> None:
     """Whether it waited or had failed; no sweep takes it off again, and it is merged once."""
     with scene(tmp_path, has_version=True) as here:

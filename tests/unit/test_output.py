@@ -34,6 +34,16 @@ def test_a_table_leaves_out_empty_columns(capsys: pytest.CaptureFixture[str]) ->
     assert "runs" not in capsys.readouterr().out
 
 
+def test_lines_end_where_somebody_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Off a terminal they have no end, unless COLUMNS names one."""
+    for columns, lines in (("", 3), ("40", 4), ("no number", 3)):
+        monkeypatch.setenv("COLUMNS", columns)
+        Output.of(as_json=False).table("Runs", ["why"], [["word " * 12]])
+        assert len(capsys.readouterr().out.splitlines()) == lines
+
+
 @pytest.mark.parametrize(
     ("amount", "shown"),
     [(12.345, "$12.35"), (0.25, "$0.25"), (1.6e-05, "$0.000016"), (8.1e-10, "$0.00000000081")],

@@ -13,6 +13,7 @@ from pathlib import Path
 from chromaseal import keys
 from chromaseal.clock import to_iso
 from chromaseal.compaction.deltas import read_delta, read_stored
+from chromaseal.compaction.marked import without_cancelled
 from chromaseal.compaction.outcome import Compaction, MergeFailedError, may_be_rot
 from chromaseal.compaction.plan import expected_records, new_runs, runs_to_repeat, sort_runs
 from chromaseal.compaction.working_copies import WorkingCopies, WorkingCopy
@@ -101,8 +102,9 @@ class Attempt:
         runs = sort_runs(self._parts.ledger.waiting(self._collection), merged.contained)
         contained = tuple(run.run_id for run in runs.contained)
         self._complete(runs.contained, past)
+        waiting = without_cancelled(self._parts, self._collection, runs.waiting)
         with self._step("read deltas"):
-            deltas = self._read_deltas(found, runs.waiting[: self._most_runs], merged.effective)
+            deltas = self._read_deltas(found, waiting[: self._most_runs], merged.effective)
         if not deltas:
             return self._outcome(contained=contained)
         repeat = runs_to_repeat(deltas, merged.effective)

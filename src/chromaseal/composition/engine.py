@@ -178,7 +178,7 @@ def open_store(url: str, ids: Ids) -> ObjectStore:
     raise UsageError(
         f"{without_secrets(url)!r} is no vault that chromaseal can open",
         kind="bad-url",
-        hint="a path, file:///, s3://, gs://, az:// or memory://",
+        hint="a path, file:///, s3://, gs:// or az://",
     )
 
 
@@ -227,7 +227,7 @@ def open_ledger(
         raise UsageError(
             f"{without_secrets(url)!r} is no ledger that chromaseal can open",
             kind="bad-url",
-            hint="a path, sqlite:///, postgresql:// or memory://",
+            hint="a path, sqlite:/// or postgresql://",
         )
     path = None if is_postgres(url) or url.startswith("memory://") else file_path(url)
     # SQLAlchemy takes long to import, and reading help or a vault without a ledger needs none.

@@ -111,7 +111,10 @@ class _Look:
         findings = list(check_presence({path: stamp.size_bytes for path, stamp in before.items()}))
         if level is Level.PRESENCE or not all(finding.passed for finding in findings):
             return findings
-        findings += self.closely() if level is Level.QUICK else self.deeply(scratch)
+        closer = self.closely() if level is Level.QUICK else self.deeply(scratch)
+        # Names are looked at again inside; what is found again is told once.
+        known = {(each.check, each.passed, each.evidence) for each in findings}
+        findings += [e for e in closer if (e.check, e.passed, e.evidence) not in known]
         after = _stamps(self.directory)
         changed = [path for path in {**before, **after} if before.get(path) != after.get(path)]
         if changed:

@@ -1,6 +1,7 @@
 """Marks of runs that are not to be merged, and the fence that makes them final.
 
-A mark is an object of its own beside a collection's versions, so that a lost ledger loses none.
+A mark is an object of its own beside a collection's versions, so that a lost ledger loses none,
+and compactors look for it there.
 What a version contains it contains, whatever is marked.
 """
 

@@ -37,9 +37,9 @@ def command_line(*arguments: str) -> list[str]:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """Give the environment of a user with nothing configured but a cache of their own."""
+    """Give the environment of a user with nothing configured but a cache and endless lines."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("CHROMASEAL_")}
-    return {**kept, "CHROMASEAL_CACHE": str(cache), "COLUMNS": "200"}
+    return {**kept, "CHROMASEAL_CACHE": str(cache), "COLUMNS": "10000"}
 
 
 def chromaseal(*arguments: str, cache: Path, folder: Path | None = None) -> Answer:

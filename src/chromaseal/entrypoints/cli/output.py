@@ -56,8 +56,10 @@ class Output:
     def __init__(self, *, as_json: bool, asked: str = "") -> None:
         self.as_json = as_json
         self._asked = asked
-        # Files and pipes have no edge at which a line would have to end; a closed one is None.
-        width = None if sys.stdout and sys.stdout.isatty() else _ENDLESS
+        # Files and pipes have no edge at which a line would have to end, unless somebody says so.
+        # A closed one is None.
+        has_edge = (sys.stdout and sys.stdout.isatty()) or os.environ.get("COLUMNS", "").isdigit()
+        width = None if has_edge else _ENDLESS
         self._console = Console(highlight=False, width=width)
         self._notes = Console(stderr=True, highlight=False)
 

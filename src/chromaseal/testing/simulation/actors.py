@@ -1,4 +1,4 @@
-"""Who works in a simulation: writers, compactors, readers, collectors, a sweeper, an operator.
+"""Who works in a simulation: writers, compactors, readers, collectors, cancellers and others.
 
 Each is a function that works until the simulation closes, with nothing but the product's own
 verbs; what it is told goes to ``Truth``. It may die on any line and is then called again.
@@ -17,7 +17,7 @@ import numpy as np
 
 from chromaseal import keys
 from chromaseal.delta.model import Changes
-from chromaseal.errors import ChromasealError, NotFound
+from chromaseal.errors import ChromasealError, Conflict, NotFound
 from chromaseal.record import MetadataPatch, Record
 from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.snapshot.retention import Policy
@@ -207,8 +207,28 @@ def operator(here: Process) -> None:
                 here.vault.rollback(collection, version_id)
 
 
+def canceller(here: Process) -> None:
+    """Cancel runs of collections that have versions, and now and then put one back."""
+    while here.goes_on():
+        here.rest(4.0)
+        asked = [run_id for run_id, names in here.inbox.asked[-6:] if _has_versions(here, names)]
+        if not asked:
+            continue
+        run_id = here.chance.choice(asked)
+        here.truth.unwanted.add(run_id)
+        with here.trying():
+            if here.chance.random() < 0.8:
+                here.truth.cancels(run_id, here.vault.cancel(run_id).cancelled)
+            else:
+                here.vault.retry(run_id)
+
+
+def _has_versions(here: Process, names: Mapping[str, Changes]) -> bool:
+    return all(here.truth.line(name).ids for name in names)
+
+
 def sweeper(here: Process) -> None:
-    """Bring back what a ledger has lost, and set going again what was set aside."""
+    """Bring back what a ledger has lost, set going what was set aside, end what was cancelled."""
     while here.goes_on():
         with here.trying():
             sweep(here.vault)
@@ -218,8 +238,9 @@ def sweeper(here: Process) -> None:
 def sweep(vault: Vault) -> None:
     """Add runs whose deltas are stored and that the ledger does not know; retry what failed.
 
-    The interface of a sweep: a vault, and nothing else. A run is added when every delta is there
-    that its writer was about to store; until then its writer has not been told that it is.
+    What was cancelled is cancelled once more, to its end. The interface of a sweep: a vault, and
+    nothing else. A run is added when every delta is there that its writer was about to store;
+    until then its writer has not been told that it is.
     """
     found: dict[str, set[str]] = {}
     names = vault.collections()
@@ -235,6 +256,10 @@ def sweep(vault: Vault) -> None:
         for run in vault.parts.ledger.newest(collection=name, state=RunState.FAILED):
             if TOO_LATE not in run.parts[name].error:
                 vault.retry(run.run_id)
+        for run in vault.parts.ledger.newest(collection=name, state=RunState.CANCELLED):
+            # Who cancelled it may have died before the look at the versions.
+            with contextlib.suppress(Conflict):
+                vault.cancel(run.run_id)
 
 
 def _bring_back(vault: Vault, run_id: str, stored: set[str]) -> None:
@@ -260,4 +285,5 @@ SCRIPTS: Mapping[str, Callable[[Process], None]] = {
     "collector": collector,
     "operator": operator,
     "sweeper": sweeper,
+    "canceller": canceller,
 }

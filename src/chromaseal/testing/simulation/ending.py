@@ -44,7 +44,9 @@ def _finish(here: Process, collection: str) -> None:
 def _check_runs(here: Process, collection: str) -> None:
     merged, lost = here.truth.line(collection).merged, []
     for run_id, names in here.truth.acknowledged.items():
-        if collection in names and run_id not in merged and not _is_too_late(here, run_id):
+        if run_id in here.truth.unwanted or collection not in names:
+            continue
+        if run_id not in merged and not _is_too_late(here, run_id):
             lost.append(run_id)
     invariants.nothing_acknowledged_is_lost(collection, lost)
     for run_id in merged:

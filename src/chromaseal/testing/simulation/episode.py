@@ -38,6 +38,7 @@ from chromaseal.vault import Vault
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own are made in it
 _COLLECTIONS = ("lines", "words")
 _REMEMBERED = 2_000
+_CANCELLED = 0.4
 _REST_STEPS = 20_000
 _VAULT_ID = "simulated"
 _WRITER = {"chromaseal": "0", "chromadb": "0", "python": "0", "host": "simulation"}
@@ -98,6 +99,7 @@ class Report:
 def setting_of(seed: int) -> Setting:
     """Draw what an episode is about."""
     chance = chance_of(seed, "setting")
+    cancellers = int(chance_of(seed, "cancellers").random() < _CANCELLED)
     return Setting(
         collections=_COLLECTIONS[: chance.randint(1, 2)],
         machines=chance.randint(1, 3),
@@ -108,6 +110,7 @@ def setting_of(seed: int) -> Setting:
             "collector": chance.randint(0, 2),
             "sweeper": 1,
             "operator": chance.randint(0, 1),
+            "canceller": cancellers,
         },
         policy=Policy(
             keep_last=chance.randint(1, 4), deltas_after=chance.choice([None, None, 1, 3])

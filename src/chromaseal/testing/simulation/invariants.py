@@ -18,6 +18,7 @@ EXPECTED_KINDS = frozenset(
         *("store-unavailable", "unknown-outcome", "child-died", "too-many-races"),
         *("no-collection", "no-version", "removed-version", "already-newest"),
         *("tag-exists", "no-tag"),
+        *("already-merged", "run-cancelled", "no-run"),
     }
 )
 
@@ -92,6 +93,16 @@ def runs_are_merged_once(
     _hold("runs-are-merged-once", len(set(runs)) == len(runs), f"{version_id} lists a run twice")
     _hold("runs-are-merged-once", not again, f"{version_id} merges {again} again")
     _hold("runs-are-merged-once", not unknown, f"{version_id} merges {unknown}, which nobody wrote")
+
+
+def cancelled_stays_out(version_id: str, cancelled: Collection[str]) -> None:
+    """A run of which somebody was told that it is cancelled is in no later version.
+
+    Not covered: runs that were put back since, and collections without a version, whose pointer
+    cannot be fenced.
+    """
+    message = f"{version_id} merges {sorted(cancelled)}, which were said to be cancelled"
+    _hold("cancelled-stays-out", not cancelled, message)
 
 
 def records_are_the_dictionarys(

@@ -68,6 +68,21 @@ _OBJECTS = (
         "self._store_fold(layers[start + 1 :], sizes)",
     ),
 )
+_CANCELLED = (
+    Bug(
+        "a cancelled run is looked for without a fence",
+        "cancelling._take_off",
+        "is_fenced = fence(parts.store, name)",
+        "is_fenced = True",
+    ),
+    Bug(
+        "the ledger alone says what is cancelled",
+        "compaction.marked.without_cancelled",
+        "marked = read_marks(parts.store, collection) if runs else frozenset()",
+        "marked: frozenset[str] = frozenset()",
+        test="tests/simulation/test_cancelled.py::test_a_ledger_that_forgets_merges_no_cancelled_run",
+    ),
+)
 _RUNS = (
     Bug(
         "runs are marked before the commit",
@@ -195,4 +210,4 @@ _FOUND = (
         "::test_what_is_kept_may_go_while_it_is_compared_with",
     ),
 )
-BUGS = (*_POINTER, *_OBJECTS, *_RUNS, *_GARBAGE, *_FOUND)
+BUGS = (*_POINTER, *_OBJECTS, *_CANCELLED, *_RUNS, *_GARBAGE, *_FOUND)

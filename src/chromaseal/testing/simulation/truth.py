@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ Order = tuple[str, str]
 SEEN_KEYS = {
     "base": "-base-",
     "fold": "-fold-",
+    "mark": "/cancelled/",
     "history page": "/history/",
     "removal": "/gc/",
     "tag": "/tag/",
@@ -101,6 +102,8 @@ class Truth:
     Attributes:
         wanted: the changes by run and collection.
         acknowledged: by run, the collections of which its writer was told that they are stored.
+        unwanted: runs that somebody has asked to be cancelled, whatever came of it.
+        cancelled: runs and collections of which somebody was told that they are.
         broken: the first invariant that did not hold.
         races: how many a compactor has lost.
         seen: how often what happened that only some episodes have.
@@ -116,6 +119,8 @@ class Truth:
     ) -> None:
         self.wanted: dict[str, Mapping[str, Changes]] = {}
         self.acknowledged: dict[str, tuple[str, ...]] = {}
+        self.unwanted: set[str] = set()
+        self.cancelled: set[tuple[str, str]] = set()
         self.broken: Broken | None = None
         self.races = 0
         self.seen: Counter[str] = Counter()
@@ -160,6 +165,10 @@ class Truth:
         line = self.line(collection)
         if key.startswith(_gcs_of(collection)):
             line.announced.pop(key)
+            return
+        cancelled = keys.parse_cancellation(key)
+        if cancelled is not None:
+            self.cancelled.discard((cancelled, collection))
             return
         delta = keys.parse_delta(key)
         if delta is not None:
@@ -210,6 +219,13 @@ class Truth:
         ]
         self.check(invariants.acknowledged_is_durable, run_id, missing)
         self.acknowledged[run_id] = names
+
+    def cancels(self, run_id: str, names: Sequence[str]) -> None:
+        """Take note that somebody was told that a run will not come into collections."""
+        for name in names:
+            # Somebody else may have put it back since; that takes the mark away first.
+            if keys.cancellation(name, run_id) in self._objects:
+                self.cancelled.add((run_id, name))
 
     def read(self, collection: str, version_id: str, directory: Path, at_least: int) -> None:
         """Look at what a reader has."""
@@ -288,6 +304,8 @@ class Truth:
         runs = [run["run_id"] for run in plain["runs"]]
         wanted = [run_id for run_id in runs if collection in self.wanted.get(run_id, ())]
         self.check(invariants.runs_are_merged_once, version_id, runs, line.merged, wanted)
+        cancelled = [run_id for run_id in runs if (run_id, collection) in self.cancelled]
+        self.check(invariants.cancelled_stays_out, version_id, cancelled)
         if self.broken is not None:
             return
         fact = self._fact(line, version_id, plain)

@@ -1,0 +1,33 @@
+"""Waiting runs -> those that are to be merged; the others become CANCELLED in the ledger too.
+
+The vault is asked, whatever the ledger says: a ledger may have been lost, or have lost what it was
+told.
+"""
+
+from __future__ import annotations
+
+from chromaseal.clock import to_iso
+from chromaseal.parts import Parts
+from chromaseal.run.model import Run, RunState
+from chromaseal.snapshot.cancellations import read_marks
+
+_WAITING = (RunState.PENDING, RunState.MERGING)
+
+
+def without_cancelled(parts: Parts, collection: str, runs: tuple[Run, ...]) -> tuple[Run, ...]:
+    """Leave out the runs that have a mark.
+
+    Args:
+        parts: what the vault consists of.
+        collection: whose runs.
+        runs: that no version contains. They were asked for after the head and before this, so
+            that no mark of before the head is missed, and none that was gone before they waited
+            is met.
+    """
+    # Nobody asks for marks where nothing waits.
+    marked = read_marks(parts.store, collection) if runs else frozenset()
+    cancelled = [run.run_id for run in runs if run.run_id in marked]
+    if cancelled:
+        at, to = to_iso(parts.clock.now()), RunState.CANCELLED
+        parts.ledger.move(cancelled, collection, states=_WAITING, to=to, at=at)
+    return tuple(run for run in runs if run.run_id not in marked)
