@@ -74,6 +74,8 @@ _CANCELLED = (
         "cancelling._take_off",
         "is_fenced = fence(parts.store, name)",
         "is_fenced = True",
+        test="tests/simulation/test_cancelled.py::"
+        "test_who_was_stopped_before_the_commit_brings_in_nothing",
     ),
     Bug(
         "the ledger alone says what is cancelled",
