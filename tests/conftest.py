@@ -22,6 +22,7 @@ from chromaseal.testing.directory_states import made_states
 from chromaseal.testing.machine import Machine, RememberingSandbox
 from chromaseal.testing.postgres import PostgresServer, postgres
 from chromaseal.testing.servers import S3Server, ministack, seaweedfs
+from chromaseal.testing.warm_start import warm_sandboxes
 from chromaseal.vault import Vault
 
 # How long an example takes depends on what else the machine does; whole tests have time limits.
@@ -54,6 +55,12 @@ class OpenVault(Protocol):
             store: gives what is to stand between the vault and its real store.
         """
         ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm() -> None:
+    """Let children start in milliseconds; tests/integration/test_sandbox.py starts real ones."""
+    warm_sandboxes()
 
 
 @pytest.fixture(scope="session")

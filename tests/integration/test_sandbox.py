@@ -12,6 +12,7 @@ from threading import Thread
 import pytest
 
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
+from chromaseal.adapters.process import sandbox as sandbox_module
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.delta.model import Delta, DeltaHeader, upserts_of
 from chromaseal.errors import ChromasealError, Unavailable
@@ -19,6 +20,12 @@ from chromaseal.sandbox import Plain, limits_for
 from chromaseal.testing.records import record
 
 LIMITS = limits_for(0)
+
+
+@pytest.fixture(autouse=True)
+def _cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start children as every user's machine does."""
+    monkeypatch.setattr(sandbox_module, "begin", sandbox_module.begin_cold)
 
 
 class EnoughError(Exception):
@@ -100,7 +107,7 @@ def test_a_warm_process_that_is_killed_is_started_anew(tmp_path: Path) -> None:
     sandbox.start()
     assert sandbox._process is not None
     sandbox._process.kill()
-    sandbox._process.wait()
+    sandbox._process.communicate()
     is_alive(sandbox, tmp_path / "next")
     sandbox.close()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from chromaseal.testing.warm_start import run_command
 
 TIMEOUT_S = 110
 
@@ -43,17 +44,14 @@ def environment(cache: Path) -> dict[str, str]:
 
 
 def chromaseal(*arguments: str, cache: Path, folder: Path | None = None) -> Answer:
-    """Run one command to its end."""
-    done = subprocess.run(  # noqa: S603 - our own command
-        command_line(*arguments),
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env=environment(cache),
-        timeout=TIMEOUT_S,
-        check=False,
+    """Run one command to its end, in a process of its own whose imports were made before."""
+    done = run_command(
+        arguments,
+        environment=environment(cache),
+        folder=folder or Path.cwd(),
+        timeout_s=TIMEOUT_S,
     )
-    return Answer(done.returncode, done.stdout, done.stderr)
+    return Answer(*done)
 
 
 @dataclass(frozen=True, slots=True)

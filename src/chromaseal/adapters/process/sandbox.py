@@ -9,9 +9,9 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from chromaseal.errors import Unavailable, from_json
 from chromaseal.sandbox import Limits, Plain, Progress, no_progress
@@ -20,6 +20,26 @@ from chromaseal.telemetry.relay import TOLD, take
 
 _CHILD = "chromaseal.entrypoints.child"
 _STDERR_TAIL_CHARACTERS = 2000
+
+
+class Process(Protocol):
+    """What a sandbox needs of a process, as ``subprocess.Popen`` has it."""
+
+    pid: int
+    stdin: IO[str] | None
+    stdout: IO[str] | None
+
+    def poll(self) -> int | None:
+        """Give the exit code, None while it runs."""
+        ...
+
+    def kill(self) -> None:
+        """End it."""
+        ...
+
+    def communicate(self) -> object:
+        """Wait for its end."""
+        ...
 
 
 class ProcessSandbox:
@@ -35,7 +55,7 @@ class ProcessSandbox:
         self._preload = preload
         self._fork = fork
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[str] | None = None
+        self._process: Process | None = None
         self._closed = False
         self._stderr: IO[str] | None = None
 
@@ -89,21 +109,13 @@ class ProcessSandbox:
         with self._lock:
             self._stop()
 
-    def _started(self) -> subprocess.Popen[str]:
+    def _started(self) -> Process:
         if self._closed:
             raise closed()
         if self._process is None or self._process.poll() is not None:
             self._stop()
             self._stderr = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - lives as long as the process
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", _CHILD, *self._preload],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                text=True,
-                # Ctrl-C is for the one who asked; the child ends when its input does.
-                start_new_session=True,
-            )
+            self._process = begin(self._preload, self._stderr)
         return self._process
 
     def _stop(self) -> None:
@@ -115,9 +127,7 @@ class ProcessSandbox:
             self._stderr.close()
             self._stderr = None
 
-    def _answer(
-        self, process: subprocess.Popen[str], job: str, line: str, progress: Progress
-    ) -> Plain:
+    def _answer(self, process: Process, job: str, line: str, progress: Progress) -> Plain:
         foreign = Foreign()
         try:
             answer = self._last_answer(process, job, line, progress, foreign)
@@ -136,7 +146,7 @@ class ProcessSandbox:
 
     def _last_answer(
         self,
-        process: subprocess.Popen[str],
+        process: Process,
         job: str,
         line: str,
         progress: Progress,
@@ -185,6 +195,23 @@ def _timed_out(job: str, timeout_s: float) -> Unavailable:
         kind="child-timeout",
         hint="its work was thrown away; run the same command again",
     )
+
+
+def begin_cold(preload: Sequence[str], stderr: IO[str]) -> Process:
+    """Begin a child process, which then imports what it is to have ready."""
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-m", _CHILD, *preload],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+        # Ctrl-C is for the one who asked; the child ends when its input does.
+        start_new_session=True,
+    )
+
+
+# Tests that begin hundreds have them forked from a process that has imported everything.
+begin: Callable[[Sequence[str], IO[str]], Process] = begin_cold
 
 
 class SandboxPool:
