@@ -17,7 +17,7 @@ import pytest
 
 from chromaseal.testing.command_line import environment
 from chromaseal.testing.postgres import postgres
-from chromaseal.testing.servers import S3Server, ministack, seaweedfs
+from chromaseal.testing.servers import S3Server, ministack, restartable_seaweedfs, seaweedfs
 
 TIMEOUT_S = 60
 LISTENING = "0A"
@@ -164,3 +164,15 @@ def test_servers_are_opened_through_the_environment(
         timeout=TIMEOUT_S,
     )
     assert ministack_server.store(tmp_path.name).get("from-the-environment").body == b"x"
+
+
+def test_a_killed_seaweedfs_has_what_it_acknowledged(tmp_path: Path) -> None:
+    """Begun again where it was, on the same port."""
+    with restartable_seaweedfs(tmp_path / "server") as (server, program):
+        store = server.store("kept")
+        store.create("before", b"x" * 5000)
+        program.end(signal.SIGKILL)
+        assert not answers(server.endpoint)
+        program.start_again()
+        assert store.get("before").body == b"x" * 5000
+        assert [info.key for info in store.list("")] == ["before"]

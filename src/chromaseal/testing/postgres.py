@@ -2,12 +2,13 @@
 
 Debian's where it is installed, else the one that ``make setup`` brings as a wheel. It listens on a
 free port of the loopback interface only, asks for a password, and ends with its ``with`` block or
-with the process that started it. It forgets everything and survives no power cut: ``fsync`` is off.
+with the process that started it. It survives its own death, but no power cut: ``fsync`` is off.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import os
 import pwd
@@ -28,13 +29,13 @@ from chromaseal.ids import SystemIds
 from chromaseal.testing.programs import (
     LOOPBACK,
     START_TIMEOUT_S,
+    Restartable,
     User,
     bare_environment,
     existing,
     free_ports,
     running,
     started,
-    wait,
 )
 
 # PostgreSQL refuses to run as root; one of these is on every Linux.
@@ -47,7 +48,6 @@ _SETTINGS: Final = {
     "unix_socket_directories": "",
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "max_connections": "200",
     "shared_buffers": "32MB",
 }
@@ -95,6 +95,19 @@ def postgres(
     Raises:
         RuntimeError: it did not start; the message has the end of its output.
     """
+    with restartable_postgres(programs=programs, clock=clock) as (server, _):
+        yield server
+
+
+@contextlib.contextmanager
+def restartable_postgres(
+    *, programs: Path | None = None, clock: Clock | None = None
+) -> Iterator[tuple[PostgresServer, Restartable]]:
+    """Run PostgreSQL so that it can be ended and begun again; see ``postgres``.
+
+    SIGINT ends it as an administrator does, SIGQUIT as a crash does: what was committed is there
+    when it begins again.
+    """
     with ExitStack() as held:
         # Not in a test's own folder, which nobody but its owner may enter.
         folder = tempfile.TemporaryDirectory(prefix="chromaseal-", ignore_cleanup_errors=True)
@@ -107,24 +120,23 @@ def postgres(
         password = SystemIds().unique()
         _make_cluster(found, directory, password, user)
 
-        def begin(held: ExitStack) -> PostgresServer:
+        def begin(held: ExitStack) -> tuple[PostgresServer, Restartable]:
             (port,) = free_ports(1)
             settings = {**_SETTINGS, "port": str(port)}
             flags = [text for each in settings.items() for text in ("-c", "=".join(each))]
-            process = held.enter_context(
-                running(
-                    [str(existing(found / "postgres")), "-D", str(directory / "data"), *flags],
-                    directory,
-                    bare_environment(directory),
-                    user=user,
-                    # At once, for nobody wants its data; killed, it would leave shared memory.
-                    ending=signal.SIGQUIT,
-                    orphaned=signal.SIGQUIT,
-                )
+            run = functools.partial(
+                running,
+                [str(existing(found / "postgres")), "-D", str(directory / "data"), *flags],
+                directory,
+                bare_environment(directory),
+                user=user,
+                # At once, for nobody wants its data; killed, it would leave shared memory.
+                ending=signal.SIGQUIT,
+                orphaned=signal.SIGQUIT,
             )
             server = PostgresServer(port, password)
-            wait(lambda: _answers(server), process, clock or SystemClock())
-            return server
+            program = Restartable(run, lambda: _answers(server), clock or SystemClock())
+            return server, held.enter_context(program)
 
         yield from started(begin, directory)
 

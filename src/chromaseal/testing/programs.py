@@ -14,10 +14,11 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
+from typing import Self, TypeVar
 
 from chromaseal.clock import Clock
 
@@ -29,6 +30,8 @@ _STOP_TIMEOUT_S = 10.0
 _POLL_S = 0.05
 # Between finding a free port and binding it, another program may take it.
 _TRIES = 3
+# Whoever looks for the server while it is away may be given its port for a moment.
+_TRIES_AGAIN = 20
 # Becomes another user if asked to, has the kernel end this process when its parent dies, then
 # becomes the program; unlike code between fork and exec, that is safe in a process with threads.
 # Another user first: the kernel forgets the wish when the user changes.
@@ -78,11 +81,9 @@ def running(
         ending: asks it to end.
         orphaned: ends it when this process has died.
     """
-    who = user or User()
-    become = [sys.executable, "-c", _BECOME, *map(str, (who.uid, who.gid, int(orphaned)))]
     with (directory / "server.log").open("ab") as log:
         process = subprocess.Popen(  # noqa: S603 - our own dependency, our own arguments
-            [*become, *command],
+            ending_with_this_process(command, user=user, orphaned=orphaned),
             cwd=directory,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -95,6 +96,93 @@ def running(
         yield process
     finally:
         _stop(process, ending)
+
+
+def ending_with_this_process(
+    command: Sequence[str],
+    *,
+    user: User | None = None,
+    orphaned: signal.Signals = signal.SIGKILL,
+) -> list[str]:
+    """Give a command whose program the kernel ends when this process has died.
+
+    Args:
+        command: program, by its path, and arguments.
+        user: who it is to be.
+        orphaned: the signal that it gets.
+    """
+    who = user or User()
+    return [sys.executable, "-c", _BECOME, *map(str, (who.uid, who.gid, int(orphaned))), *command]
+
+
+class Restartable:
+    """A server's program, which may be ended and begun again where it was; a context manager.
+
+    Args:
+        run: runs it until its block ends, on the same ports and data each time.
+        ready: whether it answers.
+        clock: for waiting until it does.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[], AbstractContextManager[subprocess.Popen[bytes]]],
+        ready: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
+        self._run = run
+        self._ready = ready
+        self._clock = clock
+        self._held = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begin it, and wait until it answers.
+
+        Raises:
+            StartError: it ended, or took too long.
+        """
+        self._process = self._held.enter_context(self._run())
+        wait(self._ready, self._process, self._clock)
+
+    def end(self, number: signal.Signals) -> None:
+        """End it by a signal, with all that it has started."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(_STOP_TIMEOUT_S)
+        self._held.close()
+
+    def start_again(self) -> None:
+        """Begin it where it was; again where another program has its port for a moment.
+
+        Raises:
+            StartError: it does not start.
+        """
+        for _ in range(_TRIES_AGAIN):
+            try:
+                self.start()
+            except StartError:
+                self._held.close()
+                self._clock.sleep(_POLL_S)
+            else:
+                return
+        raise StartError
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._held.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
 
 
 def started(begin: Callable[[ExitStack], Server], directory: Path) -> Iterator[Server]:

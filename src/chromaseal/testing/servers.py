@@ -9,6 +9,7 @@ lives as long as they should: the kernel takes the end of the starting thread fo
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import socket
@@ -25,6 +26,7 @@ from chromaseal.ids import SystemIds
 from chromaseal.testing.programs import (
     LOOPBACK,
     START_TIMEOUT_S,
+    Restartable,
     bare_environment,
     existing,
     free_ports,
@@ -91,6 +93,18 @@ def seaweedfs(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Serv
     Raises:
         RuntimeError: it did not start; the message has the end of its output.
     """
+    with restartable_seaweedfs(directory, clock=clock) as (server, _):
+        yield server
+
+
+@contextlib.contextmanager
+def restartable_seaweedfs(
+    directory: Path, *, clock: Clock | None = None
+) -> Iterator[tuple[S3Server, Restartable]]:
+    """Run SeaweedFS so that it can be ended and begun again; see ``seaweedfs``.
+
+    Killed, it has all that it ever acknowledged.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     secret = SystemIds().unique()
     users = directory / "users.json"
@@ -100,14 +114,17 @@ def seaweedfs(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Serv
     users.write_text(json.dumps({"identities": [user]}))
     program = _beside_python("weed")
 
-    def begin(held: ExitStack) -> S3Server:
+    def begin(held: ExitStack) -> tuple[S3Server, Restartable]:
         ports = _seaweedfs_ports()
         held.callback(_remove_sockets, ports)
         command = _seaweedfs_command(program, directory, users, ports)
         server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", _ACCESS_KEY, secret, _BUCKET)
-        process = held.enter_context(running(command, directory, bare_environment(directory)))
-        wait(lambda: _takes_objects(server), process, clock or SystemClock())
-        return server
+        weed = Restartable(
+            functools.partial(running, command, directory, bare_environment(directory)),
+            lambda: _takes_objects(server),
+            clock or SystemClock(),
+        )
+        return server, held.enter_context(weed)
 
     yield from started(begin, directory)
 
