@@ -13,6 +13,8 @@ from chromaseal.adapters.sqlalchemy.engine import Database
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.postgres import PostgresDatabase
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
+from chromaseal.errors import Unavailable
+from chromaseal.run.late_ledger import LateLedger
 from chromaseal.run.lease import Leases
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.lease_contract import LeaseContract
@@ -62,6 +64,31 @@ class TestMemory(LeaseContract):
     def leases(self, clock: ManualClock) -> Iterator[Leases]:
         """Give leases of which none is held."""
         with closing(SqlLedger(SqliteDatabase(None, clock=clock))) as ledger:
+            yield ledger
+
+    @pytest.fixture
+    def pass_time(self, clock: ManualClock) -> Callable[[float], None]:
+        """Let time pass at once."""
+        return clock.sleep
+
+
+class TestLate(LeaseContract):
+    """A ledger whose database did not answer at first."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        """Give the clock of the leases."""
+        return ManualClock()
+
+    @pytest.fixture
+    def leases(self, clock: ManualClock) -> Iterator[Leases]:
+        """Give leases of which none is held."""
+        error = Unavailable("away")
+        ledger = LateLedger(
+            lambda: SqlLedger(SqliteDatabase(None, clock=clock)), error, "memory://", clock=clock
+        )
+        clock.sleep(1)
+        with closing(ledger):
             yield ledger
 
     @pytest.fixture

@@ -11,12 +11,16 @@ import pytest
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.postgres import PostgresDatabase
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
-from chromaseal.errors import UsageError
+from chromaseal.errors import Unavailable, UsageError
+from chromaseal.run.late_ledger import LateLedger
 from chromaseal.run.lease import Leases
 from chromaseal.run.ledger import Ledger
 from chromaseal.run.unnamed_ledger import UnnamedLedger
+from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.ledger_contract import LedgerContract
 from chromaseal.testing.simulation.memory_ledger import MemoryLedger
+
+RETRIED_AFTER_S = 1.0
 
 
 class TestSqlite(LedgerContract):
@@ -59,6 +63,47 @@ class TestPostgres(LedgerContract):
         ledger = SqlLedger(PostgresDatabase(postgres_url))
         yield ledger
         ledger.close()
+
+
+class TestLate(LedgerContract):
+    """A ledger whose database did not answer at first."""
+
+    @pytest.fixture
+    def ledger(self) -> Iterator[Ledger]:
+        """Give an empty one."""
+        clock = ManualClock()
+        ledger = LateLedger(
+            lambda: SqlLedger(SqliteDatabase(None)), Unavailable("away"), "memory://", clock=clock
+        )
+        clock.sleep(RETRIED_AFTER_S)
+        yield ledger
+        ledger.close()
+
+
+def test_a_late_ledger_is_opened_when_it_answers() -> None:
+    """Until then it says why, and asks no more than once a second."""
+    clock, tries = ManualClock(), 0
+
+    def opened() -> SqlLedger:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise Unavailable(f"away {tries}", kind="ledger-unavailable")
+        return SqlLedger(SqliteDatabase(None))
+
+    ledger = LateLedger(opened, Unavailable("away", hint="wait"), "memory://", clock=clock)
+    with pytest.raises(Unavailable, match=r"^away$"):
+        ledger.counts("notes")
+    for said in ("away 1", "away 2"):
+        clock.sleep(RETRIED_AFTER_S)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=said):
+                ledger.counts("notes")
+    clock.sleep(RETRIED_AFTER_S)
+    assert not any(ledger.counts("notes").values())
+    assert ledger.holder("notes") is None
+    assert tries == 3
+    ledger.close()
 
 
 def test_without_a_ledger_everything_is_refused() -> None:

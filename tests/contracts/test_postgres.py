@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -22,9 +23,10 @@ from chromaseal.composition.engine import open_ledger, open_vault
 from chromaseal.errors import ChromasealError, Unavailable, UsageError
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
+from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.command_line import chromaseal
 from chromaseal.testing.ledger_contract import NOW, pending_run
-from chromaseal.testing.postgres import PostgresServer, postgres, wheel
+from chromaseal.testing.postgres import PostgresServer, postgres, restartable_postgres, wheel
 from chromaseal.testing.records import record, upserts
 
 CLOSED_PORT_URL = "postgresql://alice:hunter2@127.0.0.1:1/runs"
@@ -156,6 +158,27 @@ def test_without_the_driver_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         open_ledger(CLOSED_PORT_URL)
     assert caught.value.kind == "missing-extra"
     assert "chromaseal[postgres]" in caught.value.hint
+
+
+def test_a_vault_opened_while_its_database_was_away_goes_on(tmp_path: Path) -> None:
+    """As if it had been opened after that; and a database that died has all that it promised."""
+    clock, changes = ManualClock(), {"notes": upserts(record("a", 1))}
+    with restartable_postgres() as (server, program):
+        settings = Settings(
+            (tmp_path / "vault").as_uri(), server.make_database(), tmp_path / "cache"
+        )
+        with open_vault(settings, clock=clock) as before:
+            before.write(changes, run_id="before")
+        program.end(signal.SIGQUIT)
+        with open_vault(settings, clock=clock) as vault:
+            with pytest.raises(Unavailable):
+                vault.write(changes, run_id="a")
+            program.start_again()
+            clock.sleep(1)
+            assert vault.write(changes, run_id="a").new
+            assert vault.parts.leases.acquire("notes", "me", duration_s=1) is not None
+            waiting = vault.parts.ledger.waiting("notes")
+            assert [run.run_id for run in waiting] == ["before", "a"]
 
 
 def test_a_dropped_connection_is_made_again(

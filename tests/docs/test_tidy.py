@@ -107,6 +107,7 @@ WITHOUT_CONTRACT = {
     "Ids": "chance promises nothing that a test could hold it to",
     "ImageDecoder": "two implementations for different formats; tests/receipts/test_images.py",
     "IndexRemains": "one implementation; tests/corpus holds it to what was written",
+    "LedgerWithLeases": "Ledger and Leases, each of which has one",
     "MerchantMemory": "one implementation, over Reader",
     "OpenFiles": "one implementation, of one operating system, and what no /proc shows on top",
     "Reader": "one implementation; tests/integration holds it to what was written",

@@ -30,6 +30,7 @@ from chromaseal.observed_store import ObservedStore
 from chromaseal.parts import Parts
 from chromaseal.pin import pin_vault
 from chromaseal.reader import Reader
+from chromaseal.run.late_ledger import LateLedger, LedgerWithLeases
 from chromaseal.run.unnamed_ledger import UnnamedLedger
 from chromaseal.sandbox import Sandbox
 from chromaseal.settings import (
@@ -142,7 +143,7 @@ def _open_copies(parts: Parts, processes: SandboxPool) -> OpenCopies:
 
 def _bound_ledger(
     url: str, vault_id: str, clock: Clock, ids: Ids, *, only_read: bool
-) -> SqlLedger | UnnamedLedger:
+) -> LedgerWithLeases:
     ledger = open_ledger(url, only_read=only_read, clock=clock, ids=ids)
     try:
         ledger.bind(vault_id)
@@ -184,16 +185,18 @@ def open_store(url: str, ids: Ids) -> ObjectStore:
 
 def _ledger(
     url: str, vault_id: str, clock: Clock, ids: Ids, *, only_read: bool
-) -> SqlLedger | UnnamedLedger:
+) -> LedgerWithLeases:
     """Open a vault's ledger; one that cannot be used complains when it is asked, not before."""
     if only_read and url.startswith("sqlite:///") and not file_path(url).exists():
         return UnnamedLedger(lambda: _missing_ledger(url), without_secrets(url))
+    opened = functools.partial(_bound_ledger, url, vault_id, clock, ids, only_read=only_read)
+    # Versions can be looked at whatever the ledger says.
     try:
-        return _bound_ledger(url, vault_id, clock, ids, only_read=only_read)
-    except (Unavailable, Unsupported) as error:
-        # Versions can be looked at all the same.
-        kind, told = type(error), (error.message, error.kind, error.hint)
-        why = functools.partial(kind, told[0], kind=told[1], hint=told[2])
+        return opened()
+    except Unavailable as error:
+        return LateLedger(opened, error, without_secrets(url), clock=clock)
+    except Unsupported as error:
+        why = functools.partial(Unsupported, error.message, kind=error.kind, hint=error.hint)
         return UnnamedLedger(why, without_secrets(url))
 
 

@@ -149,7 +149,9 @@ class Restartable:
         """End it by a signal, with all that it has started."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(_STOP_TIMEOUT_S)
+            # Who takes longer is killed with the block.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP_TIMEOUT_S)
         self._held.close()
 
     def start_again(self) -> None:
