@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd bench-verify bench-damage corpus simulate simulate-planted simulation clean
+.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd soak bench-verify bench-damage corpus simulate simulate-planted simulation clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -92,6 +92,9 @@ bench-batch: $(STAMP) ## many waiting runs in one version, beside ChromaDB alone
 
 bench-crowd: $(STAMP) ## 32 processes that publish to one collection at once
 	@$(BIN)/python -m bench.crowd
+
+soak: $(STAMP) ## a fleet on real servers that is killed, stopped and restarted for 10 minutes, or SECONDS
+	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600)
 
 simulate: $(STAMP) ## new seeds of the simulation until stopped, or for SECONDS
 	@SECONDS_TO_SIMULATE=$(or $(SECONDS),inf) $(BIN)/python -m chromaseal.testing.simulation
