@@ -110,6 +110,7 @@ WITHOUT_CONTRACT = {
     "LedgerWithLeases": "Ledger and Leases, each of which has one",
     "MerchantMemory": "one implementation, over Reader",
     "OpenFiles": "one implementation, of one operating system, and what no /proc shows on top",
+    "Process": "a detail of the sandbox: subprocess.Popen, or what tests begin faster",
     "Reader": "one implementation; tests/integration holds it to what was written",
     "Sandbox": "one implementation, in processes",
     "Step": "a detail of telling; tests/unit/test_emit.py",

@@ -137,7 +137,7 @@ def test_a_killed_process_costs_no_run(open_held: Callable[..., Held]) -> None:
     held = open_held()
     held.add(upserts(record("a", 1)))
     os.kill(held.mergers.pid(), signal.SIGKILL)
-    held.mergers.begun[-1]._process.communicate()  # type: ignore[union-attr]
+    held.mergers.begun[-1]._process.wait()  # type: ignore[union-attr]
     done = held.add(upserts(record("b", 2)))
     assert (len(done.merged), done.failed) == (1, {})
     held.check()

@@ -107,7 +107,7 @@ def test_a_warm_process_that_is_killed_is_started_anew(tmp_path: Path) -> None:
     sandbox.start()
     assert sandbox._process is not None
     sandbox._process.kill()
-    sandbox._process.communicate()
+    sandbox._process.wait()
     is_alive(sandbox, tmp_path / "next")
     sandbox.close()
 

@@ -86,18 +86,18 @@ class WarmProcess:
     def poll(self) -> int | None:
         """Give the exit code, None while it runs."""
         with contextlib.suppress(TimeoutError, BlockingIOError):
-            self.wait(timeout_s=0)
+            self.wait(0)
         return self.returncode
 
-    def wait(self, timeout_s: float | None = None) -> int:
-        """Wait for its end.
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, for so many seconds at most.
 
         Raises:
             TimeoutError: it goes on.
             BlockingIOError: it goes on, and there was no time to wait.
         """
         if self.returncode is None:
-            self._server.settimeout(timeout_s)
+            self._server.settimeout(timeout)
             self.returncode = int(self._answer()["exit"])
             self._server.close()
         return self.returncode

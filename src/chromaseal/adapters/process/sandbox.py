@@ -37,8 +37,12 @@ class Process(Protocol):
         """End it."""
         ...
 
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, for so many seconds at most."""
+        ...
+
     def communicate(self) -> object:
-        """Wait for its end."""
+        """Read the rest of what it says, and wait for its end."""
         ...
 
 
