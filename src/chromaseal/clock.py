@@ -41,7 +41,8 @@ class SystemClock:
 
 def to_iso(moment: dt.datetime) -> str:
     """Write a moment as UTC ISO 8601 with microseconds and ``Z``; sorts as text."""
-    return moment.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    in_utc = moment.astimezone(dt.UTC).replace(tzinfo=None)
+    return f"{in_utc.isoformat(timespec='microseconds')}Z"
 
 
 def age_s(text: str, now: dt.datetime) -> float | None:
@@ -58,4 +59,8 @@ def from_iso(text: str) -> dt.datetime:
     Raises:
         ValueError: the text is no such moment.
     """
-    return dt.datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=dt.UTC)
+    moment = dt.datetime.fromisoformat(text)
+    # It reads many other forms, too.
+    if moment.tzinfo is None or to_iso(moment) != text:
+        raise ValueError(f"{text!r} is no moment in UTC to the microsecond")
+    return moment

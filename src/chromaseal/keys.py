@@ -20,6 +20,7 @@ A collection's name starts with a letter or digit, so nothing under ``_`` can be
 
 from __future__ import annotations
 
+import functools
 import re
 
 from chromaseal.errors import UsageError
@@ -46,6 +47,8 @@ _CANCELLATION = re.compile(r"[^/]+/cancelled/(?P<run_id>[^/]+)\.json")
 _OWNED = re.compile(r"(?P<collection>[^/]+)/(?:delta|snapshot|layer|history|tag|gc|cancelled)/.+")
 
 
+# Every key that is built has a name in it, and most have one of a few.
+@functools.lru_cache(maxsize=1024)
 def check_collection(name: str) -> str:
     """Give a collection's name back if ChromaDB and every store can hold it.
 

@@ -36,6 +36,22 @@ def test_in_turn_an_error_is_told_to_whoever_asks() -> None:
             failing.result()
 
 
+def test_in_turn_one_of_many_fails_and_the_others_are_done() -> None:
+    """As with threads, what comes of each is given in order, and an error in its place."""
+    done: list[str] = []
+
+    def work(text: str) -> int:
+        done.append(text)
+        return int(text)
+
+    with pools.in_turn(), pools.pool(8) as pool:
+        given = pool.map(work, ["1", "no number", "3"])
+        assert done == ["1", "no number", "3"]
+        assert next(given) == 1
+        with pytest.raises(ValueError, match="no number"):
+            next(given)
+
+
 def test_in_turn_a_death_is_nobody_elses_error() -> None:
     """What is no ``Exception`` ends whoever hands the work over, at once."""
 

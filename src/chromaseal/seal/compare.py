@@ -25,7 +25,6 @@ from chromaseal.digests import (
 from chromaseal.seal.page_table import NO_PAGES, PageTable
 
 _BLOCK_PAGES = 512
-_BLOCK_BYTES = _BLOCK_PAGES * PAGE_SIZE_BYTES
 # What one thread takes at a time.
 _SPAN_PAGES = 16 * _BLOCK_PAGES
 _THREADS = 2
@@ -66,7 +65,9 @@ class _Comparison:
 
     def digests(self, span: range) -> bytes:
         """Give the digests of neighbouring pages."""
-        block, before = bytearray(_BLOCK_BYTES), bytearray(_BLOCK_BYTES)
+        # Most files are smaller than a block, and clearing one takes longer than comparing them.
+        size_bytes = min(len(span), _BLOCK_PAGES) * PAGE_SIZE_BYTES
+        block, before = bytearray(size_bytes), bytearray(size_bytes)
         starts = range(span.start, span.stop, _BLOCK_PAGES)
         return b"".join(self._block(first, block, before) for first in starts)
 

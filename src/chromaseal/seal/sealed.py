@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -214,17 +213,26 @@ def plain_files(directory: Path) -> list[str]:
         Damaged: ``not-a-plain-file``, something else than files and directories is in it.
     """
     found: list[str] = []
-    for folder, folders, names in os.walk(directory):
-        for name in (*folders, *names):
-            path = Path(folder) / name
-            mode = path.lstat().st_mode
-            if stat.S_ISREG(mode):
-                found.append(path.relative_to(directory).as_posix())
-            elif not stat.S_ISDIR(mode):
+    folders = [""]
+    for folder in folders:
+        for entry in _entries(f"{directory}/{folder}"):
+            if entry.is_file(follow_symlinks=False):
+                found.append(folder + entry.name)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append(f"{folder}{entry.name}/")
+            else:
                 raise Damaged(
-                    f"{path} is neither a plain file nor a directory", kind="not-a-plain-file"
+                    f"{directory / folder / entry.name} is neither a plain file nor a directory",
+                    kind="not-a-plain-file",
                 )
     return sorted(found)
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    # A folder that somebody has just removed has nothing in it.
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return list(entries)
+    return []
 
 
 def _sealed_file(directory: Path, path: str, known: Known | None) -> SealedFile:

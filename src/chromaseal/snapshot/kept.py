@@ -197,7 +197,8 @@ def write_kept(
     (folder / _DIGESTS).write_bytes(b"".join(tables[path].digests for path in sorted(tables)))
     temporary = folder / f"{_TABLES}.new"
     stamp = asdict(stamp_of(newer_in(folder).stat()))
-    temporary.write_text(json.dumps({"boot_id": boot_id, "newer": stamp, "files": files}))
+    told = {"boot_id": boot_id, "newer": stamp, "files": files}
+    temporary.write_bytes(json.dumps(told).encode())
     temporary.replace(folder / _TABLES)
 
 
@@ -214,7 +215,7 @@ def read_kept(folder: Path, version: Version, boot_id: str) -> Kept | None:
         written down is not what the manifest says.
     """
     try:
-        plain = json.loads((folder / _TABLES).read_text())
+        plain = json.loads((folder / _TABLES).read_bytes())
         kept = Kept(version, folder, _tables(folder, plain["files"]), _stale(plain["files"]))
         if _is_touched(kept, plain):
             return None

@@ -191,9 +191,13 @@ def runs(pages: Pages) -> list[tuple[int, int]]:
     """Give ascending numbers as runs of neighbours, each its first number and how many."""
     if not len(pages):
         return []
-    breaks = np.flatnonzero(np.diff(pages) != 1) + 1
-    starts = np.concatenate([[0], breaks, [len(pages)]])
-    return list(zip(pages[starts[:-1]].tolist(), np.diff(starts).tolist(), strict=True))
+    (breaks,) = (pages[1:] != pages[:-1] + 1).nonzero()
+    starts = [0, *(breaks + 1).tolist()]
+    ends = [*starts[1:], len(pages)]
+    return [
+        (first, end - start)
+        for first, start, end in zip(pages[starts].tolist(), starts, ends, strict=True)
+    ]
 
 
 def pages_of(found: Iterable[Sequence[int]]) -> Pages:
@@ -244,7 +248,8 @@ def _check(key: str, entry: PartEntry, frame: Frame) -> None:
     fits = 0 < count <= FRAME_PAGES and 0 < frame.size_bytes <= _FRAME_BYTES
     short = count * PAGE_SIZE_BYTES - frame.size_bytes
     whole = 0 <= short < PAGE_SIZE_BYTES and (not short or frame.mode == RAW)
-    ascending = bool((np.diff(frame.pages) > 0).all()) and fits and int(frame.pages[0]) >= 0
+    in_order = bool((frame.pages[1:] > frame.pages[:-1]).all())
+    ascending = in_order and fits and int(frame.pages[0]) >= 0
     inside = 0 <= frame.offset <= frame.end <= entry.tail_offset
     complete = len(frame.digests) == count * DIGEST_SIZE_BYTES and (
         len(frame.digest) == _FRAME_DIGEST_BYTES

@@ -9,8 +9,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import PurePosixPath
+from dataclasses import dataclass, fields
 from typing import Any
 
 from chromaseal.clock import from_iso
@@ -23,6 +22,8 @@ from chromaseal.snapshot.version_id import VersionId, parse
 
 FORMAT = "chromaseal.version"
 FORMAT_VERSION = 2
+# Between the slashes of a path; what begins or ends with a slash has an empty one.
+_NO_NAMES = frozenset({"", ".", ".."})
 _NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,127}")
 BASE = "base"
 DIFF = "diff"
@@ -223,7 +224,7 @@ class Version:
 def encode(manifest: Manifest) -> tuple[Version, bytes]:
     """Write a manifest; its id follows from its bytes."""
     _check(manifest)
-    plain = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(manifest)}
+    plain = {"format": FORMAT, "format_version": FORMAT_VERSION, **_plain(manifest)}
     body = to_json({**plain, "past": [past_row(past) for past in manifest.past]})
     digest = blake3_hex(body)
     version_id = VersionId(from_iso(manifest.created_at), manifest.number, digest[:32])
@@ -231,8 +232,21 @@ def encode(manifest: Manifest) -> tuple[Version, bytes]:
 
 
 def to_json(plain: Mapping[str, Any]) -> bytes:
-    """Write plain data as JSON, always in the same way."""
-    return json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    """Write plain data and dataclasses of such as JSON, always in the same way."""
+    text = json.dumps(
+        plain, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_plain
+    )
+    return text.encode()
+
+
+def _plain(entry: object) -> dict[str, Any]:
+    """Give the fields of a dataclass.
+
+    Raises:
+        TypeError: it is none.
+    """
+    told = fields(entry)  # type: ignore[arg-type] # raises for what is no dataclass
+    return {field.name: getattr(entry, field.name) for field in told}
 
 
 def decode(version_id: str, body: bytes) -> Version:
@@ -386,8 +400,8 @@ def check_path(path: str) -> str:
     Raises:
         Damaged: ``bad-path``.
     """
-    parts = PurePosixPath(path).parts
-    plain = "/".join(parts) == path and "\\" not in path and "\x00" not in path
-    if not parts or not plain or ".." in parts or path.startswith("/"):
+    if not isinstance(path, str):
+        raise TypeError(f"{path!r} is no path")
+    if not _NO_NAMES.isdisjoint(path.split("/")) or "\\" in path or "\x00" in path:
         raise Damaged(f"a file may not be called {path!r}", kind="bad-path")
     return path

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests
 from chromaseal.seal.page_table import PageTable, Tables, differing_pages
@@ -98,7 +99,7 @@ class _Reader:
         rows = np.frombuffer(self._table.digests, dtype=f"V{DIGEST_SIZE_BYTES}")
         return rows[pages].tobytes()
 
-    def whole(self, pages: Pages) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def whole(self, pages: Pages) -> NDArray[np.bool_]:
         """Say which pages the file has in full length."""
         return (pages + 1) * PAGE_SIZE_BYTES <= self._table.size_bytes
 
@@ -148,26 +149,24 @@ def _pack_changed(path: str, pages: Pages, new: _Reader, earlier: _Reader) -> It
 
     Sparse differences come together, so that a frame has pages of one sort.
     """
-    both = pages[new.whole(pages) & earlier.whole(pages)]
+    is_whole = new.whole(pages) & earlier.whole(pages)
+    both = pages[is_whole]
     sparse = [
         _sparse(both[i : i + FRAME_PAGES], new, earlier) for i in range(0, len(both), FRAME_PAGES)
     ]
-    chosen = np.concatenate(sparse) if sparse else both
-    for start in range(0, len(chosen), FRAME_PAGES):
-        yield _pack_smaller(path, chosen[start : start + FRAME_PAGES], new, earlier)
-    rest = np.setdiff1d(both, chosen, assume_unique=True)
-    for start in range(0, len(rest), FRAME_PAGES):
-        yield _pack_smaller(path, rest[start : start + FRAME_PAGES], new, earlier)
-    yield from _pack_raw(path, np.setdiff1d(pages, both, assume_unique=True), new)
+    is_sparse = np.concatenate([*sparse, np.zeros(0, dtype=np.bool_)])
+    for sort in (both[is_sparse], both[~is_sparse]):
+        for start in range(0, len(sort), FRAME_PAGES):
+            yield _pack_smaller(path, sort[start : start + FRAME_PAGES], new, earlier)
+    yield from _pack_raw(path, pages[~is_whole], new)
 
 
-def _sparse(pages: Pages, new: _Reader, earlier: _Reader) -> Pages:
+def _sparse(pages: Pages, new: _Reader, earlier: _Reader) -> NDArray[np.bool_]:
     before = earlier.read_sound(pages)
     if before is None:
-        return pages[:0]
+        return np.zeros(len(pages), dtype=np.bool_)
     difference = _xor(new.read(pages), before).reshape(len(pages), -1)
-    sparse: Pages = pages[np.count_nonzero(difference, axis=1) < _SPARSE_BYTES]
-    return sparse
+    return np.asarray(np.count_nonzero(difference, axis=1) < _SPARSE_BYTES)
 
 
 def _pack_smaller(path: str, pages: Pages, new: _Reader, earlier: _Reader) -> PackedPages:
