@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from chromaseal import keys, multiset
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.clock import from_iso, to_iso
+from chromaseal.delta.codec import DeltaCodec
 from chromaseal.delta.model import Delta
 from chromaseal.errors import ChromasealError, Damaged, Unsupported, UsageError
 from chromaseal.object_store import check_key
@@ -22,6 +23,7 @@ from chromaseal.record import Record, record_digest
 from chromaseal.snapshot.version_id import VersionId, parse, stamp_after
 from chromaseal.testing.oracle import assert_same_rows
 from chromaseal.testing.records import record
+from chromaseal.testing.simulation.delta_codecs import JsonCodec
 from chromaseal.testing.strategies import deltas, records
 
 CODEC = ParquetDeltaCodec()
@@ -104,6 +106,19 @@ def test_version_ids_round_trip(moment: dt.datetime, number: int, digest: str) -
     assert from_iso(to_iso(moment)) == moment
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("2026-11-23T13:07:42Z", "2026-11-23T13:07:42.1Z", "2026-11-23T13:07:42.123456"),
+        *("2026-11-23T13:07:42.123456+00:00", "2026-11-23T14:07:42.123456+01:00", "2026-11-23", ""),
+    ],
+)
+def test_no_other_text_is_a_moment(text: str) -> None:
+    """Moments sort as texts, so each has one text."""
+    with pytest.raises(ValueError, match=r"^'|^Invalid"):
+        from_iso(text)
+
+
 @given(moments, moments, hexes, hexes)
 def test_a_child_sorts_after_its_parent(
     first: dt.datetime, second: dt.datetime, left: str, right: str
@@ -124,18 +139,19 @@ def test_no_other_text_is_a_version_id(text: str) -> None:
 # --- deltas ------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("codec", [CODEC, JsonCodec()], ids=["parquet", "simulation"])
 @settings(max_examples=60)
-@given(deltas())
-def test_deltas_round_trip(delta: Delta) -> None:
+@given(delta=deltas())
+def test_deltas_round_trip(codec: DeltaCodec, delta: Delta) -> None:
     """Everything that admission lets in reads back as it was, and equal deltas are equal bytes."""
-    body = CODEC.encode(delta)
-    found = CODEC.decode(body)
+    body = codec.encode(delta)
+    found = codec.decode(body)
     assert found.header == delta.header
     assert dict(found.updates) == dict(delta.updates)
     assert found.deletes == delta.deletes
     assert found.upserts.ids == delta.upserts.ids
     assert_same_rows(rows(found), {each.id: each for each in rows(delta)})
-    assert CODEC.encode(found) == body
+    assert codec.encode(found) == body
 
 
 def rows(delta: Delta) -> list[Record]:

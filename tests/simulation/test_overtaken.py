@@ -142,7 +142,7 @@ def test_a_run_whose_delta_has_gone_since_it_was_merged_is_not_set_aside(
         other.compact([NAME])
         other.gc(NAME, Policy(deltas_after=1))
 
-    delta = keys.delta(NAME, "a", ".parquet")
+    delta = keys.delta(NAME, "a", here.parts.codec.suffix)
     store = Overtaken(here.parts.store, merge_and_collect, before=delta)
     here.parts = replace(here.parts, store=store)
     (done,) = here.compact([NAME])

@@ -8,9 +8,11 @@ hash are the product's own.
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ import numpy as np
 from chromaseal import multiset
 from chromaseal.compaction.fold import fold, outcome_on
 from chromaseal.delta.codec import DeltaCodec
-from chromaseal.delta.model import Delta
 from chromaseal.digests import PAGE_SIZE_BYTES
 from chromaseal.errors import Unavailable
 from chromaseal.record import Record, canonical_metadata, record_digest
@@ -35,6 +36,7 @@ _IDS = "segment/ids.json"
 # Nothing of these ever changes, so that a version weighs more than what leads to it.
 _STILL_PAGES = 24
 _REMEMBERED = 100_000
+_REMEMBERED_PAGES = 2_000
 
 # A record as its one text; texts are compared, kept and hashed in its place.
 Row = str
@@ -47,6 +49,7 @@ class Texts:
     def __init__(self) -> None:
         self._records: dict[Row, Record] = {}
         self._digests: dict[Row, bytes] = {}
+        self._hashes: dict[frozenset[Row], str] = {}
 
     def row(self, record: Record) -> Row:
         """Give a record's text."""
@@ -74,37 +77,17 @@ class Texts:
             found = self._digests[row] = record_digest(self.record(row))
         return found
 
-    def hashed(self, rows: Mapping[str, Row] | list[Row]) -> multiset.MultisetHash:
+    def hashed(self, rows: Iterable[Row]) -> multiset.MultisetHash:
         """Give the multiset hash of records."""
-        each = rows.values() if isinstance(rows, Mapping) else rows
-        return multiset.of_digests(map(self.digest, each))
+        return multiset.of_digests(map(self.digest, rows))
 
-
-class RememberingCodec:
-    """Another codec that reads the same bytes only once: deltas are read again and again.
-
-    Args:
-        inner: reads and writes.
-    """
-
-    def __init__(self, inner: DeltaCodec) -> None:
-        self._inner = inner
-        self._deltas: dict[bytes, Delta] = {}
-
-    @property
-    def suffix(self) -> str:
-        """Say how object keys of this format end."""
-        return self._inner.suffix
-
-    def encode(self, delta: Delta) -> bytes:
-        """Write a delta."""
-        return self._inner.encode(delta)
-
-    def decode(self, body: bytes) -> Delta:
-        """Read a delta."""
-        if body not in self._deltas:
-            self._deltas[body] = self._inner.decode(body)
-        return self._deltas[body]
+    def hash_of(self, rows: Rows) -> str:
+        """Give the multiset hash of all records of a version as text; most are asked for twice."""
+        key = frozenset(rows.values())
+        found = self._hashes.get(key)
+        if found is None:
+            found = self._hashes[key] = self.hashed(key).to_text()
+        return found
 
 
 def read_rows(directory: Path) -> tuple[str, Rows]:
@@ -114,12 +97,14 @@ def read_rows(directory: Path) -> tuple[str, Rows]:
         ValueError: it is not what a merge leaves.
     """
     told = json.loads((directory / _IDS).read_bytes())
-    body, rows = (directory / DATABASE).read_bytes(), {}
-    if len(body) != (PAGES + _STILL_PAGES) * PAGE_SIZE_BYTES:
-        raise ValueError(f"{len(body)} bytes of records")
+    with (directory / DATABASE).open("rb", buffering=0) as file:
+        size_bytes, body = os.fstat(file.fileno()).st_size, file.read(PAGES * PAGE_SIZE_BYTES)
+    if size_bytes != (PAGES + _STILL_PAGES) * PAGE_SIZE_BYTES:
+        raise ValueError(f"{size_bytes} bytes of records")
+    rows: Rows = {}
     for number in range(PAGES):
         page = body[number * PAGE_SIZE_BYTES : (number + 1) * PAGE_SIZE_BYTES]
-        rows.update(json.loads(page.rstrip(b"\0")))
+        rows.update(_rows_of(page))
     if sorted(rows) != told["ids"]:
         raise ValueError("records and ids are not the same")
     return str(told["collection"]), rows
@@ -210,12 +195,19 @@ class DictionarySandbox:
         told = {
             "name": collection,
             "count": len(rows),
-            "multiset": self._texts.hashed(rows).to_text(),
+            "multiset": self._texts.hash_of(rows),
             "dimension": DIMENSION,
             "space": "l2",
         }
         # The last two are asked of "verify-changes" alone.
         return {"findings": [finding], "collections": [told], "whole": "", "index_read": True}
+
+
+@functools.lru_cache(_REMEMBERED_PAGES)
+def _rows_of(page: bytes) -> Rows:
+    """Read a page; most have not changed since somebody else read them."""
+    rows: Rows = json.loads(page.rstrip(b"\0"))
+    return rows
 
 
 def _page_of(record_id: str) -> int:

@@ -18,6 +18,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, StoredObject] = {}
+        self._infos: dict[str, ObjectInfo] = {}
         self._keys: list[str] = []
         self._writes = 0
 
@@ -35,7 +36,9 @@ class MemoryStore:
 
     def replace(self, key: str, body: bytes, *, etag: str) -> None:
         """Change an object that still carries ``etag``."""
-        found = self.objects.get(check_key(key))
+        found = self.objects.get(key)
+        if found is None:
+            check_key(key)
         if found is None or found.etag != etag:
             raise Conflict(f"{key} has changed", kind="lost-race")
         self._put(key, bytes(body))
@@ -54,23 +57,25 @@ class MemoryStore:
 
     def head(self, key: str) -> ObjectInfo | None:
         """Tell of an object without its content."""
-        found = self.objects.get(check_key(key))
-        return None if found is None else ObjectInfo(key, len(found.body))
+        found = self._infos.get(key)
+        if found is None:
+            check_key(key)
+        return found
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Tell of every object whose key starts with ``prefix``, in the order of their keys."""
-        place, found = bisect_left(self._keys, prefix), []
-        while place < len(self._keys) and self._keys[place].startswith(prefix):
-            key = self._keys[place]
-            found.append(ObjectInfo(key, len(self.objects[key].body)))
-            place += 1
-        return iter(found)
+        # Keys are ASCII, so that nothing that starts with the prefix sorts after this.
+        start, end = bisect_left(self._keys, prefix), bisect_left(self._keys, f"{prefix}\x7f")
+        return iter([self._infos[key] for key in self._keys[start:end]])
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is not there is no error."""
-        if self.objects.pop(check_key(key), None) is not None:
-            del self._keys[bisect_left(self._keys, key)]
+        if self.objects.pop(key, None) is None:
+            check_key(key)
+        else:
+            del self._keys[bisect_left(self._keys, key)], self._infos[key]
 
     def _put(self, key: str, body: bytes) -> None:
         self._writes += 1
         self.objects[key] = StoredObject(body, f"tag-{self._writes}")
+        self._infos[key] = ObjectInfo(key, len(body))

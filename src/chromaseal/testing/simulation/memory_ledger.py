@@ -154,8 +154,7 @@ class MemoryLedger:
                 part = run.parts.get(collection) if run is not None else None
                 if run is None or part is None or part.state not in from_states:
                     continue
-                now = _moved(part, to, at)
-                now = replace(now, version_id=version_id, error=clean_text(error))
+                now = _moved(part, to, at, version_id, clean_text(error))
                 self._runs[run_id] = replace(run, parts={**run.parts, collection: now})
                 moved += 1
             if moved and to is RunState.PENDING:
@@ -172,7 +171,14 @@ class MemoryLedger:
         self._changed.notify_all()
 
 
-def _moved(part: RunPart, to: RunState, at: str) -> RunPart:
-    if to is RunState.MERGING:
-        return replace(part, state=to, attempts=part.attempts + 1, started_at=at, finished_at="")
-    return replace(part, state=to, finished_at="" if to is RunState.PENDING else at)
+def _moved(part: RunPart, to: RunState, at: str, version_id: str, error: str) -> RunPart:
+    is_begun = to is RunState.MERGING
+    return replace(
+        part,
+        state=to,
+        attempts=part.attempts + is_begun,
+        started_at=at if is_begun else part.started_at,
+        finished_at="" if is_begun or to is RunState.PENDING else at,
+        version_id=version_id,
+        error=error,
+    )

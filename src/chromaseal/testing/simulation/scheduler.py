@@ -127,16 +127,14 @@ class Scheduler:
 
     def turn(self) -> bool:
         """Let somebody work until the next operation; False when nobody is left."""
-        actors = [actor for actor in self.actors if not actor.is_done]
-        if not actors:
-            return False
         self.now_s += self._chance.random() * _STEP_S
         self._deliver()
-        ready = [actor for actor in actors if actor.wake_at_s <= self.now_s]
-        while not ready:
-            self.now_s = min(actor.wake_at_s for actor in actors)
+        while not (ready := self._ready()):
+            wake_at_s = [actor.wake_at_s for actor in self.actors if not actor.is_done]
+            if not wake_at_s:
+                return False
+            self.now_s = min(wake_at_s)
             self._deliver()
-            ready = [actor for actor in actors if actor.wake_at_s <= self.now_s]
         chosen = ready[int(self._chance.random() * len(ready))]
         self.current = chosen
         goes_on = chosen.go_on()
@@ -144,6 +142,10 @@ class Scheduler:
         if not goes_on and not chosen.is_done:
             self._bury(chosen)
         return True
+
+    def _ready(self) -> list[Actor]:
+        now_s = self.now_s
+        return [actor for actor in self.actors if actor.wake_at_s <= now_s and not actor.is_done]
 
     def deliver_all(self) -> None:
         """Let everything land that is still under way."""

@@ -96,6 +96,7 @@ class Truth:
     Args:
         objects: what the store holds.
         texts: records as texts.
+        delta_suffix: how the keys of deltas end.
         keep_last: the rule of those who collect garbage.
         deltas_after: their rule about deltas.
 
@@ -114,6 +115,7 @@ class Truth:
         objects: Mapping[str, StoredObject],
         texts: Texts,
         *,
+        delta_suffix: str,
         keep_last: int,
         deltas_after: int | None,
     ) -> None:
@@ -127,6 +129,7 @@ class Truth:
         self.lines: dict[str, Line] = {}
         self._objects = objects
         self._texts = texts
+        self._delta_suffix = delta_suffix
         self._keep_last = keep_last
         self._deltas_after = deltas_after
         self._needed_by: dict[str, list[str]] = {}
@@ -214,7 +217,7 @@ class Truth:
         missing = [
             name
             for name in names
-            if keys.delta(name, run_id, ".parquet") not in self._objects
+            if keys.delta(name, run_id, self._delta_suffix) not in self._objects
             and run_id not in self.line(name).merged
         ]
         self.check(invariants.acknowledged_is_durable, run_id, missing)
@@ -315,7 +318,7 @@ class Truth:
             plain["records"]["count"],
             plain["records"]["multiset"],
             fact.rows,
-            self._texts.hashed(fact.rows).to_text(),
+            self._texts.hash_of(fact.rows),
         )
         line.facts.append(fact)
         line.ids.append(version_id)
@@ -337,9 +340,20 @@ class Truth:
         records = dict(before.records) if before and in_order else {}
         for _, run_id in effective[len(old) :] if in_order else effective:
             oracle.change(records, self.wanted[run_id][collection])
-        rows = {record_id: self._texts.row(record) for record_id, record in records.items()}
+        rows = self._rows(records, before)
         needs = frozenset(needs_of(plain, collection, version_id))
         return Fact(version_id, plain["number"], effective, records, rows, needs)
+
+    def _rows(self, records: Mapping[str, Record], before: Fact | None) -> Rows:
+        """Give records as texts; few have changed since before."""
+        known = before.rows if before else {}
+        same = before.records if before else {}
+        return {
+            record_id: known[record_id]
+            if same.get(record_id) is record
+            else self._texts.row(record)
+            for record_id, record in records.items()
+        }
 
     def _listed_beside(self, key: str, collection: str) -> list[str]:
         """Give the versions that need an object and whose manifests are there."""
