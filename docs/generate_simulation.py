@@ -18,10 +18,11 @@ BEGIN, END = "<!-- planted: begin -->\n", "<!-- planted: end -->\n"
 def row(bug: Bug, find: Find | None) -> str:
     """Write one line of the table."""
     place, found = f"`{bug.place}`", f"`{bug.test}`"
-    steps = ""
+    steps = seed = ""
     if find is not None:
         found, steps = find.invariant or "**survived**", f"{find.steps:,}"
-    return f"| {bug.name} | {place} | {line_of(bug)} | {found} | {steps} |"
+        seed = "" if find.seed is None else str(find.seed)
+    return f"| {bug.name} | {place} | {line_of(bug)} | {found} | {steps} | {seed} |"
 
 
 def line_of(bug: Bug) -> str:
@@ -41,8 +42,8 @@ def table() -> Iterator[str]:
     simulated = [bug for bug in BUGS if not bug.test]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         finds = {find.name: find for find in pool.map(hunt, simulated)}
-    yield "| mistake | place | as planted | found by | steps |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield "| mistake | place | as planted | found by | steps | seed |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     for bug in BUGS:
         yield row(bug, finds.get(bug.name))
 

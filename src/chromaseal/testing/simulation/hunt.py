@@ -21,25 +21,31 @@ class Find:
         name: of the mistake.
         invariant: that did not hold; empty if the mistake survived.
         steps: until then, over all seeds.
-        seeds: how many were played.
+        seed: that found it; None if the mistake survived.
     """
 
     name: str
     invariant: str
     steps: int
-    seeds: int
+    seed: int | None
 
 
-def hunt(bug: Bug, *, is_planted: bool = True, limit: int = STEP_LIMIT) -> Find:
+def hunt(
+    bug: Bug, *, is_planted: bool = True, limit: int = STEP_LIMIT, first: int | None = None
+) -> Find:
     """Play seeds, beginning with 0, until a mistake is found.
 
     Args:
         bug: the mistake.
         is_planted: whether the product has it; False to see that nothing else is found.
         limit: after how many steps to give up.
+        first: a seed to play before all others, since it has found the mistake before.
     """
+    likely = [] if first is None else [first]
     with planted(bug) if is_planted else contextlib.nullcontext():
-        totals = play(itertools.count(), goes_on=lambda totals: totals.steps < limit)
+        seeds = itertools.chain(likely, itertools.count())
+        totals = play(seeds, goes_on=lambda totals: totals.steps < limit)
     failed = totals.failed
-    invariant = failed.broken.invariant if failed is not None and failed.broken else ""
-    return Find(bug.name, invariant, totals.steps, totals.episodes)
+    if failed is None or failed.broken is None:
+        return Find(bug.name, "", totals.steps, None)
+    return Find(bug.name, failed.broken.invariant, totals.steps, failed.seed)
