@@ -78,6 +78,12 @@ def test_a_run_keeps_the_parts_it_was_written_with() -> None:
     assert "written without" in plan.left[0]
 
 
+def test_a_clock_that_was_ahead_hides_no_run() -> None:
+    """Whoever makes a lost ledger anew waits for no writer, nor for the time at which one was."""
+    ahead = StoredDelta("key", 10, 2, "2026-11-24T00:10:00.000000Z")
+    assert len(plan_ledger([], {"notes": Holding({"a": ahead})}, now=NOW).add) == 1
+
+
 def test_a_young_run_is_left_to_its_writer() -> None:
     """Unless a version has it, or nobody can tell its age."""
     day = dt.timedelta(days=2)

@@ -114,6 +114,7 @@ def plan_ledger(
         vault: what it holds, by collection.
         now: what deltas are counted as settled from.
         settled: how old a run must be that no ledger knows: its writer may be about to tell.
+            Zero takes all, whatever their writers' clocks say.
     """
     by_id = {run.run_id: run for run in known}
     moves, right = _moves(known, vault)
@@ -127,7 +128,8 @@ def plan_ledger(
             left.append(f"run {run_id}: which runs {', '.join(blind)} has cannot be read")
         else:
             run = _run(run_id, {name: vault[name] for name in names}, now)
-            if _is_young(run, now - settled):
+            # Where nobody is waited for, a writer whose clock is ahead is none to wait for either.
+            if settled and _is_young(run, now - settled):
                 left.append(f"run {run_id} has just begun")
             else:
                 add.append(run)
