@@ -18,6 +18,7 @@ from chromaseal.run.late_ledger import LateLedger
 from chromaseal.run.lease import Leases
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.lease_contract import LeaseContract
+from chromaseal.testing.simulation.turns import MemoryLeases
 
 CONNECTIONS = 4
 
@@ -45,6 +46,25 @@ class TestSqlite(LeaseContract):
     def leases(self, others: list[Leases]) -> Leases:
         """Give leases of which none is held."""
         return others[0]
+
+    @pytest.fixture
+    def pass_time(self, clock: ManualClock) -> Callable[[float], None]:
+        """Let time pass at once."""
+        return clock.sleep
+
+
+class TestDictionary(LeaseContract):
+    """The simulation's leases, a dictionary."""
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        """Give the clock of the leases."""
+        return ManualClock()
+
+    @pytest.fixture
+    def leases(self, clock: ManualClock) -> Leases:
+        """Give leases of which none is held."""
+        return MemoryLeases(clock)
 
     @pytest.fixture
     def pass_time(self, clock: ManualClock) -> Callable[[float], None]:

@@ -103,7 +103,7 @@ CONTRACTS = {
 WITHOUT_CONTRACT = {
     "Bar": "a detail of the command line's output",
     "Clock": "the system's clock promises nothing that a test could hold it to",
-    "DeltaCodec": "one implementation; docs/formats/delta.md and tests/formats are its contract",
+    "DeltaCodec": "one implementation beside the simulation's; docs/formats/delta.md and tests/formats are its contract",
     "Ids": "chance promises nothing that a test could hold it to",
     "ImageDecoder": "two implementations for different formats; tests/receipts/test_images.py",
     "IndexRemains": "one implementation; tests/corpus holds it to what was written",
@@ -116,6 +116,7 @@ WITHOUT_CONTRACT = {
     "Step": "a detail of telling; tests/unit/test_emit.py",
     "TextSimilarity": "one implementation of two functions",
     "Told": "a function that hears of events",
+    "TurnWitness": "a detail of the simulation; one implementation, which looks",
     "Witness": "a detail of the simulation; one implementation, which looks",
     "WorkingCopies": "tests/properties/test_merge.py and tests/integration/test_open_copies.py",
     "WorkingCopy": "what WorkingCopies gives",

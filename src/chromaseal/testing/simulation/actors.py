@@ -9,18 +9,21 @@ from __future__ import annotations
 import contextlib
 import random
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from chromaseal import keys
+from chromaseal.compaction.outcome import Compaction
 from chromaseal.delta.model import Changes
 from chromaseal.errors import ChromasealError, Conflict, NotFound
+from chromaseal.fleet.turn import Terms, compact_in_turn
 from chromaseal.record import MetadataPatch, Record
 from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.snapshot.retention import Policy
+from chromaseal.sweep.ledger import sweep_ledger
 from chromaseal.testing.records import DIMENSION
 from chromaseal.testing.simulation.scheduler import ActorClock
 from chromaseal.testing.simulation.truth import Truth
@@ -32,6 +35,10 @@ TAGS = 4
 TOO_LATE = "so that their order cannot be restored"
 _TRIES = 6
 _NAMED = "collections"
+# Shorter than some processes stand still.
+_LEASE_S = 10.0
+_GIVEN_UP = 0.01
+_ROOM_BYTES = 1 << 40
 
 
 @dataclass(slots=True)
@@ -57,6 +64,8 @@ class Process:
         collections: that there are.
         policy: of those who collect garbage.
         goes_on: whether the simulation does.
+        takes_turns: whether compactors have leases.
+        beat: renews them.
     """
 
     name: str
@@ -70,6 +79,8 @@ class Process:
     collections: tuple[str, ...]
     policy: Policy
     goes_on: Callable[[], bool]
+    takes_turns: bool
+    beat: Callable[[], None]
 
     def rest(self, mean_s: float) -> None:
         """Let others work for a while."""
@@ -151,8 +162,24 @@ def compactor(here: Process) -> None:
     while here.goes_on():
         names = here.collections if here.chance.random() < 0.5 else (here.one_collection(),)
         with here.trying():
-            here.truth.races += sum(done.lost_races for done in here.vault.compact(names))
+            here.truth.races += sum(done.lost_races for done in _compact(here, names))
         here.rest(3.0)
+
+
+def _compact(here: Process, names: Sequence[str]) -> Sequence[Compaction]:
+    """Compact, where there are leases what nobody else is at; some turns end before they are done.
+
+    A turn that is lost meanwhile ends at the next look, or at the pointer.
+    """
+    if not here.takes_turns:
+        return here.vault.compact(names)
+
+    def is_over() -> bool:
+        here.beat()
+        return here.chance.random() < _GIVEN_UP
+
+    terms = Terms(f"{here.name}-{here.life}", _LEASE_S, free_bytes=lambda: _ROOM_BYTES)
+    return compact_in_turn(here.vault, names, terms, is_over=is_over).done
 
 
 def reader(here: Process) -> None:
@@ -231,20 +258,34 @@ def sweeper(here: Process) -> None:
     """Bring back what a ledger has lost, set going what was set aside, end what was cancelled."""
     while here.goes_on():
         with here.trying():
-            sweep(here.vault)
+            sweep(here)
         here.rest(15.0)
 
 
-def sweep(vault: Vault) -> None:
+def sweep(here: Process) -> None:
     """Add runs whose deltas are stored and that the ledger does not know; retry what failed.
 
-    What was cancelled is cancelled once more, to its end. The interface of a sweep: a vault, and
-    nothing else. A run is added when every delta is there that its writer was about to store;
-    until then its writer has not been told that it is.
+    What was cancelled is cancelled once more, to its end. Where a run has one collection this is the product's own sweep. Where it may have two, the
+    product's brings back what is there of a run that is half written, and its writer is refused
+    when it comes again: so only whole runs are brought back here.
     """
+    if len(here.collections) == 1:
+        sweep_ledger(here.vault.parts)
+    else:
+        _bring_all_back(here.vault)
+    for name in here.vault.collections():
+        for run in here.vault.parts.ledger.newest(collection=name, state=RunState.FAILED):
+            if TOO_LATE not in run.parts[name].error:
+                here.vault.retry(run.run_id)
+        for run in here.vault.parts.ledger.newest(collection=name, state=RunState.CANCELLED):
+            # Who cancelled it may have died before the look at the versions.
+            with contextlib.suppress(Conflict):
+                here.vault.cancel(run.run_id)
+
+
+def _bring_all_back(vault: Vault) -> None:
     found: dict[str, set[str]] = {}
-    names = vault.collections()
-    for name in names:
+    for name in vault.collections():
         for info in vault.parts.store.list(keys.deltas(name)):
             named = keys.parse_delta(info.key)
             if named is not None:
@@ -252,14 +293,6 @@ def sweep(vault: Vault) -> None:
     for run_id, stored in found.items():
         if vault.parts.ledger.get(run_id) is None:
             _bring_back(vault, run_id, stored)
-    for name in names:
-        for run in vault.parts.ledger.newest(collection=name, state=RunState.FAILED):
-            if TOO_LATE not in run.parts[name].error:
-                vault.retry(run.run_id)
-        for run in vault.parts.ledger.newest(collection=name, state=RunState.CANCELLED):
-            # Who cancelled it may have died before the look at the versions.
-            with contextlib.suppress(Conflict):
-                vault.cancel(run.run_id)
 
 
 def _bring_back(vault: Vault, run_id: str, stored: set[str]) -> None:

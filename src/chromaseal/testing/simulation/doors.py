@@ -28,6 +28,10 @@ class Witness(Protocol):
         """See that an object has gone."""
         ...
 
+    def undone(self, run_ids: list[str], collection: str) -> None:
+        """See that a ledger calls runs open that it called done."""
+        ...
+
     def moved(self, run_ids: list[str], collection: str, to: RunState, version_id: str) -> None:
         """See that a ledger was told of runs."""
         ...
@@ -181,6 +185,7 @@ class SimulatedLedger:
         ids, from_states = list(run_ids), list(states)
 
         def act() -> int:
+            done = [] if to is RunState.COMPLETED else self._done(ids, collection)
             count = self._inner.move(
                 ids,
                 collection,
@@ -191,10 +196,20 @@ class SimulatedLedger:
                 error=error,
             )
             self._witness.moved(ids, collection, to, version_id)
+            undone = set(done) - set(self._done(done, collection))
+            self._witness.undone(sorted(undone), collection)
             return count
 
         lost = {Mishap.LOST_ROW: lambda: len(ids)}
         return self._ask("move", f"{collection} {to} {','.join(ids)}", act, lost)
+
+    def _done(self, run_ids: list[str], collection: str) -> list[str]:
+        runs = [run for run_id in run_ids if (run := self._inner.get(run_id)) is not None]
+        return [
+            run.run_id
+            for run in runs
+            if collection in run.parts and run.parts[collection].state is RunState.COMPLETED
+        ]
 
     def close(self) -> None:
         """Keep everything: others go on."""

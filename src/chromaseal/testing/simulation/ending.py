@@ -22,7 +22,7 @@ def check_the_end(here: Process, texts: Texts, store: MemoryStore) -> None:
     """
     del texts
     with here.trying():
-        sweep(here.vault)
+        sweep(here)
     for collection in here.vault.collections():
         _finish(here, collection)
         _check_runs(here, collection)

@@ -16,8 +16,12 @@ from unittest import mock
 
 from chromaseal import pools
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
+from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
+from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
+from chromaseal.fleet import lease_keeper
 from chromaseal.parts import Parts
-from chromaseal.run.unnamed_ledger import UnnamedLedger
+from chromaseal.run.lease import Leases
+from chromaseal.run.ledger import Ledger
 from chromaseal.snapshot import chain, history, manifest
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.snapshot.retention import Policy
@@ -35,13 +39,17 @@ from chromaseal.testing.simulation.memory_ledger import MemoryLedger
 from chromaseal.testing.simulation.mishaps import Dice, Mishap
 from chromaseal.testing.simulation.scheduler import Actor, ActorClock, Scheduler
 from chromaseal.testing.simulation.truth import Truth
+from chromaseal.testing.simulation.turns import Hearts, MemoryLeases, SimulatedLeases
 from chromaseal.vault import Vault
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own are made in it
 _COLLECTIONS = ("lines", "words")
 _REMEMBERED = 2_000
 _CANCELLED = 0.4
-_PARQUET = 0.25
+# Parts of all episodes; what each has takes longer than what stands for it.
+_PARQUET = 0.15
+_TURNS = 0.4
+_SQL = 0.03
 _REST_STEPS = 20_000
 _VAULT_ID = "simulated"
 _WRITER = {"chromaseal": "0", "chromadb": "0", "python": "0", "host": "simulation"}
@@ -59,6 +67,8 @@ class Setting:
         page_versions: how many versions a page of the history lists.
         chain_limit: how many layers a version may have.
         is_parquet: whether deltas are written as the product writes them.
+        takes_turns: whether compactors have leases.
+        is_sql: whether ledger and leases are the product's, in SQLite.
     """
 
     collections: tuple[str, ...]
@@ -68,6 +78,8 @@ class Setting:
     page_versions: int
     chain_limit: int
     is_parquet: bool
+    takes_turns: bool
+    is_sql: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,7 @@ def setting_of(seed: int) -> Setting:
     """Draw what an episode is about."""
     chance = chance_of(seed, "setting")
     cancellers = int(chance_of(seed, "cancellers").random() < _CANCELLED)
+    is_sql = chance_of(seed, "ledger").random() < _SQL
     return Setting(
         collections=_COLLECTIONS[: chance.randint(1, 2)],
         machines=chance.randint(1, 3),
@@ -123,6 +136,8 @@ def setting_of(seed: int) -> Setting:
         page_versions=chance.randint(2, 6),
         chain_limit=chance.randint(3, 6),
         is_parquet=chance.random() < _PARQUET,
+        takes_turns=chance.random() < _TURNS or is_sql,
+        is_sql=is_sql,
     )
 
 
@@ -137,7 +152,7 @@ def simulate(seed: int, steps: int, kinds: Iterable[Mishap] = Mishap) -> Report:
     place = SHARED_MEMORY if SHARED_MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="chromaseal-simulation-", dir=place) as folder:
         episode = Episode(seed, Path(folder), kinds)
-        with pools.in_turn(), _scaled_down(episode.setting, Path(folder)), _no_cycles_sought():
+        with pools.in_turn(), _scaled_down(episode, Path(folder)), _no_cycles_sought():
             return episode.play(steps)
 
 
@@ -155,7 +170,6 @@ class Episode:
         self._seed = seed
         self._folder = folder
         self._store = MemoryStore()
-        self._ledger = MemoryLedger()
         self._texts = Texts()
         inner = ParquetDeltaCodec() if self.setting.is_parquet else JsonCodec()
         self._codec = RememberingCodec(inner)
@@ -173,6 +187,8 @@ class Episode:
         self.scheduler = Scheduler(
             chance_of(seed, "turns"), self.dice, dies=self._dies, died=self._died
         )
+        self._ledger, self._leases = self._ledger_and_leases()
+        self.hearts = Hearts(self.scheduler)
         for kind, count in self.setting.actors.items():
             for number in range(count):
                 machine = f"machine-{len(self.scheduler.actors) % self.setting.machines}"
@@ -212,7 +228,7 @@ class Episode:
         parts = Parts(
             store=store,
             ledger=SimulatedLedger(self._ledger, self.scheduler, self.truth),
-            leases=UnnamedLedger(),
+            leases=SimulatedLeases(self._leases, self.scheduler, self.truth),
             codec=codec,
             sandbox=DictionarySandbox(codec, self._texts, self.scheduler),
             open_files=NobodyHasOpen(),
@@ -234,7 +250,16 @@ class Episode:
             collections=self.setting.collections,
             policy=self.setting.policy,
             goes_on=lambda: not self._is_closing,
+            takes_turns=self.setting.takes_turns,
+            beat=functools.partial(self.hearts.beat, name),
         )
+
+    def _ledger_and_leases(self) -> tuple[Ledger, Leases]:
+        clock = ActorClock(self.scheduler, 0.0)
+        if not self.setting.is_sql:
+            return MemoryLedger(), MemoryLeases(clock)
+        both = SqlLedger(SqliteDatabase(None, clock=clock))
+        return both, both
 
     def _play(self, steps: int) -> None:
         while self.scheduler.steps < steps:
@@ -286,7 +311,7 @@ class Episode:
 
 
 @contextlib.contextmanager
-def _scaled_down(setting: Setting, folder: Path) -> Iterator[None]:
+def _scaled_down(episode: Episode, folder: Path) -> Iterator[None]:
     """Let what takes a hundred versions take a handful, and keep all files in one place.
 
     A manifest or a row of a page is read by everybody, always to the same: once is enough.
@@ -300,7 +325,9 @@ def _scaled_down(setting: Setting, folder: Path) -> Iterator[None]:
             past[text] = manifest.past_of(row)
         return past[text]
 
+    setting = episode.setting
     with (
+        mock.patch.object(lease_keeper, "threading", episode.hearts),
         mock.patch.object(history, "PAGE_VERSIONS", setting.page_versions),
         mock.patch.object(history, "decode", decode),
         mock.patch.object(history, "past_of", past_of),

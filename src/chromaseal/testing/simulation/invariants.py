@@ -17,7 +17,7 @@ EXPECTED_KINDS = frozenset(
     {
         *("store-unavailable", "unknown-outcome", "child-died", "too-many-races"),
         *("no-collection", "no-version", "removed-version", "already-newest"),
-        *("tag-exists", "no-tag"),
+        *("tag-exists", "no-tag", "lease-lost", "interrupted"),
         *("already-merged", "run-cancelled", "no-run"),
     }
 )
@@ -180,6 +180,26 @@ def completed_runs_are_contained(
     contained = number is not None and line[number - 1] == version_id
     message = f"{run_id} of {collection} is told to be in {version_id or 'nothing'}"
     _hold("completed-runs-are-contained", contained, message)
+
+
+def completed_runs_stay(collection: str, undone: Collection[str]) -> None:
+    """What the ledger calls done and a version contains, no message calls open again.
+
+    Not covered: runs that the ledger had not heard of as done.
+    """
+    message = f"{sorted(undone)} of {collection} were done, and are told not to be"
+    _hold("completed-runs-stay", not undone, message)
+
+
+def turns_do_not_overlap(
+    collection: str, turn: tuple[str, int], before: tuple[str, int], *, is_over: bool
+) -> None:
+    """A collection is one owner's until its time is over or given back; each turn has a new number.
+
+    Not covered: what an owner still does that has not noticed; the pointer sees to that.
+    """
+    message = f"{collection} is {turn[0]}'s, turn {turn[1]}, after turn {before[1]} of {before[0]}"
+    _hold("turns-do-not-overlap", turn == before or (is_over and turn[1] > before[1]), message)
 
 
 def acknowledged_is_durable(run_id: str, missing: Collection[str]) -> None:

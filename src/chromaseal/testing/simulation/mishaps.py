@@ -49,6 +49,7 @@ STRIKES: dict[str, tuple[Mishap, ...]] = {
     "delete": (*_ASKED, Mishap.LOST_REPLY),
     **dict.fromkeys(("get", "get_range", "head", "list", "look up", "waiting"), _ASKED),
     **dict.fromkeys(("add", "move"), (*_WRITTEN, Mishap.LOST_ROW)),
+    "lease": _WRITTEN,
     "child": (*_ANYWHERE, Mishap.CHILD_DIED),
 }
 _RATES = (0.002, 0.005, 0.015)

@@ -175,6 +175,34 @@ _GARBAGE = (
         'if error.kind != "missing-object" or seen:',
     ),
 )
+_SWEEP = (
+    Bug(
+        "a sweep brings back only what a version has",
+        "sweep.plan._unknown",
+        "for run_id in {*holding.stored, *holding.contained}:",
+        "for run_id in holding.contained:",
+    ),
+    Bug(
+        "a sweep looks at the vault before the ledger",
+        "sweep.ledger.sweep_ledger",
+        "    plan = plan_ledger(known, vault,",
+        "    known = parts.ledger.newest(limit=_ALL)\n    plan = plan_ledger(known, vault,",
+    ),
+)
+_TURNS = (
+    Bug(
+        "a lease is had before the one before is over",
+        "adapters.sqlalchemy.ledger.SqlLedger.acquire",
+        "where=mine | (schema.lease.c.expires_us <= now_us),",
+        "where=mine | (schema.lease.c.expires_us <= expires_us),",
+    ),
+    Bug(
+        "a new turn has the number of the one before",
+        "adapters.sqlalchemy.ledger.SqlLedger.acquire",
+        "else_=schema.lease.c.epoch + 1)",
+        "else_=schema.lease.c.epoch)",
+    ),
+)
 _FOUND = (
     Bug(
         "a pointer that comes while it is looked for is called lost",
@@ -212,4 +240,4 @@ _FOUND = (
         "::test_what_is_kept_may_go_while_it_is_compared_with",
     ),
 )
-BUGS = (*_POINTER, *_OBJECTS, *_CANCELLED, *_RUNS, *_GARBAGE, *_FOUND)
+BUGS = (*_POINTER, *_OBJECTS, *_CANCELLED, *_RUNS, *_GARBAGE, *_SWEEP, *_TURNS, *_FOUND)

@@ -7,6 +7,7 @@ nothing it does with errors can hide one.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from chromaseal.delta.model import Changes
 from chromaseal.errors import ChromasealError
 from chromaseal.object_store import StoredObject
 from chromaseal.record import Record
+from chromaseal.run.lease import Lease
 from chromaseal.run.model import RunState
 from chromaseal.snapshot.log import LogEntry
 from chromaseal.testing import oracle
@@ -37,7 +39,8 @@ SEEN_KEYS = {
     "removal": "/gc/",
     "tag": "/tag/",
 }
-SEEN = (*SEEN_KEYS, "late run", "rollback")
+SEEN = (*SEEN_KEYS, "late run", "rollback", "turn")
+_TICK_S = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,7 @@ class Truth:
         self._needed_by: dict[str, list[str]] = {}
         self._used: set[str] = set()
         self._pages: dict[str, list[Any]] = {}
+        self._turns: dict[str, tuple[tuple[str, int], float]] = {}
 
     def line(self, collection: str) -> Line:
         """Give what is known of a collection."""
@@ -206,6 +210,29 @@ class Truth:
                 line.ids,
                 line.merged,
             )
+
+    def undone(self, run_ids: list[str], collection: str) -> None:
+        """Look at runs that a ledger called done, and does not any more."""
+        merged = self.line(collection).merged
+        undone = [run_id for run_id in run_ids if run_id in merged]
+        self.check(invariants.completed_runs_stay, collection, undone)
+
+    def leased(self, lease: Lease, now_s: float) -> None:
+        """Look at a turn that an owner was given, or that goes on."""
+        self.seen["turn"] += 1
+        turn = (lease.owner, lease.epoch)
+        before, until_s = self._turns.get(lease.collection, (("", 0), 0.0))
+        # The ledger counts in microseconds.
+        is_over = until_s <= now_s + _TICK_S
+        check = functools.partial(invariants.turns_do_not_overlap, is_over=is_over)
+        self.check(check, lease.collection, turn, before)
+        self._turns[lease.collection] = (turn, now_s + lease.expires_in_s)
+
+    def released(self, lease: Lease) -> None:
+        """Look at a turn that was given back."""
+        turn, _ = self._turns.get(lease.collection, (("", 0), 0.0))
+        if turn == (lease.owner, lease.epoch):
+            self._turns[lease.collection] = (("", lease.epoch), 0.0)
 
     def asks(self, run_id: str, changes: Mapping[str, Changes]) -> None:
         """Take note of a run that somebody is about to write."""
