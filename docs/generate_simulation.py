@@ -22,7 +22,8 @@ def row(bug: Bug, find: Find | None) -> str:
     if find is not None:
         found, steps = find.invariant or "**survived**", f"{find.steps:,}"
         seed = "" if find.seed is None else str(find.seed)
-    return f"| {bug.name} | {place} | {line_of(bug)} | {found} | {steps} | {seed} |"
+    planted = line_of(bug).replace("|", "\\|")
+    return f"| {bug.name} | {place} | {planted} | {found} | {steps} | {seed} |"
 
 
 def line_of(bug: Bug) -> str:

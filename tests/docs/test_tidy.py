@@ -103,7 +103,7 @@ CONTRACTS = {
 WITHOUT_CONTRACT = {
     "Bar": "a detail of the command line's output",
     "Clock": "the system's clock promises nothing that a test could hold it to",
-    "DeltaCodec": "one implementation beside the simulation's; docs/formats/delta.md and tests/formats are its contract",
+    "DeltaCodec": "two implementations; docs/formats/delta.md is its contract",
     "Ids": "chance promises nothing that a test could hold it to",
     "ImageDecoder": "two implementations for different formats; tests/receipts/test_images.py",
     "IndexRemains": "one implementation; tests/corpus holds it to what was written",

@@ -377,14 +377,13 @@ class Checkouts:
             shutil.rmtree(doomed, ignore_errors=True)
 
     def _sweep(self) -> None:
-        for path in self._work.iterdir():
-            if path.suffix == ".lock":
-                with contextlib.suppress(OSError), path.open("r+b") as held:
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path.with_suffix(""), ignore_errors=True)
-                    path.unlink(missing_ok=True)
-            elif path.suffix == ".discarded":
-                shutil.rmtree(path, ignore_errors=True)
+        for lock in self._work.glob("*.lock"):
+            with contextlib.suppress(OSError), lock.open("r+b") as held:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
+        for doomed in self._work.glob("*.discarded"):
+            shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _weight(layers: Iterable[LayerEntry]) -> int:
