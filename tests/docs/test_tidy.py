@@ -116,7 +116,6 @@ WITHOUT_CONTRACT = {
     "Step": "a detail of telling; tests/unit/test_emit.py",
     "TextSimilarity": "one implementation of two functions",
     "Told": "a function that hears of events",
-    "TurnWitness": "a detail of the simulation; one implementation, which looks",
     "Witness": "a detail of the simulation; one implementation, which looks",
     "WorkingCopies": "tests/properties/test_merge.py and tests/integration/test_open_copies.py",
     "WorkingCopy": "what WorkingCopies gives",

@@ -265,9 +265,10 @@ def sweeper(here: Process) -> None:
 def sweep(here: Process) -> None:
     """Add runs whose deltas are stored and that the ledger does not know; retry what failed.
 
-    What was cancelled is cancelled once more, to its end. Where a run has one collection this is the product's own sweep. Where it may have two, the
-    product's brings back what is there of a run that is half written, and its writer is refused
-    when it comes again: so only whole runs are brought back here.
+    What was cancelled is cancelled once more, to its end. Where a run has one collection this is
+    the product's own sweep. Where it may have two, the product's brings back what is there of a
+    run that is half written, and its writer is refused when it comes again: so only whole runs
+    are brought back here.
     """
     if len(here.collections) == 1:
         sweep_ledger(here.vault.parts)

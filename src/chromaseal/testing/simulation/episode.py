@@ -228,7 +228,7 @@ class Episode:
         parts = Parts(
             store=store,
             ledger=SimulatedLedger(self._ledger, self.scheduler, self.truth),
-            leases=SimulatedLeases(self._leases, self.scheduler, self.truth),
+            leases=SimulatedLeases(self._leases, self.scheduler, self.truth.turns),
             codec=codec,
             sandbox=DictionarySandbox(codec, self._texts, self.scheduler),
             open_files=NobodyHasOpen(),

@@ -7,7 +7,6 @@ nothing it does with errors can hide one.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +19,6 @@ from chromaseal.delta.model import Changes
 from chromaseal.errors import ChromasealError
 from chromaseal.object_store import StoredObject
 from chromaseal.record import Record
-from chromaseal.run.lease import Lease
 from chromaseal.run.model import RunState
 from chromaseal.snapshot.log import LogEntry
 from chromaseal.testing import oracle
@@ -28,6 +26,7 @@ from chromaseal.testing.audit import needs_of
 from chromaseal.testing.simulation import invariants
 from chromaseal.testing.simulation.dictionary import Rows, Texts, read_rows
 from chromaseal.testing.simulation.invariants import Broken
+from chromaseal.testing.simulation.turns import Turns
 
 Order = tuple[str, str]
 # What only some episodes come to, by a piece of the key of an object that it stores.
@@ -40,7 +39,6 @@ SEEN_KEYS = {
     "tag": "/tag/",
 }
 SEEN = (*SEEN_KEYS, "late run", "rollback", "turn")
-_TICK_S = 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +109,7 @@ class Truth:
         broken: the first invariant that did not hold.
         races: how many a compactor has lost.
         seen: how often what happened that only some episodes have.
+        turns: whose turn it is at what.
     """
 
     def __init__(
@@ -138,7 +137,7 @@ class Truth:
         self._needed_by: dict[str, list[str]] = {}
         self._used: set[str] = set()
         self._pages: dict[str, list[Any]] = {}
-        self._turns: dict[str, tuple[tuple[str, int], float]] = {}
+        self.turns = Turns(self.check, self.seen)
 
     def line(self, collection: str) -> Line:
         """Give what is known of a collection."""
@@ -216,23 +215,6 @@ class Truth:
         merged = self.line(collection).merged
         undone = [run_id for run_id in run_ids if run_id in merged]
         self.check(invariants.completed_runs_stay, collection, undone)
-
-    def leased(self, lease: Lease, now_s: float) -> None:
-        """Look at a turn that an owner was given, or that goes on."""
-        self.seen["turn"] += 1
-        turn = (lease.owner, lease.epoch)
-        before, until_s = self._turns.get(lease.collection, (("", 0), 0.0))
-        # The ledger counts in microseconds.
-        is_over = until_s <= now_s + _TICK_S
-        check = functools.partial(invariants.turns_do_not_overlap, is_over=is_over)
-        self.check(check, lease.collection, turn, before)
-        self._turns[lease.collection] = (turn, now_s + lease.expires_in_s)
-
-    def released(self, lease: Lease) -> None:
-        """Look at a turn that was given back."""
-        turn, _ = self._turns.get(lease.collection, (("", 0), 0.0))
-        if turn == (lease.owner, lease.epoch):
-            self._turns[lease.collection] = (("", lease.epoch), 0.0)
 
     def asks(self, run_id: str, changes: Mapping[str, Changes]) -> None:
         """Take note of a run that somebody is about to write."""
@@ -373,14 +355,9 @@ class Truth:
 
     def _rows(self, records: Mapping[str, Record], before: Fact | None) -> Rows:
         """Give records as texts; few have changed since before."""
-        known = before.rows if before else {}
-        same = before.records if before else {}
-        return {
-            record_id: known[record_id]
-            if same.get(record_id) is record
-            else self._texts.row(record)
-            for record_id, record in records.items()
-        }
+        known, same = (before.rows, before.records) if before else ({}, {})
+        row = self._texts.row
+        return {i: known[i] if same.get(i) is r else row(r) for i, r in records.items()}
 
     def _listed_beside(self, key: str, collection: str) -> list[str]:
         """Give the versions that need an object and whose manifests are there."""

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
 
 from chromaseal.clock import Clock
 from chromaseal.fleet.lease_keeper import LeaseKeeper
 from chromaseal.run.lease import Lease, Leases
+from chromaseal.testing.simulation import invariants
 from chromaseal.testing.simulation.scheduler import Scheduler
 
+_TICK_S = 1e-5
 
-class TurnWitness(Protocol):
-    """Who looks at every turn that is given, extended or given back."""
+
+class Turns:
+    """Looks at every turn that is given, extended or given back.
+
+    Args:
+        check: asks whether an invariant holds.
+        seen: counts.
+    """
+
+    def __init__(self, check: Callable[..., None], seen: Counter[str]) -> None:
+        self._check = check
+        self._seen = seen
+        self._turns: dict[str, tuple[tuple[str, int], float]] = {}
 
     def leased(self, lease: Lease, now_s: float) -> None:
         """See that an owner has a collection, and for how long."""
-        ...
+        self._seen["turn"] += 1
+        turn = (lease.owner, lease.epoch)
+        before, until_s = self._turns.get(lease.collection, (("", 0), 0.0))
+        # The ledger counts in microseconds.
+        is_over = until_s <= now_s + _TICK_S
+        held = functools.partial(invariants.turns_do_not_overlap, is_over=is_over)
+        self._check(held, lease.collection, turn, before)
+        self._turns[lease.collection] = (turn, now_s + lease.expires_in_s)
 
     def released(self, lease: Lease) -> None:
         """See that an owner has given a collection back."""
-        ...
+        turn, _ = self._turns.get(lease.collection, (("", 0), 0.0))
+        if turn == (lease.owner, lease.epoch):
+            self._turns[lease.collection] = (("", lease.epoch), 0.0)
 
 
 class SimulatedLeases:
@@ -34,7 +57,7 @@ class SimulatedLeases:
         witness: looks at what was given.
     """
 
-    def __init__(self, inner: Leases, scheduler: Scheduler, witness: TurnWitness) -> None:
+    def __init__(self, inner: Leases, scheduler: Scheduler, witness: Turns) -> None:
         self._inner = inner
         self._scheduler = scheduler
         self._witness = witness
