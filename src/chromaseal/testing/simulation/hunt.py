@@ -10,7 +10,7 @@ from chromaseal.testing.simulation.campaign import play
 from chromaseal.testing.simulation.planting import Bug, planted
 
 # The rarest needs a process to stand still between two looks, in the first seconds of a vault.
-STEP_LIMIT = 200_000
+STEP_LIMIT = 600_000
 
 
 @dataclass(frozen=True, slots=True)
