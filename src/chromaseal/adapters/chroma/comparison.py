@@ -12,10 +12,12 @@ from chromaseal.adapters.chroma.database import Database
 from chromaseal.adapters.chroma.inspector import collection_anatomy
 from chromaseal.record import Record, record_digest
 from chromaseal.sandbox import Plain, Progress
+from chromaseal.seal.anatomy import CollectionAnatomy
 from chromaseal.seal.checks import records
 
 # Of a direction's components: what dividing by a length in single precision may leave.
 _TOLERANCE = 1e-5
+_DEFAULT_DATABASE = ("default_tenant", "default_database")
 
 
 def run(request: Plain, progress: Progress) -> Plain:
@@ -27,7 +29,8 @@ def run(request: Plain, progress: Progress) -> Plain:
         progress: called with read and all directories.
 
     Returns:
-        ``collections``: by name, ``added``, ``changed``, ``removed``, each with ``count`` and
+        ``collections``: by name, outside ChromaDB's default database by
+        ``tenant/database/name``: ``added``, ``changed``, ``removed``, each with ``count`` and
         ``ids``.
     """
     progress(0, 2)
@@ -82,10 +85,18 @@ def _seen(record: Record, space: str) -> _Seen:
     return _Seen(record_digest(record, with_embedding=False), record.embedding / length)
 
 
+def _named(anatomy: CollectionAnatomy) -> str:
+    """Name a collection; two databases of one directory may have one of the same name."""
+    place = () if anatomy.database == _DEFAULT_DATABASE else anatomy.database
+    return "/".join((*place, anatomy.name))
+
+
 def _records(directory: Path) -> dict[str, dict[str, _Seen]]:
     with Database(directory) as database:
         anatomies = [collection_anatomy(directory, database, c) for c in database.collections()]
         return {
-            anatomy.name: {record.id: _seen(record, anatomy.space) for record in records(anatomy)}
+            _named(anatomy): {
+                record.id: _seen(record, anatomy.space) for record in records(anatomy)
+            }
             for anatomy in anatomies
         }
