@@ -123,18 +123,18 @@ class _Comparison:
             CannotTellError: one has none.
         """
         free = self._after.free()
-        for number in self._changed.tolist():
-            if number in self._explained or number in free:
-                continue
-            kind = self._after.kind(number)
+        changed = [n for n in self._changed.tolist() if n not in self._explained and n not in free]
+        kinds = {number: self._after.kind(number) for number in changed}
+        unknown = {number for number, kind in kinds.items() if kind not in TREE_PAGES}
+        for number, kind in kinds.items():
+            if not unknown:
+                return
             if kind in TREE_PAGES and kind != TABLE_INTERIOR:
                 # An index, or the leaf of a table without rowids: its long values lie elsewhere.
                 for _, others in self._after.cells(number):
-                    self._explained.update(others)
-        for number in self._changed.tolist():
-            known = number in self._explained or number in free
-            if not known and self._after.kind(number) not in TREE_PAGES:
-                raise CannotTellError(f"page {number} changed, and no changed row is on it")
+                    unknown.difference_update(others)
+        if unknown:
+            raise CannotTellError(f"page {min(unknown)} changed, and no changed row is on it")
 
     def _differing(self, pages: PageNumbers, others: PageNumbers) -> list[int]:
         changed = np.isin(pages, self._changed) | ~np.isin(pages, others)

@@ -128,16 +128,28 @@ def deep_look(directory: Path, scratch: Path) -> DeepLook:
         )
 
 
-def look_at_rows(
-    database: Database, rows: Collection[int], entries: Collection[int], *, thorough: bool
-) -> DeepLook:
-    """Ask for some records what is asked for all of them otherwise, and SQLite for all.
+def check_structure(database: Database, *, thorough: bool) -> tuple[str, ...]:
+    """Let SQLite check the structure of all of a database.
+
+    Args:
+        database: closed; it is only read.
+        thorough: whether SQLite is to compare its indexes with their tables.
+    """
+    # Pages are looked at where they are, not copied first: a fifth less to do.
+    database.connection.execute(f"PRAGMA mmap_size = {database.path.stat().st_size}")
+    return _pragma(database, "integrity_check" if thorough else "quick_check")
+
+
+def look_at_rows(database: Database, rows: Collection[int], entries: Collection[int]) -> DeepLook:
+    """Ask for some records what is asked for all of them otherwise.
 
     Args:
         database: closed; it is only read.
         rows: of the table of records, those that are gone included.
         entries: of the log.
-        thorough: whether SQLite is to compare its indexes with their tables.
+
+    Returns:
+        What was found out; nothing of what SQLite says of its structure, which is not asked for.
     """
     db = database.connection
     among, entered = json.dumps(sorted(rows)), json.dumps(sorted(entries))
@@ -154,7 +166,7 @@ def look_at_rows(
     different = int(db.execute(_DIFFERENT_TEXTS_AMONG, (among,)).fetchone()[0])
     lost = int(db.execute(_LOST_ROWS_AMONG, (among,)).fetchone()[0])
     return DeepLook(
-        integrity_check=_pragma(database, "integrity_check" if thorough else "quick_check"),
+        integrity_check=(),
         full_text_check=_different(different),
         odd_values=odd,
         lost_rows={"values without a record": lost} if lost else {},

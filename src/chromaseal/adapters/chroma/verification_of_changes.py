@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from chromaseal.adapters.chroma.changed_records import (
 )
 from chromaseal.adapters.chroma.database import CollectionRow, Database
 from chromaseal.adapters.chroma.row_changes import CannotTellError, RowChanges, row_changes
-from chromaseal.adapters.chroma.soundness import check_full_text, look_at_rows
+from chromaseal.adapters.chroma.soundness import check_full_text, check_structure, look_at_rows
 from chromaseal.digests import PAGE_SIZE_BYTES
 from chromaseal.record import Record, record_digest
 from chromaseal.sandbox import Plain, Progress
@@ -67,22 +68,41 @@ def run(request: Plain, progress: Progress) -> Plain:
     directory = Path(request["directory"])
     try:
         with ThreadPoolExecutor(2) as pool, Database(directory) as database:
+            # SQLite checks itself without the interpreter's lock, so all else goes on meanwhile.
+            checking = _Checking.begin(directory, request, pool)
             changes = _row_changes(directory, request)
             _refuse_others(database, changes)
-            return _found(ChangedRecords(directory, database, changes), request, pool)
+            return _found(ChangedRecords(directory, database, changes), request, checking)
     except CannotTellError as error:
         return {"whole": str(error)}
 
 
-def _found(records: ChangedRecords, request: Plain, pool: ThreadPoolExecutor) -> Plain:
-    # SQLite checks itself without the interpreter's lock, so everything else goes on meanwhile.
-    texts = pool.submit(_full_text, records.directory, Path(request["scratch"]))
-    rows, entries, thorough = records.rows, records.entries, request["thorough"]
-    checked = pool.submit(_checked, records.directory, rows, entries, thorough=thorough)
+@dataclass(frozen=True, slots=True)
+class _Checking:
+    """What SQLite finds out about all of a database, in threads of its own.
+
+    Attributes:
+        structure: what it says of its structure, and how long it took.
+        full_text: what the full-text index says of itself.
+    """
+
+    structure: Future[tuple[tuple[str, ...], float]]
+    full_text: Future[Plain]
+
+    @classmethod
+    def begin(cls, directory: Path, request: Plain, pool: ThreadPoolExecutor) -> Self:
+        """Begin both."""
+        return cls(
+            pool.submit(_structure, directory, thorough=request["thorough"]),
+            pool.submit(_full_text, directory, Path(request["scratch"])),
+        )
+
+
+def _found(records: ChangedRecords, request: Plain, checking: _Checking) -> Plain:
     look = _Look(records, {each["name"]: each for each in request["collections"]})
     findings = [*look.findings()]
     summaries = look.summaries()
-    findings += [*checked.result(), texts.result()]
+    findings += [*_checked(records, checking.structure), checking.full_text.result()]
     sound = all(finding["passed"] for finding in findings)
     return {
         "findings": findings,
@@ -131,13 +151,22 @@ def _refuse_others(database: Database, changes: dict[str, RowChanges]) -> None:
         raise CannotTellError("entries of the log changed, or are gone that an index lacks")
 
 
-def _checked(
-    directory: Path, rows: frozenset[int], entries: frozenset[int], *, thorough: bool
-) -> list[Plain]:
+def _structure(directory: Path, *, thorough: bool) -> tuple[tuple[str, ...], float]:
     start = time.perf_counter()
     with Database(directory) as database:
-        deep = look_at_rows(database, rows, entries, thorough=thorough)
-        return [finding.plain(time.perf_counter() - start) for finding in check_deep(deep)]
+        return check_structure(database, thorough=thorough), time.perf_counter() - start
+
+
+def _checked(
+    records: ChangedRecords, structure: Future[tuple[tuple[str, ...], float]]
+) -> Iterator[Plain]:
+    start = time.perf_counter()
+    rows = look_at_rows(records.database, records.rows, records.entries)
+    looked_s = time.perf_counter() - start
+    answer, checked_s = structure.result()
+    first, *others = check_deep(replace(rows, integrity_check=answer))
+    yield first.plain(checked_s)
+    yield from (finding.plain(looked_s) for finding in others)
 
 
 def _full_text(directory: Path, scratch: Path) -> Plain:
