@@ -16,9 +16,10 @@ from chromaseal.clock import to_iso
 from chromaseal.digests import pages_in
 from chromaseal.errors import Conflict
 from chromaseal.seal.evidence import RecordSummary
+from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.snapshot import kept as kept_module
-from chromaseal.snapshot.kept import Kept, newer_in, read_kept, write_kept
+from chromaseal.snapshot.kept import Kept, directory_in, newer_in, read_kept, write_kept
 from chromaseal.snapshot.manifest import BASE, LayerEntry, Manifest, Version
 from chromaseal.snapshot.patch import fill_kept
 from chromaseal.testing.changing_files import (
@@ -161,6 +162,22 @@ def _rotten(folder: Path, position: int) -> Kept:
         file.write(b"z")
     os.utime(newer_in(kept.folder), ns=(status.st_atime_ns, status.st_mtime_ns))
     return kept
+
+
+def test_a_look_that_was_begun_answers_once(tmp_path: Path) -> None:
+    """It tells what the database was when it was looked at; the next question looks anew."""
+    old = np.random.default_rng(3).bytes(40 * PAGE)
+    kept = keep(sealed_at(write(tmp_path / "old", {DATABASE: old})), tmp_path / "kept", None)
+    kept.begin_check()
+    assert kept.is_sound(DATABASE)
+    with (directory_in(kept.folder) / DATABASE).open("r+b") as file:
+        file.write(bytes(PAGE))
+    assert not kept.is_sound(DATABASE)
+    kept.begin_check()
+    assert not kept.is_sound(DATABASE)
+    shutil.rmtree(kept.folder)
+    kept.begin_check()
+    assert not kept.is_sound(DATABASE)
 
 
 def test_touched_pages_are_thrown_away(apart: Kept) -> None:

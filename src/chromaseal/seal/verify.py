@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chromaseal import multiset, pools
-from chromaseal.digests import pages_in
+from chromaseal.digests import PAGE_SIZE_BYTES, page_digests, pages_in
 from chromaseal.errors import Damaged, Unavailable
 from chromaseal.sandbox import Plain, Sandbox, limits_for
 from chromaseal.seal.evidence import CheckEntry, CollectionSummary, RecordSummary
-from chromaseal.seal.page_table import Tables, differing_pages
+from chromaseal.seal.page_table import Tables, differing_pages, digest_rows
 from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import FILE_CHANGED, Sealed, refuse_changed
 from chromaseal.seal.telling import tell_check
@@ -152,9 +152,12 @@ def _changes(
         return None
     earlier = scratch / "before"
     try:
-        earlier.write_bytes(before.read(changed))
+        earlier.write_bytes(_as_they_were(before, changed))
     except FILE_CHANGED:
         # What is kept may be replaced by something newer at any time.
+        return None
+    except Damaged as error:
+        _tell_whole(error.message)
         return None
     request = {
         "directory": str(sealed.directory),
@@ -165,7 +168,8 @@ def _changes(
         "collections": [_plain_summary(each) for each in before.collections],
     }
     with pools.pool(1) as pool:
-        # What did not change is believed, so what it was compared with must be what it was.
+        # What did not change is believed, so what it was compared with must be what it was. Where
+        # a merge went before, that was looked at meanwhile.
         sound = pool.submit(carried(before.is_sound), DATABASE)
         try:
             answer = sandbox.run("verify-changes", request, limits=limits_for(sealed.size_bytes))
@@ -177,11 +181,31 @@ def _changes(
         rotten = (path for path in before.tables if path != DATABASE and not before.is_sound(path))
         whole = "".join(f"the copy of {path} here is rotten" for path in rotten)
     if whole:
-        event("verified as a whole", Severity.WARNING, reason=whole)
+        _tell_whole(whole)
         return None
     evidence = f"{len(changed)} pages changed since {before.name}"
     since = Finding("since", passed=True, evidence=evidence)
     return {**answer, "findings": [since.plain(0.0), *answer["findings"]]}
+
+
+def _tell_whole(reason: str) -> None:
+    event("verified as a whole", Severity.WARNING, reason=reason)
+
+
+def _as_they_were(before: Before, changed: NDArray[np.int64]) -> bytes:
+    """Read pages of the earlier state.
+
+    The copy that they are read from may have been looked at a while ago, so they are checked.
+
+    Raises:
+        Damaged: ``bad-file``.
+    """
+    content, table = before.read(changed), before.tables[DATABASE]
+    there = changed[changed < table.size_bytes // PAGE_SIZE_BYTES]
+    found = digest_rows(page_digests(content[: len(there) * PAGE_SIZE_BYTES]))
+    if not np.array_equal(found, digest_rows(table.digests)[there]):
+        raise Damaged("the copy of it here is rotten", kind="bad-file")
+    return content
 
 
 def _changed_pages(sealed: Sealed, before: Before) -> NDArray[np.int64] | None:

@@ -127,7 +127,8 @@ class Checkouts:
             with removed_if_announced(self._store, collection, version_id):
                 if not self._bring_by_steps(version, progress):
                     with self._building(version) as folder:
-                        write_kept(folder, self._fetch(version, folder, progress), self.boot_id)
+                        tables = self._restore(version, directory_in(folder), progress)
+                        write_kept(folder, tables, self.boot_id)
             # Other processes keep newer versions and throw this one away.
             kept = self.kept(version)
         raise cannot_write(self._folder(version), OSError("others remove it while it is made"))
@@ -211,6 +212,7 @@ class Checkouts:
         Pages are not checked here: what is published is checked against the tables.
         """
         _copy(kept, target)
+        kept.begin_check()
         now_ns = int(self._clock.now().timestamp() * 1e9)
         return kept.known(stamps_of(target, kept.tables), now_ns)
 
@@ -255,9 +257,6 @@ class Checkouts:
             # Steps are a convenience too, and another process may have taken the older copy.
             return False
         return True
-
-    def _fetch(self, version: Version, folder: Path, progress: Progress) -> dict[str, PageTable]:
-        return self._restore(version, directory_in(folder), progress)
 
     def _restore(
         self, version: Version, directory: Path, progress: Progress

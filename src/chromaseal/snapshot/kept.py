@@ -20,13 +20,15 @@ import functools
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from chromaseal import pools
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests, pages_in
 from chromaseal.errors import Damaged
 from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, Tables, stamp_of
@@ -36,6 +38,7 @@ from chromaseal.seal.verify import Before
 from chromaseal.snapshot.layer import Pages, pages_of, runs
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.page_file import PageFile, PatchedFile, write_pages
+from chromaseal.telemetry.emit import carried
 
 _DIRECTORY = "directory"
 _NEWER = "newer"
@@ -47,6 +50,24 @@ APART_SHARE = 8
 _WHOLE_EVERY = 16
 
 
+class Checks:
+    """Looks at files that are under way in threads, each for one question that will come."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, Future[bool]] = {}
+
+    def begin(self, path: str, look: Callable[[str], bool]) -> None:
+        """Begin to look at a file."""
+        pool = pools.pool(1)
+        self._begun[path] = pool.submit(carried(look), path)
+        pool.shutdown(wait=False)
+
+    def take(self, path: str) -> bool | None:
+        """Wait for what was found; None if nobody looked since the last question."""
+        begun = self._begun.pop(path, None)
+        return None if begun is None else begun.result()
+
+
 @dataclass(frozen=True, slots=True)
 class Kept:
     """A version on this machine.
@@ -56,12 +77,14 @@ class Kept:
         folder: where it is kept.
         tables: the pages of each file, as the manifest has them.
         stale: by path, the pages that have changed since the file in the folder, ascending.
+        checks: the looks at its files that are under way.
     """
 
     version: Version
     folder: Path
     tables: Tables
     stale: Mapping[str, Pages] = field(default_factory=dict)
+    checks: Checks = field(default_factory=Checks, repr=False, compare=False)
 
     def known(self, stamps: Mapping[str, FileStamp], stamped_at_ns: int) -> Known:
         """Give what is known of a copy of this version that has those stamps."""
@@ -119,8 +142,20 @@ class Kept:
         with self.open(path) as file:
             return file.read(there).ljust(len(pages) * PAGE_SIZE_BYTES, b"\0")
 
+    def begin_check(self) -> None:
+        """Begin to look at the database; ``is_sound`` then tells what came of it, once.
+
+        For whoever has just made a copy: where that is the same as this later on, and this was
+        sound after it was made, both are.
+        """
+        self.checks.begin(DATABASE, self._look)
+
     def is_sound(self, path: str) -> bool:
         """Tell whether a file still has the pages that it had when it was kept."""
+        found = self.checks.take(path)
+        return self._look(path) if found is None else found
+
+    def _look(self, path: str) -> bool:
         try:
             return self._has_its_pages(path)
         except FILE_CHANGED:
