@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from chromaseal.clock import to_iso
 from chromaseal.digests import pages_in
-from chromaseal.errors import Conflict
+from chromaseal.errors import Conflict, Damaged
+from chromaseal.replication.spare import Spare, lead_on, make_spare
 from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import Sealed, seal
@@ -109,6 +111,27 @@ def test_a_line_of_kept_versions_is_each_of_its_states(history: list[list[Change
                     assert file.read(pages) == wanted
 
 
+@settings(max_examples=25)
+@given(histories)
+def test_a_spare_becomes_each_state(history: list[list[Change]]) -> None:
+    """A copy that is led on is the next version, or says that it is good for nothing."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        kept: Kept | None = None
+        spare: Spare | None = None
+        for number, state in enumerate(states_of(history)):
+            sealed = sealed_at(write(folder / f"state-{number}", state), kept)
+            kept = keep(sealed, folder / f"kept-{number}", kept)
+            if spare is not None and spare.tables.keys() == state.keys():
+                lead_on(spare, kept)
+                assert read(spare.directory) == state
+            elif spare is not None:
+                with pytest.raises(Damaged, match="cannot become another version"):
+                    lead_on(spare, kept)
+            spare = make_spare(kept, folder / f"spare-{number}")
+            assert read(spare.directory) == state
+
+
 @settings(max_examples=40)
 @given(histories)
 def test_a_new_boot_finds_the_same(history: list[list[Change]]) -> None:
@@ -151,17 +174,45 @@ def test_a_rotten_page_is_found_by_a_new_boot(position: int) -> None:
         assert read_kept(kept.folder, kept.version, "another boot") is None
 
 
-def _rotten(folder: Path, position: int) -> Kept:
+def _rotten(folder: Path, position: int | None) -> Kept:
     first = write(folder / "old", {"a": bytes(40 * PAGE)})
     older = keep(sealed_at(first), folder / "kept-1", None)
     second = write(folder / "new", {"a": b"x" * 2 * PAGE + bytes(38 * PAGE)})
     kept = keep(sealed_at(second), folder / "kept-2", older)
+    if position is None:
+        return kept
     status = newer_in(kept.folder).stat()
     with newer_in(kept.folder).open("r+b") as file:
         file.seek(position)
         file.write(b"z")
     os.utime(newer_in(kept.folder), ns=(status.st_atime_ns, status.st_mtime_ns))
     return kept
+
+
+def test_a_spare_is_checked_page_by_page(tmp_path: Path) -> None:
+    """What has gone bad on this machine is not copied, be it all of it or what is missing."""
+    sound = _rotten(tmp_path / "sound", None)
+    rotten = _rotten(tmp_path / "rotten", PAGE)
+    with pytest.raises(Damaged, match="is not what version 1"):
+        make_spare(rotten, tmp_path / "spare")
+    assert not (tmp_path / "spare").exists()
+    before = sealed_at(write(tmp_path / "before", {"a": bytes(40 * PAGE)}))
+    for kept, fails in ((sound, False), (rotten, True)):
+        older = keep(before, tmp_path / f"older-{fails}", None)
+        spare = make_spare(older, tmp_path / f"spare-{fails}")
+        with pytest.raises(Damaged, match="pages of") if fails else nullcontext():
+            lead_on(spare, kept)
+
+
+def test_a_touched_spare_is_not_led_on(apart: Kept, tmp_path: Path) -> None:
+    """Nobody is to know of it; where somebody has written there all the same, it is no copy."""
+    for number in range(2):
+        spare = make_spare(apart, tmp_path / f"spare-{number}")
+        (spare.directory / "a").unlink()
+        if number:
+            (spare.directory / "a").write_bytes(copied(apart, tmp_path / "copy")["a"])
+        with pytest.raises(Damaged, match="cannot become another version"):
+            lead_on(spare, apart)
 
 
 def test_a_look_that_was_begun_answers_once(tmp_path: Path) -> None:

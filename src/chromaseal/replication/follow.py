@@ -5,6 +5,7 @@
     <folder>/<version id>/    a private copy of a version; whoever reads it may open it
     <folder>/current          a link to the newest one
     <folder>/.follows         which collection of which vault it keeps
+    <folder>/.*.unfinished    a copy that is being made, or waits to become the next version's
 
 Each copy appears whole under a name of its own and is never touched again; the link moves in one
 step. A reader opens ``current`` once and keeps what it got for as long as it likes.
@@ -25,6 +26,7 @@ from chromaseal.clock import Clock
 from chromaseal.errors import Conflict, Damaged, NotFound, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import write_whole
+from chromaseal.replication.spare import Copies
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.snapshot.checkout import cannot_write, name_of_unfinished, sync
 from chromaseal.snapshot.fallback import Told, newest_readable, tell_nobody
@@ -86,13 +88,18 @@ def follow(
     """
     _prepare(parts, collection, folder)
     passed = Passed(parts.clock, told)
-    while not stop():
-        with contextlib.suppress(Unavailable):
-            moved = advance(parts, collection, folder, passed=passed, progress=progress)
+    with Copies(parts, collection, folder) as copies:
+        while not stop():
+            moved = None
+            with contextlib.suppress(Unavailable):
+                moved = _move(parts, copies, passed, progress)
             if moved is not None:
                 yield moved
-                continue
-        parts.clock.sleep(interval_s)
+                _tidy(parts, folder)
+            # Whoever waits for a version has it by now.
+            _prepare_next(copies)
+            if moved is None:
+                parts.clock.sleep(interval_s)
 
 
 class Passed:
@@ -129,18 +136,28 @@ def advance(
         Conflict: ``cannot-write``.
         Damaged: no version can be fetched whole.
     """
+    with Copies(parts, collection, folder) as copies:
+        passed = passed or Passed(parts.clock, tell_nobody)
+        moved = _move(parts, copies, passed, progress)
+    if moved is not None:
+        _tidy(parts, folder)
+    return moved
+
+
+def _move(parts: Parts, copies: Copies, passed: Passed, progress: Progress) -> Moved | None:
+    """Bring a folder up to date once, but for what is not needed any more; see ``advance``."""
+    collection, folder = copies.collection, copies.folder
     start = parts.clock.monotonic_s()
-    passed = passed or Passed(parts.clock, tell_nobody)
     version_id, _ = pointer(parts.store, collection)
     if version_id is None or version_id == current(folder) or passed.rests(version_id):
         return None
     with step("follow version", collection=collection) as told, _alone_in(folder) as alone:
         if alone:
-            _remove_unfinished(parts, folder)
+            _remove_unfinished(parts, folder, copies.spare)
 
         def fetch(version: Version) -> bool:
             instead = version.version_id != version_id
-            return _fetch(parts, folder, version, progress, instead=instead)
+            return _fetch(copies, version, progress, instead=instead)
 
         found = newest_readable(parts.store, collection, fetch, told=passed.note)
         if found is None or not found[1]:
@@ -148,20 +165,18 @@ def advance(
         version = found[0]
         _point(parts, folder, version.version_id)
         told.note(version_id=version.version_id)
-        _remove_old(parts, folder)
     directory = folder / version.version_id
     return Moved(version, directory, parts.clock.monotonic_s() - start)
 
 
-def _fetch(
-    parts: Parts, folder: Path, version: Version, progress: Progress, *, instead: bool
-) -> bool:
+def _fetch(copies: Copies, version: Version, progress: Progress, *, instead: bool) -> bool:
     """Have a version's copy in a folder.
 
     Returns:
         False where the folder is at the version already, or further than one that would be
         served instead of the newest.
     """
+    folder = copies.folder
     here = current(folder)
     if here == version.version_id:
         return False
@@ -170,11 +185,27 @@ def _fetch(
     directory = folder / version.version_id
     if not directory.is_dir():
         try:
-            parts.checkouts.copy(version, directory, durable=True, progress=progress)
+            copies.copy(version, directory, progress)
         except NotFound as error:
             # It was removed while it was fetched, so there is a newer one.
             raise Damaged(error.message, kind="missing-object") from error
     return True
+
+
+def _tidy(parts: Parts, folder: Path) -> None:
+    """Remove the copies that nobody needs any more."""
+    with _alone_in(folder):
+        _remove_old(parts, folder)
+
+
+def _prepare_next(copies: Copies) -> None:
+    """Have a spare copy, where other followers know that it is one, and what a dead one left."""
+    here = current(copies.folder)
+    if here is None or copies.has_prepared(here):
+        return
+    with _alone_in(copies.folder) as alone:
+        if alone:
+            copies.prepare(here)
 
 
 @contextlib.contextmanager
@@ -267,9 +298,14 @@ def _remove_old(parts: Parts, folder: Path) -> None:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _remove_unfinished(parts: Parts, folder: Path) -> None:
-    """Remove what a follower was making when it died; only while no other one can be making it."""
+def _remove_unfinished(parts: Parts, folder: Path, spare: Path | None) -> None:
+    """Remove what a follower was making when it died; only while no other one can be making it.
+
+    A spare copy stays: this process's own, and others' because they have a file of it open.
+    """
     for path in folder.iterdir():
+        if path == spare:
+            continue
         if _is_temporary_link(path):
             path.unlink(missing_ok=True)
         copied = name_of_unfinished(path)

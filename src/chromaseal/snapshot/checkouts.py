@@ -211,7 +211,7 @@ class Checkouts:
 
         Pages are not checked here: what is published is checked against the tables.
         """
-        _copy(kept, target)
+        kept.copy_files(target)
         kept.begin_check()
         now_ns = int(self._clock.now().timestamp() * 1e9)
         return kept.known(stamps_of(target, kept.tables), now_ns)
@@ -235,7 +235,7 @@ class Checkouts:
 
     def _copy_checked(self, kept: Kept, target: Path, *, durable: bool) -> None:
         with appearing_whole(target, self._ids, durable=durable) as unfinished:
-            _copy(kept, unfinished)
+            kept.copy_files(unfinished)
             check_files(kept.version.manifest, unfinished)
 
     def _bring_by_steps(self, version: Version, progress: Progress) -> bool:
@@ -389,11 +389,3 @@ def _weight(layers: Iterable[LayerEntry]) -> int:
     parts = [part for layer in layers for part in layer.parts]
     # Each takes a request for where its pages are, and one for them.
     return sum(part.size_bytes + 2 * _REQUEST_BYTES for part in parts)
-
-
-def _copy(kept: Kept, target: Path) -> None:
-    try:
-        for path in kept.tables:
-            kept.copy_file(path, target / path)
-    except OSError as error:
-        raise Damaged(f"{kept.folder} cannot be copied: {error}", kind="bad-file") from error

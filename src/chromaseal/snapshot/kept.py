@@ -99,6 +99,18 @@ class Kept:
         size_bytes = self.tables[path].size_bytes
         return PatchedFile(file, newer_in(self.folder), sum(before), stale, size_bytes)
 
+    def copy_files(self, directory: Path) -> None:
+        """Copy all files of the version.
+
+        Raises:
+            Damaged: ``bad-file``, they cannot be copied.
+        """
+        try:
+            for path in self.tables:
+                self.copy_file(path, directory / path)
+        except OSError as error:
+            raise Damaged(f"{self.folder} cannot be copied: {error}", kind="bad-file") from error
+
     def copy_file(self, path: str, target: Path) -> None:
         """Copy a file of the version, with the folders that lead to it."""
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ STEPS: Final[Mapping[str, str]] = {
     "merge deltas": "the same, as the child process tells of it",
     "open client": "a ChromaDB client is opened on a private copy, in a child process",
     "place": "a fetched version takes the place of what was there, in one step",
+    "prepare copy": "a follower makes a copy ahead, which the next version's is made of",
     "publish": "layers and manifest are stored, and the pointer moves",
     "pull": "a directory is brought to a version",
     "push": "a directory is published",

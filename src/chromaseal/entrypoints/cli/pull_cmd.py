@@ -80,7 +80,8 @@ def follow(
     """Keep a copy of the newest version and print each move; until Ctrl-C.
 
     Each version is a directory of its own; DIR/current leads to the newest. Older ones go when
-    nobody has them open.
+    nobody has them open. Beside the newest two, a copy waits in which the next one needs only its
+    changes.
 
     Example: [bold]chromaseal follow notes ./notes[/]
     """
