@@ -148,6 +148,7 @@ class _OpenCopy:
         if version.manifest.size_bytes > self._largest_bytes:
             return False
         self.kept = self._parts.checkouts.bring(version, progress=progress)
+        self.kept.begin_check()
         self.has_become = ""
         return True
 
