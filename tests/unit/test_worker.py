@@ -191,6 +191,29 @@ def test_it_looks_at_everything_now_and_then(scene: Scene) -> None:
     assert scene.clock.monotonic_s() - start_s <= 2 * 1.5 * POLL_S
 
 
+def test_runs_that_come_together_are_taken_together(scene: Scene) -> None:
+    """One that is announced right after another one comes into its version; then all begins."""
+    coming = iter(["a", "b", "c", ""])
+    waited_s: list[float] = []
+
+    class Announcing(DeafLedger):
+        def wait(self, timeout_s: float, *, stop: threading.Event | None = None) -> bool:
+            del stop
+            waited_s.append(timeout_s)
+            run_id = next(coming, None)
+            if run_id:
+                scene.add(run_id)
+            if run_id is None:
+                worker.stop()
+            return bool(run_id)
+
+    scene.put_ledger(Announcing(scene.vault.parts.ledger, scene.clock))  # type: ignore[arg-type]
+    worker, _ = scene.worker(once=False, collections=["notes"])
+    worker.run()
+    assert scene.turns == [("notes", ("a", "b", "c"))]
+    assert max(waited_s[1:4]) < 0.1
+
+
 def test_collections_that_come_later_are_found(scene: Scene) -> None:
     """And listened to from then on."""
     ledger = DeafLedger(scene.vault.parts.ledger, scene.clock)

@@ -17,11 +17,14 @@ from chromaseal.errors import Conflict, Interrupted, Unavailable
 from chromaseal.fleet.journal import Journal
 from chromaseal.fleet.rests import Rests
 from chromaseal.fleet.turn import IsOver, Turns, Work, holder_of
+from chromaseal.run.ledger import Listener
 from chromaseal.run.model import RunState
 from chromaseal.vault import Vault
 
-# Runs that are announced together come into one version together.
-_GATHER_S = 0.1
+# Runs that are announced together come into one version together: as long as another one comes
+# within a moment, up to so many moments.
+_MOMENT_S = 0.02
+_MOST_MOMENTS = 5
 _PAUSE_S = 0.2
 # A killed child is heard of at once, and a store that hangs has limits of its own.
 _GIVEN_BACK_S = 30.0
@@ -156,13 +159,18 @@ class Worker:
                     # Somebody may have begun one meanwhile.
                     return self._names() == names
                 if listener.wait(self._nap_s(waiting), stop=self._woken):
-                    self._clock.sleep(_GATHER_S)
+                    self._gather(listener)
                 is_due = self._clock.monotonic_s() - listed_at_s >= poll_s
                 if is_due or self._may_have_begun:
                     self._may_have_begun = False
                     listed_at_s, poll_s = self._clock.monotonic_s(), self._poll_s()
                     if self._names() != names:
                         return False
+
+    def _gather(self, listener: Listener) -> None:
+        for _ in range(_MOST_MOMENTS):
+            if not listener.wait(_MOMENT_S, stop=self._woken):
+                return
 
     def _poll_s(self) -> float:
         return self._habits.poll_s * (0.5 + self._ids.fraction())
