@@ -103,7 +103,7 @@ simulate-planted: $(STAMP) ## which planted mistakes the simulation finds, and t
 	@$(BIN)/python docs/generate_simulation.py
 
 corpus: $(STAMP) ## the whole corruption corpus, and its page in docs/
-	@$(BIN)/python docs/generate_corpus.py
+	@PYTHONPATH=. $(BIN)/python docs/generate_corpus.py
 
 bench-verify: $(STAMP) ## what each level of verification takes
 	@$(BIN)/python -m bench.verify
