@@ -87,7 +87,7 @@ def _each(every: Sequence[Case], what: str, kind: type[_T], work: Callable[[Case
         for number, case in enumerate(every, start=1):
             if case.name not in done:
                 done[case.name] = work(case)
-                plain = {f.name: getattr(done[case.name], f.name) for f in fields(kind)}  # type: ignore[arg-type]
+                plain = {f.name: getattr(done[case.name], f.name) for f in fields(kind)}
                 kept.write(json.dumps(plain | {"case": case.name}) + "\n")
                 kept.flush()
             found.append(done[case.name])

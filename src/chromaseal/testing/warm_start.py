@@ -35,6 +35,9 @@ from chromaseal.adapters.process import sandbox
 
 _COMMAND: Final = "command"
 _CHILD: Final = "child"
+# Programs are named, not imported, as on a command line.
+_PROGRAM: Final = "chromaseal.entrypoints.cli"
+_CHILD_PROGRAM: Final = "chromaseal.entrypoints.child"
 _REQUEST_BYTES: Final = 1 << 17
 _CHILD_MODULES: Final = (
     "live_copy",
@@ -245,14 +248,12 @@ def _end_with(code: int) -> None:
 
 
 def _import_everything() -> None:
-    from chromaseal.entrypoints import cli  # noqa: PLC0415
-
-    for module in pkgutil.iter_modules(cli.__path__):
-        importlib.import_module(f"{cli.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(importlib.import_module(_PROGRAM).__path__):
+        importlib.import_module(f"{_PROGRAM}.{module.name}")
     for name in _CHILD_MODULES:
         importlib.import_module(f"chromaseal.adapters.chroma.{name}")
     importlib.import_module("chromaseal.adapters.sqlalchemy.sqlite")
-    importlib.import_module("chromaseal.entrypoints.child")
+    importlib.import_module(_CHILD_PROGRAM)
 
 
 class _Server:
@@ -333,15 +334,11 @@ def _be(request: dict[str, Any], streams: Sequence[int], place: Path) -> None:
     sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115 - to the end
     sys.argv = ["chromaseal", *request["arguments"]]
     if request["kind"] == _CHILD:
-        from chromaseal.entrypoints import child  # noqa: PLC0415
-
         os.setsid()
-        child.main()
+        importlib.import_module(_CHILD_PROGRAM).main()
         return
-    from chromaseal.entrypoints.cli import main as command  # noqa: PLC0415
-
     sandbox.begin = functools.partial(begin_child, place)
-    command()
+    importlib.import_module(_PROGRAM).main()
 
 
 if __name__ == "__main__":
