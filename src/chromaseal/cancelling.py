@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chromaseal.clock import to_iso
-from chromaseal.errors import Conflict
+from chromaseal.errors import ChromasealError, Conflict, Damaged
 from chromaseal.parts import Parts
 from chromaseal.run.model import Run, RunState
 from chromaseal.snapshot.cancellations import delete_mark, fence, version_with, write_mark
@@ -49,7 +49,16 @@ def cancel(parts: Parts, run: Run) -> Cancelled:
         Damaged: a collection's newest version cannot be read, so nobody knows.
         Unavailable: the store or the ledger did not answer; repeat it.
     """
-    contained = {name: _take_off(parts, run, name) for name in sorted(run.parts)}
+    contained: dict[str, str] = {}
+    unsettled: list[ChromasealError] = []
+    for name in sorted(run.parts):
+        try:
+            contained[name] = _take_off(parts, run, name)
+        except (Conflict, Damaged) as error:
+            # The other collections are to go without the run all the same.
+            unsettled.append(error)
+    if unsettled:
+        raise unsettled[0]
     merged = {name: version_id for name, version_id in contained.items() if version_id}
     if merged and len(merged) == len(contained):
         where = ", ".join(f"{version_id} of {name}" for name, version_id in merged.items())
@@ -82,21 +91,15 @@ def _take_off(parts: Parts, run: Run, name: str) -> str:
         return part.version_id
     write_mark(parts.store, name, run.run_id)
     _move(parts, run, name, _MAY_BE_CANCELLED, RunState.CANCELLED, error=part.error)
-    is_fenced = fence(parts.store, name)
+    # Where nothing could be fenced it is asked who is at work, before the look: whoever is done by
+    # then has made a version that is seen.
+    lease = None if fence(parts.store, name) else parts.leases.holder(name)
     version_id = version_with(parts.store, name, run.run_id)
     if version_id:
         undone = (*_MAY_BE_CANCELLED, RunState.CANCELLED)
         _move(parts, run, name, undone, RunState.COMPLETED, version_id=version_id)
         delete_mark(parts.store, name, run.run_id)
         return version_id
-    if not is_fenced:
-        _refuse_first_version(parts, run, name)
-    return ""
-
-
-def _refuse_first_version(parts: Parts, run: Run, name: str) -> None:
-    """Say so where somebody may be about to bring the run in, and no pointer can stop them."""
-    lease = parts.leases.holder(name)
     if lease is not None:
         raise Conflict(
             f"run {run.run_id} is cancelled, unless {lease.owner} has it already, who is making "
@@ -104,6 +107,7 @@ def _refuse_first_version(parts: Parts, run: Run, name: str) -> None:
             kind="being-merged",
             hint=f"once that is over: chromaseal runs cancel {run.run_id}",
         )
+    return ""
 
 
 def _move(

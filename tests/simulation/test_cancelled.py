@@ -20,6 +20,7 @@ from chromaseal import keys, pools
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
 from chromaseal.errors import ChromasealError, Conflict
+from chromaseal.run.lease import Lease
 from chromaseal.run.model import RunState
 from chromaseal.sweep.ledger import sweep_ledger
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
@@ -188,6 +189,49 @@ def test_who_was_stopped_before_the_commit_brings_in_nothing(tmp_path: Path) -> 
         assert said == ["cancelled"]
         assert (done.lost_races, done.merged) == (1, ("wanted",))
         assert here.state() is RunState.CANCELLED
+
+
+def test_whoever_is_done_as_the_lease_is_asked_for_is_seen(tmp_path: Path) -> None:
+    """Before a first version: it may come to be between any two questions."""
+    with scene(tmp_path, has_version=False) as here:
+        lease = here.leases.acquire(NAME, "here", duration_s=3600)
+        store, commit = here.here.parts.store, here.here.parts.store.create
+
+        def stop_at_the_pointer(key: str, body: bytes | memoryview) -> None:
+            if key == keys.pointer(NAME):
+                kept.append(bytes(body))
+                raise SimulatedCrash
+            commit(key, body)
+
+        def holder(name: str) -> Lease | None:
+            commit(keys.pointer(NAME), kept[0])
+            assert lease is not None
+            here.leases.release(lease)
+            return here.leases.holder(name)
+
+        kept: list[bytes] = []
+        store.create = stop_at_the_pointer  # type: ignore[method-assign]
+        with suppress(SimulatedCrash):
+            here.here.compact([NAME])
+        leases = Between(here.leases, lambda: None)
+        leases.holder = holder  # type: ignore[attr-defined]
+        here.other.parts = replace(here.other.parts, leases=leases)
+        assert outcome_of(here.other) == "already-merged"
+        assert here.state() is RunState.COMPLETED
+
+
+def test_a_first_version_holds_up_no_other_collection(tmp_path: Path) -> None:
+    """The run is taken off everywhere, though of one collection nobody knows yet."""
+    with scene(tmp_path, has_version=True) as here:
+        changes = {name: upserts(record("both", 1)) for name in ("first", NAME)}
+        here.episode.truth.asks("both", changes)
+        here.other.write(changes, run_id="both")
+        assert here.leases.acquire("first", "here", duration_s=3600) is not None
+        with pytest.raises(Conflict) as caught:
+            here.other.cancel("both")
+        assert caught.value.kind == "being-merged"
+        here.other.compact([NAME])
+        assert here.merged == {"before", "wanted", "unwanted"}
 
 
 def test_a_cancelling_that_died_is_finished(tmp_path: Path) -> None:

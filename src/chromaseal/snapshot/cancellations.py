@@ -8,13 +8,14 @@ What a version contains it contains, whatever is marked.
 from __future__ import annotations
 
 from chromaseal import keys
-from chromaseal.errors import Conflict, NotFound
+from chromaseal.errors import Conflict, NotFound, Unavailable
 from chromaseal.object_store import ObjectStore
 from chromaseal.settle import put_once, swap
-from chromaseal.snapshot.history import head, line
+from chromaseal.snapshot.history import head, line, pointer
 from chromaseal.snapshot.manifest import to_json
 
 _FORMAT = "chromaseal.cancellation"
+_ATTEMPTS = 5
 
 
 def write_mark(store: ObjectStore, collection: str, run_id: str) -> None:
@@ -52,19 +53,28 @@ def fence(store: ObjectStore, collection: str) -> bool:
         False where there is no pointer, and so nothing was fenced.
 
     Raises:
+        Damaged: the pointer cannot be read.
         Unavailable: ``unknown-outcome``.
     """
     key = keys.pointer(collection)
-    try:
-        found = store.get(key)
-    except NotFound:
-        return False
-    try:
-        swap(store, key, found.body + b"\n", etag=found.etag)
-    except Conflict:
-        # Whoever was first has given it another tag since it was read here: as good as ours.
+    for _ in range(_ATTEMPTS):
+        try:
+            found = store.get(key)
+        except NotFound:
+            return False
+        try:
+            swap(store, key, found.body + b"\n", etag=found.etag)
+        except Conflict:
+            # Whoever was first has given it another tag: as good as ours. But a store may also
+            # refuse while another write is under way, of which nobody knows how it ends.
+            if pointer(store, collection)[1] == found.etag:
+                continue
         return True
-    return True
+    raise Unavailable(
+        f"{key} was not moved: the store refused, though nobody else has moved it",
+        kind="unknown-outcome",
+        hint="run the same command again",
+    )
 
 
 def version_with(store: ObjectStore, collection: str, run_id: str) -> str:

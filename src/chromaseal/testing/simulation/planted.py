@@ -72,8 +72,8 @@ _CANCELLED = (
     Bug(
         "a cancelled run is looked for without a fence",
         "cancelling._take_off",
-        "is_fenced = fence(parts.store, name)",
-        "is_fenced = True",
+        "lease = None if fence(parts.store, name) else parts.leases.holder(name)",
+        "lease = None",
         test="tests/simulation/test_cancelled.py::"
         "test_who_was_stopped_before_the_commit_brings_in_nothing",
     ),
