@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.compaction.open_copies import OpenCopies
 from chromaseal.compaction.outcome import Compaction
 from chromaseal.delta.model import Changes
+from chromaseal.errors import Damaged, Unsupported
 from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
 from chromaseal.settings import file_path
 from chromaseal.testing.oracle import Rows, assert_same_rows, change
@@ -146,8 +149,9 @@ def test_a_killed_process_costs_no_run(open_held: Callable[..., Held]) -> None:
 class _Unsettled:
     """A sandbox in which no open directory can be copied."""
 
-    def __init__(self, inner: Sandbox) -> None:
+    def __init__(self, inner: Sandbox, *, refuses: bool) -> None:
         self._inner = inner
+        self._refuses = refuses
         self.asked = 0
 
     def start(self) -> None:
@@ -161,26 +165,76 @@ class _Unsettled:
         limits: Limits,
         progress: Progress | None = None,
     ) -> Plain:
-        """Run a job, and say of a copy that it is none."""
-        answer = self._inner.run(job, request, limits=limits, progress=progress)
+        """Run a job, and say of a copy that it is none, or cannot be."""
         if job == "copy-live":
             self.asked += 1
-            return {**answer, "consistent": False}
-        return answer
+            if self._refuses:
+                raise Unsupported("the disk has no locks", kind="cannot-lock")
+        answer = self._inner.run(job, request, limits=limits, progress=progress)
+        return {**answer, "consistent": False} if job == "copy-live" else answer
 
     def close(self) -> None:
         """End nothing."""
 
 
-def test_what_cannot_be_copied_open_is_closed(open_held: Callable[..., Held]) -> None:
+@pytest.mark.parametrize("refuses", [False, True])
+def test_what_cannot_be_copied_open_is_closed(
+    open_held: Callable[..., Held], *, refuses: bool
+) -> None:
     """Then the directory itself is published, as a fresh copy would be."""
     held = open_held()
-    unsettled = _Unsettled(held.vault.parts.sandbox)
+    unsettled = _Unsettled(held.vault.parts.sandbox, refuses=refuses)
     held.copies._parts = replace(held.vault.parts, sandbox=unsettled)
     held.add(upserts(record("a", 1)))
     held.add(upserts(record("b", 2)))
     held.check()
     assert (unsettled.asked, len(held.mergers.begun), held.mergers.alive()) == (2, 2, 0)
+
+
+def test_what_else_is_in_a_directory_stays_in_it(
+    open_held: Callable[..., Held], tmp_path: Path
+) -> None:
+    """A directory that was pushed may have files that are not ChromaDB's."""
+    held = open_held()
+    held.add(upserts(record("a", 1)))
+    directory = tmp_path / "mine"
+    held.vault.pull("notes", directory)
+    (directory / "README.txt").write_text("not ChromaDB's")
+    held.vault.push(directory, "notes")
+    held.add(upserts(record("b", 2)))
+    held.add(upserts(record("c", 3)))
+    files = {entry.path for entry in held.vault.version("notes").manifest.files}
+    assert {"README.txt", "chroma.sqlite3"} < files
+    held.check()
+
+
+def test_a_copy_that_went_bad_is_no_delta_s_fault(open_held: Callable[..., Held]) -> None:
+    """The run is merged into a fresh one, and nothing is set aside."""
+    held = open_held()
+    held.add(upserts(*(record(f"r{n}", n) for n in range(5))))
+    (workspace,) = held.workspaces()
+    with sqlite3.connect(workspace / "open" / "chroma.sqlite3") as rotten:
+        rotten.execute("DELETE FROM embeddings WHERE id = 3")
+    rotten.close()
+    done = held.add(upserts(record("b", 2)))
+    assert (len(done.merged), done.failed) == (1, {})
+    assert (len(held.mergers.begun), held.mergers.alive()) == (2, 1)
+    held.check()
+
+
+def test_a_copy_that_cannot_go_on_is_given_back(open_held: Callable[..., Held]) -> None:
+    """Where its version can no longer be had, its process and its files go all the same."""
+    held = open_held()
+    held.add(upserts(record("a", 1)))
+    held.vault.parts.checkouts.forget(held.vault.version("notes"))
+    layers = file_path(held.vault.url) / "notes" / "layer"
+    shutil.move(layers, layers.with_name("gone"))
+    with pytest.raises(Damaged):
+        held.add(upserts(record("b", 2)))
+    assert (held.mergers.alive(), held.workspaces()) == (0, [])
+    shutil.move(layers.with_name("gone"), layers)
+    held.vault.compact(["notes"])
+    held.check()
 
 
 def test_no_more_copies_are_open_than_may_be(open_held: Callable[..., Held]) -> None:

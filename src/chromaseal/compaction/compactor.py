@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from chromaseal.clock import to_iso
 from chromaseal.compaction.attempt import Attempt
-from chromaseal.compaction.outcome import Compaction, MergeFailedError, together
+from chromaseal.compaction.outcome import Compaction, MergeFailedError, may_be_rot, together
 from chromaseal.compaction.plan import halves
 from chromaseal.compaction.working_copies import WorkingCopies
 from chromaseal.errors import ChromasealError, Unavailable
@@ -22,6 +22,7 @@ from chromaseal.telemetry.observer import Severity
 _BACKOFF = Backoff(attempts=20, first_wait_s=0.05, longest_wait_s=5.0)
 # A child may be killed for what others do on the machine; more than twice that is no accident.
 _TRIES_ALONE = 3
+_TRIES_ON_COPIES = 2
 _FIRST_PAUSE_S = 0.5
 _CLOSED = "closed"
 
@@ -121,6 +122,9 @@ class _Compacting:
         if isinstance(error.cause, Unavailable) and tries < _TRIES_ALONE:
             pause_s = _FIRST_PAUSE_S * 2 ** (tries - 1) * (0.5 + self._parts.ids.fraction())
             self._parts.clock.sleep(pause_s)
+            return [1]
+        if may_be_rot(error) and tries < _TRIES_ON_COPIES:
+            # What it was merged into may have gone bad on this machine; the next try has another.
             return [1]
         self._set_aside(run_id, error.cause)
         return []

@@ -25,10 +25,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from chromaseal.compaction.working_copies import Merged, WorkingCopy, check_out
+from chromaseal.errors import ChromasealError
 from chromaseal.parts import Parts
 from chromaseal.sandbox import Limits, Progress, Sandbox, limits_for
 from chromaseal.seal.page_table import FileStamp
-from chromaseal.seal.sealed import Sealed
+from chromaseal.seal.sealed import Sealed, plain_files
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import Version
 from chromaseal.telemetry.emit import step
@@ -96,6 +97,8 @@ class OpenCopies:
         except BaseException:
             with self._lock:
                 self._used -= 1
+            if copy is not None:
+                copy.close()
             raise
 
     def _close_oldest(self, left: int) -> None:
@@ -181,18 +184,23 @@ class _OpenCopy:
         self._held.close()
 
     def _copied(self, limits: Limits) -> bool:
-        with step("copy live directory", directory=str(self._open)) as told:
-            answer = self._parts.sandbox.run(
-                "copy-live",
-                {
-                    "directory": str(self._open),
-                    "target": str(self._copy),
-                    "known": self._settled,
-                    "budget_s": _BUDGET_S,
-                    "attempts": _ATTEMPTS,
-                },
-                limits=limits,
-            )
-            told.note(consistent=answer["consistent"], copied_bytes=answer["copied_bytes"])
+        try:
+            with step("copy live directory", directory=str(self._open)) as told:
+                answer = self._parts.sandbox.run(
+                    "copy-live",
+                    {
+                        "directory": str(self._open),
+                        "target": str(self._copy),
+                        "known": self._settled,
+                        "budget_s": _BUDGET_S,
+                        "attempts": _ATTEMPTS,
+                    },
+                    limits=limits,
+                )
+                told.note(consistent=answer["consistent"], copied_bytes=answer["copied_bytes"])
+        except ChromasealError:
+            # Whether the directory itself is sound is told when it is sealed and verified.
+            return False
         self._settled = answer["stats"]
-        return bool(answer["consistent"])
+        # Such a copy has ChromaDB's files only; a directory that was pushed may have others.
+        return bool(answer["consistent"]) and plain_files(self._open) == plain_files(self._copy)
