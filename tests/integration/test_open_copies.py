@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.compaction import open_copies
 from chromaseal.compaction.open_copies import OpenCopies
 from chromaseal.compaction.outcome import Compaction
 from chromaseal.delta.model import Changes
@@ -189,6 +191,23 @@ def test_what_cannot_be_copied_open_is_closed(
     held.add(upserts(record("b", 2)))
     held.check()
     assert (unsettled.asked, len(held.mergers.begun), held.mergers.alive()) == (2, 2, 0)
+
+
+def test_a_process_may_write_little_more_than_its_work_needs(
+    open_held: Callable[..., Held], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A damaged index fills no disk; where more is to be merged than it may, another begins."""
+    held = open_held()
+    held.add(upserts(record("a", 1)))
+    limits = Path(f"/proc/{held.mergers.pid()}/limits").read_text()
+    (most,) = re.findall(r"Max file size +(\d+)", limits)
+    assert int(most) < 3 << 30
+    monkeypatch.setattr(open_copies, "_CHANGES", 1)
+    held.add(upserts(record("b", 2)), "words")
+    for turn in range(2):
+        held.add(upserts(*(record(f"{turn}-{n}", n) for n in range(40))), "words")
+    assert (len(held.mergers.begun), held.mergers.alive()) == (3, 2)
+    held.check("words")
 
 
 def test_what_else_is_in_a_directory_stays_in_it(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Thread
 
@@ -164,3 +165,20 @@ def test_errors_keep_their_class(sandbox: ProcessSandbox, tmp_path: Path) -> Non
         sandbox.run("verify", request, limits=LIMITS)
     assert (type(caught.value).__name__, caught.value.kind) == ("Damaged", "no-database")
     assert caught.value.hint
+
+
+@pytest.mark.slow
+def test_a_job_that_hangs_outlives_nobody_for_long(tmp_path: Path) -> None:
+    """One without a process of its own ends, though whoever watched over its time was killed."""
+    with (tmp_path / "stderr").open("w+") as stderr:
+        process = sandbox_module.begin_cold([], stderr)
+        assert process.stdin is not None
+        limits = asdict(replace(LIMITS, timeout_s=0.1))
+        asked = {"job": "merge", "request": endless_request(tmp_path), "limits": limits}
+        process.stdin.write(json.dumps({**asked, "fork": False, "observe": False}) + "\n")
+        process.stdin.flush()
+        try:
+            assert process.wait(timeout=60) == -signal.SIGALRM
+        finally:
+            process.kill()
+            process.communicate()

@@ -37,9 +37,10 @@ from chromaseal.telemetry.emit import step
 # How long the lock may be held at a time; nobody else waits for it.
 _BUDGET_S: Final = 1.0
 _ATTEMPTS: Final = 3
-# Until a directory has grown so much, its process stays.
+# Until a directory has grown so much, or more changes than that are to be merged at once, its
+# process stays. Runaway work can fill the disk up to the limits that come of it.
 _GROWTH: Final = 2
-_CHANGES: Final = 1_000_000
+_CHANGES: Final = 10_000
 
 StartMerger = Callable[[], Sandbox]
 
@@ -136,8 +137,9 @@ class _OpenCopy:
             self._open, self._copy = self.scratch / "open", self.scratch / "copy"
             if version is not None:
                 self.kept, _ = check_out(parts, version, self._open, progress)
+            self._start_merger = start_merger
             self._merger = start_merger()
-            held.callback(self._merger.close)
+            held.callback(self._end_merger)
             size_bytes = version.manifest.size_bytes if version else 0
             # A limit that a process has accepted cannot be raised: it gets room to grow.
             self._limits = limits_for(_GROWTH * size_bytes, _CHANGES)
@@ -157,6 +159,14 @@ class _OpenCopy:
 
     def merge(self, request: Mapping[str, Any], *, limits: Limits, progress: Progress) -> Merged:
         """Merge into what is open, then bring the copy up to date."""
+        if limits.file_size_bytes > self._limits.file_size_bytes:
+            self._merger.close()
+            self._merger = self._start_merger()
+            self._limits = Limits(
+                limits.timeout_s,
+                memory_bytes=_GROWTH * limits.memory_bytes,
+                file_size_bytes=_GROWTH * limits.file_size_bytes,
+            )
         within = replace(self._limits, timeout_s=limits.timeout_s)
         answer = self._merger.run(
             "merge-on", {**request, "directory": str(self._open)}, limits=within, progress=progress
@@ -182,6 +192,10 @@ class _OpenCopy:
     def close(self) -> None:
         """End the child, and remove everything."""
         self._held.close()
+
+    def _end_merger(self) -> None:
+        # Not always the one that was begun first.
+        self._merger.close()
 
     def _copied(self, limits: Limits) -> bool:
         try:
