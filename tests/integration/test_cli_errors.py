@@ -365,9 +365,10 @@ def test_open_shows_the_collections_that_there_are(here: Path, names: tuple[str,
         assert line.strip() == f"client.get_collection({name!r})"
 
 
-def test_help_is_for_both_kinds_of_users(tmp_path: Path) -> None:
+@pytest.mark.parametrize("called", [["--help"], ["-h", "compact"]])
+def test_help_is_for_both_kinds_of_users(tmp_path: Path, called: list[str]) -> None:
     """The first line and two lists: any ChromaDB directory, and receipts."""
-    said = run(tmp_path, "--help").out
+    said = run(tmp_path, *called).out
     first = next(line for line in said.splitlines()[2:] if line.strip())
     assert "ChromaDB" in first
     assert "receipts" in first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import os
 import pty
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 
 from chromaseal.clock import SystemClock
+from chromaseal.entrypoints.cli.output import Output
+from chromaseal.entrypoints.cli.watch_cmd import _Show
 from chromaseal.errors import NotFound, Unavailable
-from chromaseal.fleet.pipeline import happenings
+from chromaseal.fleet.pipeline import CollectionLook, Look, happenings
 from chromaseal.fleet.watching import Watching
 from chromaseal.metering import CountingStore
 from chromaseal.run.model import RunState
@@ -227,3 +230,13 @@ def test_the_command_tells_what_happens_until_it_is_stopped(
     process.send_signal(number)
     rest, _ = process.communicate(timeout=60)
     assert (process.returncode, json.loads(rest.splitlines()[-1])) == (0, {"event": "stopped"})
+
+
+def test_whoever_looks_seldom_is_told_how_fast_it_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Between the last two looks, where there were not two within a minute."""
+    show, begin = _Show(Output.of(as_json=True), None), SystemClock().now()
+    for turn in range(3):
+        each = CollectionLook(NAME, 1 + 4 * turn, f"{turn}")
+        show.look(Look(begin + dt.timedelta(minutes=2 * turn), (each,)))
+    told = [json.loads(line)["per_minute"] for line in capsys.readouterr().out.splitlines()]
+    assert [each["versions"] for each in told] == [0, 2, 2]

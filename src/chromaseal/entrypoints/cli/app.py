@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -65,6 +66,7 @@ _ONLY_LOOKING = {
     *("verify", "doctor", "locks", "log", "show", "diff", "stats", "search", "trace"),
     *("reproduce", "salvage"),
 }
+_HELP: Final = ("-h", "--help")
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -117,7 +119,7 @@ def commands(only: str = "") -> typer.Typer:
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings={"help_option_names": [*_HELP]},
     )
     for panel, members in _PANELS.items():
         for name, place in members.items():
@@ -134,8 +136,11 @@ def commands(only: str = "") -> typer.Typer:
 
 def _called() -> str:
     """Name the command that the command line calls; nothing where only all commands can tell."""
-    word = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    return word if any(word in members for members in _PANELS.values()) else ""
+    before = list(itertools.takewhile(lambda word: word.startswith("-"), sys.argv[1:]))
+    word = next(iter(sys.argv[1 + len(before) :]), "")
+    is_command = any(word in members for members in _PANELS.values())
+    # What is asked for before the command is the help of the whole program.
+    return word if is_command and not any(option in _HELP for option in before) else ""
 
 
 def _imported(place: str) -> Any:  # noqa: ANN401 - a command, or the commands of a group

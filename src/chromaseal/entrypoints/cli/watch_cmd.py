@@ -91,7 +91,8 @@ class _Show:
         happened = [] if is_first else happenings(self._looks[-1], now)
         self._recent.extend(happened)
         self._looks.append(now)
-        while now.at - self._looks[0].at > _RATED:
+        # Two at least, or whoever looks seldom would be told of no speed at all.
+        while len(self._looks) > 2 and now.at - self._looks[0].at > _RATED:  # noqa: PLR2004
             self._looks.popleft()
         speed = rates(self._looks)
         self._output.record("look", **_plain(now, happened, speed))
