@@ -376,10 +376,14 @@ class Vault(Upkeep):
         """Tell every step of a run, from its deltas to the versions that contain it."""
         return trace_run(self.parts.store, self.run(run_id))
 
-    def close(self) -> None:
-        """Give back the ledger and the child processes."""
+    def give_room(self) -> None:
+        """Give back the working copies that stay open and that nobody uses."""
         if self._copies is not None:
             self._copies.close()
+
+    def close(self) -> None:
+        """Give back the ledger and the child processes."""
+        self.give_room()
         self._close()
 
     def __enter__(self) -> Self:

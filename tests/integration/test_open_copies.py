@@ -21,6 +21,7 @@ from chromaseal.compaction.open_copies import OpenCopies
 from chromaseal.compaction.outcome import Compaction
 from chromaseal.delta.model import Changes
 from chromaseal.errors import Damaged, Unsupported
+from chromaseal.fleet.turn import Terms, compact_in_turn
 from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
 from chromaseal.settings import file_path
 from chromaseal.testing.oracle import Rows, assert_same_rows, change
@@ -268,6 +269,19 @@ def test_no_more_copies_are_open_than_may_be(open_held: Callable[..., Held]) -> 
     held.check("words")
     held.vault.close()
     assert (held.mergers.alive(), held.workspaces()) == (0, [])
+
+
+def test_copies_that_take_the_last_room_go(open_held: Callable[..., Held]) -> None:
+    """A full disk holds nothing up that would have room without them."""
+    held = open_held()
+    held.add(upserts(record("a", 1)))
+    changes = upserts(record("b", 2))
+    held.vault.write({"notes": changes})
+    change(held.rows["notes"], changes)
+    terms = Terms("me", 60, lambda: 0 if held.mergers.alive() else 1 << 40)
+    (done,) = compact_in_turn(held.vault, ["notes"], terms).done
+    assert len(done.merged) == 1
+    held.check()
 
 
 def test_a_bad_delta_does_not_stay_in_a_copy(open_held: Callable[..., Held]) -> None:

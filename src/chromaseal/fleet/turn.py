@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from chromaseal.compaction.outcome import Compaction
-from chromaseal.errors import Conflict, Interrupted
+from chromaseal.errors import Conflict, Interrupted, Unavailable
 from chromaseal.fleet.lease_keeper import LeaseKeeper
 from chromaseal.fleet.owner import shown_owner
 from chromaseal.fleet.room import FreeBytes, check_room
@@ -78,7 +78,7 @@ def compact_in_turn(
         left = {n: parts.leases.holder(n) for n in collections if n not in mine}
         if not mine:
             return Turns(left=left)
-        check_room(parts, mine, terms.free_bytes)
+        _have_room(vault, mine, terms.free_bytes)
 
         def go_on(name: str, step: str, done: int, total: int) -> None:
             if is_over():
@@ -92,6 +92,17 @@ def compact_in_turn(
                 progress(name, step, done, total)
 
         return Turns(tuple(vault.compact(mine, progress=go_on)), left)
+
+
+def _have_room(vault: Vault, collections: Sequence[str], free_bytes: FreeBytes) -> None:
+    try:
+        check_room(vault.parts, collections, free_bytes)
+    except Unavailable as error:
+        if error.kind != "disk-full":
+            raise
+        # Working copies that stay open save time only.
+        vault.give_room()
+        check_room(vault.parts, collections, free_bytes)
 
 
 def holder_of(collection: str, lease: Lease | None) -> str:
