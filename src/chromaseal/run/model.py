@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -65,3 +65,25 @@ class Run:
     created_at: str
     parts: Mapping[str, RunPart]
     attributes: Mapping[str, str]
+
+
+def moved(part: RunPart, *, to: RunState, at: str, version_id: str, error: str) -> RunPart:
+    """Give a part as it is in another state; see ``Ledger.move``.
+
+    Args:
+        part: as it was.
+        to: the state.
+        at: when, ISO time.
+        version_id: the version that contains it; empty for none.
+        error: why; empty for nothing to say.
+    """
+    is_begun = to is RunState.MERGING
+    return replace(
+        part,
+        state=to,
+        attempts=part.attempts + is_begun,
+        started_at=at if is_begun else part.started_at,
+        finished_at="" if is_begun or to is RunState.PENDING else at,
+        version_id=version_id,
+        error=error,
+    )

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from chromaseal.errors import Conflict
 from chromaseal.record import clean_text
-from chromaseal.run.model import Run, RunPart, RunState
+from chromaseal.run.model import Run, RunState, moved
 
 _OPEN = (RunState.PENDING, RunState.MERGING)
 _LOOK_S = 0.1
@@ -147,19 +147,20 @@ class MemoryLedger:
         error: str = "",
     ) -> int:
         """Move parts of runs to another state, those only that are in one of ``states``."""
-        from_states, moved = frozenset(states), 0
+        from_states, count = frozenset(states), 0
         with self._changed:
             for run_id in dict.fromkeys(run_ids):
                 run = self._runs.get(run_id)
                 part = run.parts.get(collection) if run is not None else None
                 if run is None or part is None or part.state not in from_states:
                     continue
-                now = _moved(part, to, at, version_id, clean_text(error))
+                why = clean_text(error)
+                now = moved(part, to=to, at=at, version_id=version_id, error=why)
                 self._runs[run_id] = replace(run, parts={**run.parts, collection: now})
-                moved += 1
-            if moved and to is RunState.PENDING:
+                count += 1
+            if count and to is RunState.PENDING:
                 self._announce([collection])
-        return moved
+        return count
 
     def close(self) -> None:
         """Hold nothing."""
@@ -169,16 +170,3 @@ class MemoryLedger:
         for listener in self._listeners:
             listener.tell(names)
         self._changed.notify_all()
-
-
-def _moved(part: RunPart, to: RunState, at: str, version_id: str, error: str) -> RunPart:
-    is_begun = to is RunState.MERGING
-    return replace(
-        part,
-        state=to,
-        attempts=part.attempts + is_begun,
-        started_at=at if is_begun else part.started_at,
-        finished_at="" if is_begun or to is RunState.PENDING else at,
-        version_id=version_id,
-        error=error,
-    )
