@@ -111,7 +111,10 @@ class Ledger(Protocol):
 
         Moving to MERGING counts an attempt and notes ``at`` as the start; moving to COMPLETED,
         FAILED or CANCELLED notes it as the finish. ``version_id`` is kept as given, and ``error``
-        but for NUL and what is no character.
+        but for NUL and what is no character; a ledger may cut one that is longer than 4 KB.
+
+        Each part moves whole. Where the ledger stops answering, some may have moved: asked again,
+        those are not in ``states`` any more, or move once more.
 
         Returns:
             How many were moved.

@@ -27,7 +27,15 @@ def pending_run(run_id: str, *, second: int = 0, collections: tuple[str, ...] = 
 
 
 class LedgerContract:
-    """Tests for one implementation; ``ledger`` is an empty one."""
+    """Tests for one implementation; ``ledger`` is an empty one.
+
+    Attributes:
+        MOVES: how often runs are moved by several at once.
+        THOUSANDS: ids that are moved at once.
+    """
+
+    MOVES = 40
+    THOUSANDS = 12_000
 
     @pytest.fixture
     def ledger(self) -> Ledger:
@@ -188,13 +196,13 @@ class LedgerContract:
         """However many ids are given, those that are there move, once each."""
         for number in range(20):
             ledger.add(pending_run(f"r{number}"))
-        ids = [f"r{number}" for number in range(12_000)] * 2
+        ids = [f"r{number}" for number in range(self.THOUSANDS)] * 2
         states = [RunState.PENDING]
         assert ledger.move(ids, "lines", states=states, to=RunState.MERGING, at=NOW) == 20
         assert ledger.move([], "lines", states=states, to=RunState.MERGING, at=NOW) == 0
 
     def test_movers_in_other_orders_wait_for_each_other(self, ledger: Ledger) -> None:
-        """Two that move the same runs, one from each end, both come through."""
+        """Two that move the same runs, one from each end, both come through, and count right."""
         ids = [f"r{number:03d}" for number in range(100)]
         for run_id in ids:
             ledger.add(pending_run(run_id))
@@ -204,10 +212,13 @@ class LedgerContract:
             there, back = [RunState.PENDING], [RunState.MERGING]
             if number % 3:
                 there, back = back, there
-            return ledger.move(order, "lines", states=there, to=back[0], at=NOW)
+            moved = ledger.move(order, "lines", states=there, to=back[0], at=NOW)
+            return moved if back[0] is RunState.MERGING else -moved
 
         with ThreadPoolExecutor(8) as pool:
-            assert sum(pool.map(move, range(40))) % len(ids) == 0
+            merging = sum(pool.map(move, range(self.MOVES)))
+        assert len(ledger.newest(state=RunState.MERGING)) == merging
+        assert ledger.counts("lines")[RunState.MERGING] == merging
         assert len(ledger.waiting("lines")) == len(ids)
 
     def test_counts_by_state(self, ledger: Ledger) -> None:
