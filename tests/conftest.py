@@ -15,10 +15,12 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.clock import Clock
 from chromaseal.composition.engine import open_vault
+from chromaseal.ids import SystemIds
 from chromaseal.object_store import ObjectStore
 from chromaseal.settings import Settings
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.testing.directory_states import made_states
+from chromaseal.testing.dynamodb import credentials, make_table
 from chromaseal.testing.machine import Machine, RememberingSandbox
 from chromaseal.testing.postgres import PostgresServer, postgres
 from chromaseal.testing.servers import S3Server, ministack, seaweedfs
@@ -96,6 +98,14 @@ def postgres_server() -> Iterator[PostgresServer]:
 def postgres_url(postgres_server: PostgresServer) -> str:
     """Give the URL of an empty database."""
     return postgres_server.make_database()
+
+
+@pytest.fixture
+def dynamodb_url(ministack_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the URL of an empty table; this process's environment has what it takes to ask it."""
+    for name, value in credentials(ministack_server).items():
+        monkeypatch.setenv(name, value)
+    return make_table(ministack_server, f"t-{SystemIds().unique()}")
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,7 @@ def open(url: str = "", *, ledger: str = "", create: bool = True) -> Vault:  # n
     Args:
         url: a path or URL: ``file:///``, ``s3://``, ``gs://``, ``az://``, ``memory://``; empty
             to go by ``CHROMASEAL_VAULT``, ``chromaseal.toml`` and ``./vault``.
-        ledger: ``sqlite:///path`` or ``postgresql://...``; empty to go by
+        ledger: ``sqlite:///path``, ``postgresql://...`` or ``dynamodb://...``; empty to go by
             ``CHROMASEAL_LEDGER``, ``chromaseal.toml`` and a file inside a local vault.
         create: whether an empty place becomes a vault.
 

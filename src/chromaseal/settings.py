@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from chromaseal.errors import UsageError
 
@@ -81,18 +81,25 @@ def _path(place: str, folder: Path) -> Path:
 
 
 def without_secrets(url: str) -> str:
-    """Give a URL fit for messages: no user, no password, no query."""
+    """Give a URL fit for messages: no user, no password, of a query nothing but a region."""
     if is_postgres(url):
         # A password that was not quoted may have any of the characters that cut a URL.
         return f"postgresql://{url.partition('://')[2].rpartition('@')[2].partition('?')[0]}"
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
+    regions = parse_qs(parts.query).get("region", []) if is_dynamodb(url) else []
+    region = f"?region={quote(regions[0])}" if regions else ""
+    return f"{parts.scheme}://{host}{parts.path}{region}"
 
 
 def is_postgres(url: str) -> bool:
     """Tell whether a URL names a PostgreSQL database."""
     return url.startswith(("postgresql://", "postgres://"))
+
+
+def is_dynamodb(url: str) -> bool:
+    """Tell whether a URL names a DynamoDB table."""
+    return url.startswith("dynamodb://")
 
 
 def file_path(url: str) -> Path:

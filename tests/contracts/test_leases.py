@@ -13,6 +13,7 @@ from chromaseal.adapters.sqlalchemy.engine import Database
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.postgres import PostgresDatabase
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
+from chromaseal.composition.engine import open_ledger
 from chromaseal.errors import Unavailable
 from chromaseal.run.late_ledger import LateLedger
 from chromaseal.run.lease import Leases
@@ -124,6 +125,29 @@ class TestPostgres(LeaseContract):
     def others(self, postgres_url: str) -> Iterator[list[Leases]]:
         """Give the same leases through other connections."""
         yield from opened(lambda: PostgresDatabase(postgres_url, clock=ManualClock()))
+
+    @pytest.fixture
+    def leases(self, others: list[Leases]) -> Leases:
+        """Give leases of which none is held."""
+        return others[0]
+
+    @pytest.fixture
+    def pass_time(self) -> Callable[[float], None]:
+        """Let real time pass."""
+        return time.sleep
+
+
+class TestDynamoDb(LeaseContract):
+    """A DynamoDB table, through several connections, by a clock that the server agrees with."""
+
+    ROUNDS = 4
+
+    @pytest.fixture
+    def others(self, dynamodb_url: str) -> Iterator[list[Leases]]:
+        """Give the same leases through other connections."""
+        with ExitStack() as held:
+            ledgers = (open_ledger(dynamodb_url) for _ in range(2))
+            yield [held.enter_context(closing(ledger)) for ledger in ledgers]
 
     @pytest.fixture
     def leases(self, others: list[Leases]) -> Leases:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.postgres import PostgresDatabase
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
+from chromaseal.composition.engine import open_ledger
 from chromaseal.errors import Unavailable, UsageError
 from chromaseal.run.late_ledger import LateLedger
 from chromaseal.run.lease import Leases
@@ -63,6 +65,19 @@ class TestPostgres(LedgerContract):
         ledger = SqlLedger(PostgresDatabase(postgres_url))
         yield ledger
         ledger.close()
+
+
+class TestDynamoDb(LedgerContract):
+    """A DynamoDB table."""
+
+    MOVES = 12
+    THOUSANDS = 1_000
+
+    @pytest.fixture
+    def ledger(self, dynamodb_url: str) -> Iterator[Ledger]:
+        """Give an empty one."""
+        with closing(open_ledger(dynamodb_url)) as ledger:
+            yield ledger
 
 
 class TestLate(LedgerContract):

@@ -117,8 +117,9 @@ def refusal(ask: Callable[[], object], expected: type[Refusal]) -> Refusal | Non
 
 def extra_is_asked_for() -> None:
     """What needs the extra says so, with the line that installs it."""
+    from chromaseal.composition.engine import open_ledger  # noqa: PLC0415
     from chromaseal.composition.receipts import embedder, image_decoder, ocr_engine  # noqa: PLC0415
-    from chromaseal.errors import Unsupported  # noqa: PLC0415
+    from chromaseal.errors import Unsupported, UsageError  # noqa: PLC0415
 
     asking = {
         "missing-extra": (image_decoder, lambda: ocr_engine("rapidocr")),
@@ -130,6 +131,9 @@ def extra_is_asked_for() -> None:
             assert found is not None, "it was there"
             assert found.kind == kind, found.kind
             assert "chromaseal[receipts]" in found.hint, found.hint
+    ledger = refusal(lambda: open_ledger("dynamodb://runs?region=eu-west-1"), UsageError)
+    assert ledger is not None, "it was there"
+    assert (ledger.kind, "chromaseal[aws]" in ledger.hint) == ("missing-extra", True), ledger
 
 
 if __name__ == "__main__":

@@ -32,7 +32,9 @@ PORTS = {
     "embedding": "embedding.py Embedder",
     "image": "receipts/image.py ImageDecoder",
     "inbox": "receipts/inbox.py Inbox",
+    "lease": "run/lease.py Leases",
     "ledger": "run/ledger.py Ledger",
+    "listener": "run/ledger.py Listener",
     "object_store": "object_store.py ObjectStore",
     "observer": "telemetry/observer.py Observer",
     "ocr": "receipts/ocr.py OcrEngine",
@@ -74,6 +76,10 @@ PARTS = {
     "chroma/soundness": "questions whose answers say whether a database is sound",
     "chroma/torn_index": "what can be believed of a damaged vector segment",
     "chroma/torn_table": "what can be read of a damaged table",
+    "dynamodb/items": "runs as items, and every key",
+    "dynamodb/place": "the URL of a table, taken apart",
+    "dynamodb/table": "what a table is asked, and how often",
+    "dynamodb/transactions": "the writes that go together",
     "http/server": "pages over HTTP",
     "linux/boot": "which boot of the machine this is",
     "linux/exchange": "swaps two directories in one step",
@@ -102,6 +108,7 @@ CONTRACTS = {
 }
 WITHOUT_CONTRACT = {
     "Bar": "a detail of the command line's output",
+    "Client": "boto3's, as far as a table asks it",
     "Clock": "the system's clock promises nothing that a test could hold it to",
     "DeltaCodec": "two implementations; docs/formats/delta.md is its contract",
     "Ids": "chance promises nothing that a test could hold it to",

@@ -31,12 +31,12 @@ RUNS = 24
 COLLECTIONS = ("notes", "words")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "dynamodb"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Give a vault with a ledger of each kind."""
     ledger = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
-    if request.param == "postgres":
-        ledger = request.getfixturevalue("postgres_url")
+    if request.param != "sqlite":
+        ledger = request.getfixturevalue(f"{request.param}_url")
     return Settings((tmp_path / "vault").as_uri(), ledger, tmp_path / "cache")
 
 

@@ -9,6 +9,7 @@ import platform
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from importlib.metadata import version as release_of
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ from chromaseal.settings import (
     NO_LEDGER,
     Settings,
     file_path,
+    is_dynamodb,
     is_postgres,
     resolve,
     without_secrets,
@@ -46,6 +48,7 @@ from chromaseal.snapshot.manifest import Version
 from chromaseal.vault import Vault
 
 if TYPE_CHECKING:
+    from chromaseal.adapters.dynamodb.ledger import DynamoLedger
     from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 
 CLOUD_SCHEMES = ("s3://", "gs://", "az://", "memory://")
@@ -210,7 +213,7 @@ def _missing_ledger(url: str) -> NotFound:
 
 def open_ledger(
     url: str, *, only_read: bool = False, clock: Clock | None = None, ids: Ids | None = None
-) -> SqlLedger | UnnamedLedger:
+) -> SqlLedger | DynamoLedger | UnnamedLedger:
     """Open the ledger that a URL names, which keeps the leases too.
 
     Args:
@@ -220,17 +223,20 @@ def open_ledger(
         ids: the system's by default.
 
     Raises:
-        UsageError: ``bad-url``, or ``missing-extra`` where PostgreSQL's driver is not installed.
+        UsageError: ``bad-url``, or ``missing-extra`` where PostgreSQL's driver, or boto3 for
+            DynamoDB, is not installed.
         Unavailable: ``ledger-unavailable``.
         Unsupported: ``newer-ledger``.
     """
     if url == NO_LEDGER:
         return UnnamedLedger()
+    if is_dynamodb(url):
+        return _dynamo_ledger(url, only_read, clock or SystemClock(), ids or SystemIds())
     if not is_postgres(url) and not url.startswith(("memory://", "sqlite:///")):
         raise UsageError(
             f"{without_secrets(url)!r} is no ledger that chromaseal can open",
             kind="bad-url",
-            hint="a path, sqlite:/// or postgresql://",
+            hint="a path, sqlite:///, postgresql:// or dynamodb://",
         )
     path = None if is_postgres(url) or url.startswith("memory://") else file_path(url)
     # SQLAlchemy takes long to import, and reading help or a vault without a ledger needs none.
@@ -244,6 +250,25 @@ def open_ledger(
         from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase  # noqa: PLC0415
 
         return SqlLedger(SqliteDatabase(path, only_read=only_read, clock=clock, ids=ids))
+
+
+def _dynamo_ledger(url: str, only_read: bool, clock: Clock, ids: Ids) -> DynamoLedger:  # noqa: FBT001
+    from chromaseal.adapters.dynamodb.place import parse  # noqa: PLC0415
+
+    # What S3 vaults go by counts here as well; boto3 by itself knows AWS_DEFAULT_REGION only.
+    place = parse(url)
+    place = replace(place, region=place.region or os.environ.get("AWS_REGION", ""))
+    try:
+        with _uncollected():
+            from chromaseal.adapters.dynamodb.ledger import DynamoLedger  # noqa: PLC0415
+            from chromaseal.adapters.dynamodb.table import Table, connect  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name} is not installed, and a ledger in DynamoDB needs it",
+            kind="missing-extra",
+            hint="pip install 'chromaseal[aws]'",
+        ) from error
+    return DynamoLedger(Table(place, connect(place), clock=clock, ids=ids), only_read=only_read)
 
 
 @contextmanager

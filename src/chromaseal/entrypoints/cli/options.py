@@ -32,8 +32,8 @@ LedgerOption: TypeAlias = Annotated[
     typer.Option(
         "--ledger",
         metavar="URL",
-        help="The ledger: a path, sqlite:/// or postgresql://. Default: $CHROMASEAL_LEDGER, then "
-        "chromaseal.toml, then a file inside a local vault.",
+        help="The ledger: a path, sqlite:///, postgresql:// or dynamodb://. Default: "
+        "$CHROMASEAL_LEDGER, then chromaseal.toml, then a file inside a local vault.",
     ),
 ]
 JsonOption: TypeAlias = Annotated[

@@ -1,0 +1,1 @@
+"""The ledger and its leases in one DynamoDB table, beside what else the table holds."""
