@@ -70,7 +70,7 @@ class TestPostgres(LedgerContract):
 class TestDynamoDb(LedgerContract):
     """A DynamoDB table."""
 
-    MOVES = 12
+    MOVES = 8
     THOUSANDS = 1_000
 
     @pytest.fixture
