@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from bench.data import CACHE
 
 import chromaseal
+from chromaseal import pools
 from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
@@ -37,13 +38,14 @@ _LOOKED_AT_RECORDS = 10_000
 _MENDED_RECORDS = 600
 _JOBS = ("verification", "questions", "replay", "salvage", "proof")
 _EVERY = 50
+_AT_ONCE = 2
 _T = TypeVar("_T", Outcome, Mended)
 
 
 def main() -> None:
     """Look at every case, and mend every harmful one."""
     modules = tuple(f"chromaseal.adapters.chroma.{job}" for job in _JOBS)
-    sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(2)])
+    sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(_AT_ONCE)])
     try:
         outcomes, mended = _looked_at(sandbox), _mended(sandbox)
     finally:
@@ -54,9 +56,9 @@ def main() -> None:
 
 
 def _looked_at(sandbox: Sandbox) -> list[Outcome]:
-    with tempfile.TemporaryDirectory() as bases, tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as bases:
         every = cases(build_bases(Path(bases), _LOOKED_AT_RECORDS))
-        outcomes = _each(every, "looked at", Outcome, lambda c: look(c, Path(scratch), sandbox))
+        outcomes = _each(every, "looked at", Outcome, lambda c, scratch: look(c, scratch, sandbox))
     for outcome in outcomes:
         if not outcome.as_expected:
             _say(f"not as expected: {outcome.case.name}: {outcome.said}, {outcome.checks}")
@@ -65,10 +67,10 @@ def _looked_at(sandbox: Sandbox) -> list[Outcome]:
 
 def _mended(sandbox: Sandbox) -> list[Mended]:
     equipment = Equipment(sandbox, Nobody(), SystemClock(), SystemIds(), exchange)
-    with tempfile.TemporaryDirectory() as bases, tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as bases:
         every = cases(build_bases(Path(bases), _MENDED_RECORDS))
         harmful = [case for case in every if case.damage.kind is Kind.HARMFUL]
-        found = _each(harmful, "mended", Mended, lambda c: mend(c, Path(scratch), equipment))
+        found = _each(harmful, "mended", Mended, lambda c, scratch: mend(c, scratch, equipment))
     for mended in found:
         if mended.different:
             _say(f"wrong: {mended.case.name}: {mended.said}, {mended.different[:3]}")
@@ -77,20 +79,26 @@ def _mended(sandbox: Sandbox) -> list[Mended]:
     return found
 
 
-def _each(every: Sequence[Case], what: str, kind: type[_T], work: Callable[[Case], _T]) -> list[_T]:
+def _each(
+    every: Sequence[Case], what: str, kind: type[_T], work: Callable[[Case, Path], _T]
+) -> list[_T]:
     """Do what is to be done for each case, but for those that were done before."""
     path = CACHE / f"corpus-{what.replace(' ', '-')}-{_sources()}.jsonl"
     CACHE.mkdir(exist_ok=True)
     done = _done(path, kind, every)
+
+    def one(case: Case) -> _T:
+        with tempfile.TemporaryDirectory() as scratch:
+            return done[case.name] if case.name in done else work(case, Path(scratch))
+
     found = []
-    with path.open("a") as kept:
-        for number, case in enumerate(every, start=1):
-            if case.name not in done:
-                done[case.name] = work(case)
-                plain = {f.name: getattr(done[case.name], f.name) for f in fields(kind)}
-                kept.write(json.dumps(plain | {"case": case.name}) + "\n")
+    with path.open("a") as kept, pools.pool(_AT_ONCE) as pool:
+        for number, outcome in enumerate(pool.map(one, every), start=1):
+            found.append(outcome)
+            if outcome.case.name not in done:
+                plain = {f.name: getattr(outcome, f.name) for f in fields(kind)}
+                kept.write(json.dumps(plain | {"case": outcome.case.name}) + "\n")
                 kept.flush()
-            found.append(done[case.name])
             _count(what, number, len(every))
     return found
 
