@@ -65,10 +65,12 @@ def answers(endpoint: str) -> bool:
 
 def descendants(pid: int) -> Iterator[int]:
     """Give a process's children, and theirs."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (thread / "children").read_text().split()):
-            yield child
-            yield from descendants(child)
+    # PostgreSQL has one for each connection, which goes with it.
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child
+                yield from descendants(child)
 
 
 def listening_addresses(pid: int) -> set[str]:
