@@ -40,9 +40,6 @@ LONGEST_HOLD_S = 0.228
 ROUND = 25
 # `make test-replicate` asks for 500.
 COPIES = int(os.environ.get("CHROMASEAL_LIVE_COPIES", str(ROUND)))
-# An attempt that finds no quiet moment gives no copy. Of 500 one in 25 may; of the few in a part
-# that is one, which chance alone exceeds in one run of four.
-MISSES_OF_FEW = 0 if COPIES >= 500 else 2
 
 
 @dataclass
@@ -211,7 +208,7 @@ def test_every_copy_is_one_state(tmp_path: Path, sandbox: ProcessSandbox) -> Non
         copy_in_a_round(copier, min(ROUND, COPIES - start), figures)
         shutil.rmtree(folder)
     figures.tell()
-    assert figures.counts["verified and recognised"] >= 0.96 * COPIES - MISSES_OF_FEW
+    assert figures.counts["verified and recognised"] >= 0.96 * COPIES
     assert figures.counts["with a newer index"]
     assert not [name for name in figures.counts if name.startswith("refused")]
     assert max(figures.holds_s) <= LONGEST_HOLD_S
