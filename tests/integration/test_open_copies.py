@@ -24,7 +24,9 @@ from chromaseal.errors import Damaged, Unsupported
 from chromaseal.fleet.turn import Terms, compact_in_turn
 from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
 from chromaseal.settings import file_path
+from chromaseal.telemetry.emit import observed
 from chromaseal.testing.oracle import Rows, assert_same_rows, change
+from chromaseal.testing.recording_observer import RecordingObserver
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 
@@ -125,14 +127,19 @@ def test_an_index_is_flushed_while_it_is_open(open_held: Callable[..., Held]) ->
 def test_what_somebody_else_published_is_built_upon(
     open_held: Callable[..., Held], vault_at: Callable[[], Vault]
 ) -> None:
-    """A copy of a version that is not the newest is thrown away."""
+    """A copy of a version that is not the newest is thrown away, before anything is merged."""
     held, other = open_held(), vault_at()
     held.add(upserts(record("mine", 1)))
     theirs = upserts(record("theirs", 2))
     other.write({"notes": theirs})
     other.compact(["notes"])
     change(held.rows["notes"], theirs)
-    held.add(upserts(record("mine", 3)))
+    heard = RecordingObserver()
+    with observed(heard):
+        held.add(upserts(record("mine", 3)))
+    # What is merged into the wrong version fails verification, and a second merge would mend it.
+    assert heard.step("merge").outcome == "ok"
+    assert heard.step("verify").outcome == "ok"
     held.check()
     assert len(held.mergers.begun) == 2
     assert held.mergers.alive() == 1
