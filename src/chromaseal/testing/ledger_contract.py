@@ -32,10 +32,12 @@ class LedgerContract:
     Attributes:
         MOVES: how often runs are moved by several at once.
         THOUSANDS: ids that are moved at once.
+        ALL_OR_NONE: whether of runs that others move too, a move moves all or none.
     """
 
     MOVES = 40
     THOUSANDS = 12_000
+    ALL_OR_NONE = True
 
     @pytest.fixture
     def ledger(self) -> Ledger:
@@ -216,7 +218,10 @@ class LedgerContract:
             return moved if back[0] is RunState.MERGING else -moved
 
         with ThreadPoolExecutor(8) as pool:
-            merging = sum(pool.map(move, range(self.MOVES)))
+            moves = list(pool.map(move, range(self.MOVES)))
+        if self.ALL_OR_NONE:
+            assert {abs(moved) for moved in moves} <= {0, len(ids)}
+        merging = sum(moves)
         assert len(ledger.newest(state=RunState.MERGING)) == merging
         assert ledger.counts("lines")[RunState.MERGING] == merging
         assert len(ledger.waiting("lines")) == len(ids)
