@@ -23,7 +23,7 @@ from chromaseal.clock import Clock, SystemClock
 from chromaseal.composition.engine import open_vault
 from chromaseal.errors import Unavailable
 from chromaseal.replication.follow import current
-from chromaseal.run.model import RunState
+from chromaseal.run.model import WAITING_STATES, RunState
 from chromaseal.settings import Settings
 from chromaseal.snapshot.history import pointer
 from chromaseal.testing.postgres import restartable_postgres
@@ -282,9 +282,8 @@ class Scene:
         return all(_is_ready(member) for member in self.of(Role.COMPACTOR))
 
     def _nothing_waits(self) -> bool:
-        open_states = (RunState.PENDING, RunState.MERGING)
         counts = [self.vault.parts.ledger.counts(name) for name in COLLECTIONS]
-        return not any(each.get(state, 0) for each in counts for state in open_states)
+        return not any(each.get(state, 0) for each in counts for state in WAITING_STATES)
 
     def _note_unknown(self) -> None:
         """Before a sweep could bring them back: what was acknowledged is in the ledger, done."""

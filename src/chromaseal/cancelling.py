@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from chromaseal.clock import to_iso
 from chromaseal.errors import ChromasealError, Conflict, Damaged
 from chromaseal.parts import Parts
-from chromaseal.run.model import Run, RunState
+from chromaseal.run.model import WAITING_STATES, Run, RunState
 from chromaseal.snapshot.cancellations import delete_mark, fence, version_with, write_mark
 
-_MAY_BE_CANCELLED = (RunState.PENDING, RunState.MERGING, RunState.FAILED)
+_MAY_BE_CANCELLED = (*WAITING_STATES, RunState.FAILED)
 _MAY_BE_PUT_BACK = (RunState.FAILED, RunState.CANCELLED)
 
 

@@ -29,7 +29,7 @@ from chromaseal.errors import (
 )
 from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, read_pin
-from chromaseal.run.model import Run, RunState
+from chromaseal.run.model import WAITING_STATES, Run, RunState
 from chromaseal.sandbox import Progress, StepProgress, limits_for, no_progress
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
@@ -50,7 +50,6 @@ from chromaseal.telemetry.observer import Severity
 
 # Whatever the ledger says of a run that is in a version, it is done.
 _UNDONE = tuple(state for state in RunState if state is not RunState.COMPLETED)
-_OPEN_STATES = (RunState.PENDING, RunState.MERGING)
 
 
 class Attempt:
@@ -337,7 +336,7 @@ class Attempt:
         self._parts.ledger.move(
             run_ids,
             self._collection,
-            states=_UNDONE if to is RunState.COMPLETED else _OPEN_STATES,
+            states=_UNDONE if to is RunState.COMPLETED else WAITING_STATES,
             to=to,
             at=to_iso(self._parts.clock.now()),
             version_id=version_id,

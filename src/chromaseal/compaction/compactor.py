@@ -13,7 +13,7 @@ from chromaseal.compaction.plan import halves
 from chromaseal.compaction.working_copies import WorkingCopies
 from chromaseal.errors import ChromasealError, Unavailable
 from chromaseal.parts import Parts
-from chromaseal.run.model import RunState
+from chromaseal.run.model import WAITING_STATES, RunState
 from chromaseal.sandbox import StepProgress
 from chromaseal.snapshot.races import Backoff, until_won
 from chromaseal.telemetry.emit import event
@@ -153,7 +153,7 @@ class _Compacting:
         self._parts.ledger.move(
             [run_id],
             self._collection,
-            states=(RunState.PENDING, RunState.MERGING),
+            states=WAITING_STATES,
             to=RunState.FAILED,
             at=to_iso(self._parts.clock.now()),
             error=reason,

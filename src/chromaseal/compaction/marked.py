@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from chromaseal.clock import to_iso
 from chromaseal.parts import Parts
-from chromaseal.run.model import Run, RunState
+from chromaseal.run.model import WAITING_STATES, Run, RunState
 from chromaseal.snapshot.cancellations import read_marks
-
-_WAITING = (RunState.PENDING, RunState.MERGING)
 
 
 def without_cancelled(parts: Parts, collection: str, runs: tuple[Run, ...]) -> tuple[Run, ...]:
@@ -29,5 +27,5 @@ def without_cancelled(parts: Parts, collection: str, runs: tuple[Run, ...]) -> t
     cancelled = [run.run_id for run in runs if run.run_id in marked]
     if cancelled:
         at, to = to_iso(parts.clock.now()), RunState.CANCELLED
-        parts.ledger.move(cancelled, collection, states=_WAITING, to=to, at=at)
+        parts.ledger.move(cancelled, collection, states=WAITING_STATES, to=to, at=at)
     return tuple(run for run in runs if run.run_id not in marked)

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 from chromaseal.clock import age_s, from_iso, to_iso
 from chromaseal.errors import ChromasealError
-from chromaseal.run.model import RunState
+from chromaseal.run.model import WAITING_STATES, RunState
 
-_WAITING = (RunState.PENDING, RunState.MERGING)
 _MINUTE_S = 60.0
 
 
@@ -56,7 +55,7 @@ class CollectionLook:
     @property
     def waiting(self) -> int:
         """Count the runs that no version has yet, and that are to come into one."""
-        return sum(self.states.get(state, 0) for state in _WAITING)
+        return sum(self.states.get(state, 0) for state in WAITING_STATES)
 
     def as_json(self, now: dt.datetime) -> dict[str, object]:
         """Give it as plain data, with ages instead of moments.

@@ -23,6 +23,10 @@ class RunState(StrEnum):
     CANCELLED = "CANCELLED"
 
 
+# Of a part that is to come into a version, and that no version has yet.
+WAITING_STATES = (RunState.PENDING, RunState.MERGING)
+
+
 @dataclass(frozen=True, slots=True)
 class RunPart:
     """One collection's part of a run.

@@ -16,7 +16,7 @@ from chromaseal.fleet.turn import IsOver, Turns
 from chromaseal.fleet.worker import Chore, Habits, Worker
 from chromaseal.pools import InTurn
 from chromaseal.run.ledger import Ledger, Listener
-from chromaseal.run.model import RunState
+from chromaseal.run.model import WAITING_STATES, RunState
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 
@@ -74,8 +74,7 @@ class Scene:
             return instead
         ledger = self.vault.parts.ledger
         ids = tuple(run.run_id for run in ledger.waiting(name))
-        states = (RunState.PENDING, RunState.MERGING)
-        ledger.move(ids, name, states=states, to=RunState.COMPLETED, at="now")
+        ledger.move(ids, name, states=WAITING_STATES, to=RunState.COMPLETED, at="now")
         self.turns.append((name, ids))
         return Turns((Compaction(name, merged=ids, contained=ids),))
 

@@ -10,7 +10,7 @@ from chromaseal.clock import from_iso
 from chromaseal.compaction.deltas import read_stored
 from chromaseal.errors import ChromasealError, Unavailable, UsageError
 from chromaseal.parts import Parts
-from chromaseal.run.model import Run, RunState
+from chromaseal.run.model import WAITING_STATES, Run, RunState
 from chromaseal.snapshot.cancellations import read_marks
 from chromaseal.snapshot.manifest import PastVersion
 from chromaseal.verification.remark import Remark, well, wrong
@@ -18,7 +18,6 @@ from chromaseal.verification.remark import Remark, well, wrong
 _ALL = 1_000_000
 _NAMED = 3
 _LONG = dt.timedelta(hours=1)
-_OPEN = (RunState.PENDING, RunState.MERGING)
 _REBUILD = "chromaseal doctor --rebuild-ledger"
 _WRITE_AGAIN = "write it again with the same run id, or bring the object back from a backup"
 
@@ -122,7 +121,7 @@ class _Collection:
         """Look at the runs that wait, and at those that were set aside."""
         merged = merged or set()
         yield from self._failed()
-        waiting = self._in(*_OPEN)
+        waiting = self._in(*WAITING_STATES)
         told = [run for run in waiting if run.run_id in merged]
         if told:
             evidence = f"{_names(told)} in a version already, and the ledger was not told"
@@ -203,7 +202,7 @@ class _Collection:
 
     def _half_cancelled(self, merged: set[str]) -> Iterator[Remark]:
         marked = read_marks(self._parts.store, self._name) - merged
-        told = [run for run in self._in(*_OPEN, RunState.FAILED) if run.run_id in marked]
+        told = [run for run in self._in(*WAITING_STATES, RunState.FAILED) if run.run_id in marked]
         if told:
             evidence = f"{_names(told)} cancelled in the vault, and the ledger was not told"
             yield self._wrong(evidence, _REBUILD)

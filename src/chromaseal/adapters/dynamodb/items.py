@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from blake3 import blake3
 
-from chromaseal.run.model import Run, RunPart, RunState
+from chromaseal.run.model import WAITING_STATES, Run, RunPart, RunState
 
 Item: TypeAlias = dict[str, Any]
 Key: TypeAlias = dict[str, str]
@@ -78,7 +78,7 @@ def name_key(run_id: str) -> Key:
 
 def list_of(state: RunState) -> str:
     """Name the list that parts of a state are in; PENDING and MERGING share one."""
-    return WAITING if state in {RunState.PENDING, RunState.MERGING} else state.value
+    return WAITING if state in WAITING_STATES else state.value
 
 
 def list_key(collection: str, name: str) -> str:

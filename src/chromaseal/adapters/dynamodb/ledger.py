@@ -18,9 +18,8 @@ from chromaseal.errors import Conflict, Unavailable, Unsupported
 from chromaseal.record import clean_text
 from chromaseal.run.lease import Lease
 from chromaseal.run.ledger import Listener
-from chromaseal.run.model import Run, RunState
+from chromaseal.run.model import WAITING_STATES, Run, RunState
 
-_WAITING = (RunState.PENDING, RunState.MERGING)
 _READ_AT_ONCE = 100
 # Those who move the same runs at once make each other begin again; one of them always gets on.
 _MOVE_TRIES = 100
@@ -138,7 +137,7 @@ class DynamoLedger:
         """Give the runs whose part of a collection is PENDING or MERGING, oldest first."""
         partition = items.list_key(collection, items.WAITING)
         entries = self._table.query(partition, page=limit)
-        wanted = functools.partial(_has_part, collection=collection, states=_WAITING)
+        wanted = functools.partial(_has_part, collection=collection, states=WAITING_STATES)
         runs = self._runs(entries, wanted, at_once=limit or _READ_AT_ONCE)
         return list(itertools.islice(runs, limit))
 

@@ -13,10 +13,9 @@ from chromaseal.errors import Conflict
 from chromaseal.record import clean_text
 from chromaseal.run.lease import Lease
 from chromaseal.run.ledger import Listener
-from chromaseal.run.model import Run, RunState
+from chromaseal.run.model import WAITING_STATES, Run, RunState
 
 _BY_AGE = (schema.run.c.created_at, schema.run.c.run_id)
-_WAITING = (RunState.PENDING, RunState.MERGING)
 # Fewer than any database takes parameters for one statement.
 _MOVED_AT_ONCE = 5000
 _NOBODY = ""
@@ -101,7 +100,7 @@ class SqlLedger:
 
     def waiting(self, collection: str, *, limit: int | None = None) -> list[Run]:
         """Give the runs whose part of a collection is PENDING or MERGING, oldest first."""
-        waits = statements.has_part(collection=collection, states=_WAITING)
+        waits = statements.has_part(collection=collection, states=WAITING_STATES)
         return self._runs(waits, limit=limit)
 
     def counts(self, collection: str) -> Mapping[RunState, int]:

@@ -15,9 +15,8 @@ from dataclasses import replace
 
 from chromaseal.errors import Conflict
 from chromaseal.record import clean_text
-from chromaseal.run.model import Run, RunState, moved
+from chromaseal.run.model import WAITING_STATES, Run, RunState, moved
 
-_OPEN = (RunState.PENDING, RunState.MERGING)
 _LOOK_S = 0.1
 
 
@@ -114,7 +113,9 @@ class MemoryLedger:
         """Give the runs whose part of a collection is PENDING or MERGING, oldest first."""
         runs = (self._runs[run_id] for _, run_id in self._by_age)
         found = [
-            run for run in runs if collection in run.parts and run.parts[collection].state in _OPEN
+            run
+            for run in runs
+            if collection in run.parts and run.parts[collection].state in WAITING_STATES
         ]
         return found[:limit]
 

@@ -119,7 +119,7 @@ _RUNS = (
     Bug(
         "runs of a compactor that died are not completed",
         "compaction.attempt.Attempt._move",
-        "states=_UNDONE if to is RunState.COMPLETED else _OPEN_STATES",
+        "states=_UNDONE if to is RunState.COMPLETED else WAITING_STATES",
         "states=(RunState.PENDING,)",
     ),
     Bug(
