@@ -34,7 +34,6 @@ PORTS = {
     "inbox": "receipts/inbox.py Inbox",
     "lease": "run/lease.py Leases",
     "ledger": "run/ledger.py Ledger",
-    "listener": "run/ledger.py Listener",
     "object_store": "object_store.py ObjectStore",
     "observer": "telemetry/observer.py Observer",
     "ocr": "receipts/ocr.py OcrEngine",

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from chromaseal.adapters.dynamodb import items, transactions
 from chromaseal.adapters.dynamodb.items import Item
 from chromaseal.adapters.dynamodb.lease import DynamoLeases
-from chromaseal.adapters.dynamodb.listener import PollingListener
 from chromaseal.adapters.dynamodb.table import Table
 from chromaseal.adapters.dynamodb.transactions import Move
 from chromaseal.errors import Conflict, Unavailable, Unsupported
@@ -19,10 +18,15 @@ from chromaseal.record import clean_text
 from chromaseal.run.lease import Lease
 from chromaseal.run.ledger import Listener
 from chromaseal.run.model import WAITING_STATES, Run, RunState
+from chromaseal.run.polling import PollingListener
 
 _READ_AT_ONCE = 100
 # Those who move the same runs at once make each other begin again; one of them always gets on.
 _MOVE_TRIES = 100
+# Each look of a listener is billed.
+_POLL_S = 1.0
+# A transaction's items appear one by one: by then those are there that came with the counter.
+_ALL_THERE_S = 0.2
 
 
 class DynamoLedger:
@@ -154,6 +158,8 @@ class DynamoLedger:
             lambda: sum(self._announced(name) for name in names),
             clock=self._table.clock,
             ids=self._table.ids,
+            poll_s=_POLL_S,
+            settle_s=_ALL_THERE_S,
         )
 
     def move(

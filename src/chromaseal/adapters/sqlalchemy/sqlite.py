@@ -29,6 +29,7 @@ from chromaseal.adapters.sqlalchemy.engine import Database
 from chromaseal.adapters.sqlalchemy.schema import NUMBER, SCHEMA, announcement
 from chromaseal.clock import Clock, SystemClock
 from chromaseal.ids import Ids, SystemIds
+from chromaseal.run.polling import PollingListener
 
 _BUSY_TIMEOUT_S = 30
 # How long a listener sleeps between two looks, give or take a half.
@@ -150,12 +151,21 @@ class SqliteDatabase(Database):
     @contextlib.contextmanager
     def listen(self, collections: Collection[str]) -> Iterator[PollingListener]:
         """Remember how many announcements there were."""
-        yield PollingListener(self, collections)
+        names = sorted(collections)
+        yield PollingListener(
+            lambda: self._announced(names), clock=self.clock, ids=self.ids, poll_s=_POLL_S
+        )
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self._engine.dispose()
+
+    def _announced(self, collections: Collection[str]) -> int:
+        total = select(func.coalesce(func.sum(announcement.c.number), 0))
+        with self.reading() as connection:
+            wanted = announcement.c.collection.in_(collections)
+            return int(connection.execute(total.where(wanted)).scalar_one())
 
     @contextlib.contextmanager
     def _transaction(self, begin: str) -> Iterator[Connection]:
@@ -179,34 +189,6 @@ class SqliteDatabase(Database):
         # A run that was acknowledged is there after a power cut.
         db.execute("PRAGMA synchronous = FULL")
         return db
-
-
-class PollingListener:
-    """Looks at a counter every now and then, which is as good as it gets between processes."""
-
-    def __init__(self, database: SqliteDatabase, collections: Collection[str]) -> None:
-        self._database = database
-        self._collections = sorted(collections)
-        self._number = self._count()
-
-    def wait(self, timeout_s: float, *, stop: threading.Event | None = None) -> bool:
-        """Look until the counter has moved, the time is over, or somebody stops it."""
-        clock, ids = self._database.clock, self._database.ids
-        end_s = clock.monotonic_s() + timeout_s
-        while True:
-            before, self._number = self._number, self._count()
-            if self._number != before:
-                return True
-            left_s = end_s - clock.monotonic_s()
-            if left_s <= 0 or (stop is not None and stop.is_set()):
-                return False
-            clock.sleep(min(left_s, _POLL_S * (0.5 + ids.fraction())))
-
-    def _count(self) -> int:
-        total = select(func.coalesce(func.sum(announcement.c.number), 0))
-        with self._database.reading() as connection:
-            wanted = announcement.c.collection.in_(self._collections)
-            return int(connection.execute(total.where(wanted)).scalar_one())
 
 
 def _can_write(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Hearing of runs: the counters that every writer's transaction raises, looked at now and then."""
+"""Hearing of runs where nobody calls out: how often they were announced, looked at now and then."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from collections.abc import Callable
 from chromaseal.clock import Clock
 from chromaseal.ids import Ids
 
-# How long a listener sleeps between two looks, give or take a half; each look is billed.
-_POLL_S = 1.0
 # How often it looks whether it is to stop.
 _STOP_S = 0.2
-# A transaction's items appear one by one: by then those are there that came with the counter.
-_ALL_THERE_S = 0.2
 
 
 class PollingListener:
@@ -23,12 +19,24 @@ class PollingListener:
         announced: counts the announcements, all that were committed before it was asked.
         clock: for waiting.
         ids: chance, so that not all look at once.
+        poll_s: how long it sleeps between two looks, give or take a half.
+        settle_s: how long after an announcement was seen all is there that came with it.
     """
 
-    def __init__(self, announced: Callable[[], int], *, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self,
+        announced: Callable[[], int],
+        *,
+        clock: Clock,
+        ids: Ids,
+        poll_s: float,
+        settle_s: float = 0.0,
+    ) -> None:
         self._announced = announced
         self._clock = clock
         self._ids = ids
+        self._poll_s = poll_s
+        self._settle_s = settle_s
         self._number = announced()
 
     def wait(self, timeout_s: float, *, stop: threading.Event | None = None) -> bool:
@@ -37,12 +45,13 @@ class PollingListener:
         while True:
             before, self._number = self._number, self._announced()
             if self._number != before:
-                self._clock.sleep(_ALL_THERE_S)
+                if self._settle_s:
+                    self._clock.sleep(self._settle_s)
                 return True
             left_s = end_s - self._clock.monotonic_s()
             if left_s <= 0 or (stop is not None and stop.is_set()):
                 return False
-            self._sleep(min(left_s, _POLL_S * (0.5 + self._ids.fraction())), stop)
+            self._sleep(min(left_s, self._poll_s * (0.5 + self._ids.fraction())), stop)
 
     def _sleep(self, duration_s: float, stop: threading.Event | None) -> None:
         end_s = self._clock.monotonic_s() + duration_s
