@@ -31,7 +31,8 @@ from chromaseal.observed_store import ObservedStore
 from chromaseal.parts import Parts
 from chromaseal.pin import pin_vault
 from chromaseal.reader import Reader
-from chromaseal.run.late_ledger import LateLedger, LedgerWithLeases
+from chromaseal.run.deferred_ledger import LedgerWithLeases
+from chromaseal.run.late_ledger import LateLedger
 from chromaseal.run.unnamed_ledger import UnnamedLedger
 from chromaseal.sandbox import Sandbox
 from chromaseal.settings import (

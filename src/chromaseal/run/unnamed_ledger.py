@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from typing import NoReturn
 
 from chromaseal.errors import ChromasealError, UsageError
-from chromaseal.run.lease import Lease
-from chromaseal.run.model import Run, RunState
+from chromaseal.run.deferred_ledger import DeferredLedger
 
 
 def no_ledger() -> ChromasealError:
@@ -19,7 +18,7 @@ def no_ledger() -> ChromasealError:
     )
 
 
-class UnnamedLedger:
+class UnnamedLedger(DeferredLedger):
     """Refuses whatever asks for runs, with what to do about it.
 
     Args:
@@ -28,80 +27,14 @@ class UnnamedLedger:
     """
 
     def __init__(self, why: Callable[[], ChromasealError] = no_ledger, url: str = "") -> None:
+        super().__init__(url)
         self._why = why
-        self._url = url
-
-    @property
-    def url(self) -> str:
-        """Say where it would be."""
-        return self._url
 
     def bind(self, vault_id: str) -> None:
         """Have nothing to tie."""
 
-    def add(self, run: Run) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def get(self, run_id: str) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def with_prefix(self, prefix: str, *, limit: int = 2) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def newest(
-        self, *, collection: str = "", state: RunState | None = None, limit: int = 100
-    ) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def find(self, attribute: str, value: str) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def waiting(self, collection: str, *, limit: int | None = None) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def counts(self, collection: str) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def listen(self, collections: Collection[str]) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def move(
-        self,
-        run_ids: Iterable[str],
-        collection: str,
-        *,
-        states: Iterable[RunState],
-        to: RunState,
-        at: str,
-        version_id: str = "",
-        error: str = "",
-    ) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def acquire(self, collection: str, owner: str, *, duration_s: float) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def renew(self, lease: Lease, *, duration_s: float) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def release(self, lease: Lease) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
-    def holder(self, collection: str) -> NoReturn:
-        """Refuse."""
-        raise self._why()
-
     def close(self) -> None:
         """Hold nothing."""
+
+    def _ledger(self) -> NoReturn:
+        raise self._why()
