@@ -30,13 +30,22 @@ def opened(made: Callable[[], Database]) -> Iterator[list[Leases]]:
         yield [held.enter_context(closing(SqlLedger(made()))) for _ in range(CONNECTIONS)]
 
 
-class TestSqlite(LeaseContract):
-    """An SQLite file, through several connections, by a clock in the test's hands."""
+class ByManualClock(LeaseContract):
+    """Leases that go by a clock in the test's hands."""
 
     @pytest.fixture
     def clock(self) -> ManualClock:
-        """Give the clock of all connections."""
+        """Give the clock of the leases."""
         return ManualClock()
+
+    @pytest.fixture
+    def pass_time(self, clock: ManualClock) -> Callable[[float], None]:
+        """Let time pass at once."""
+        return clock.sleep
+
+
+class TestSqlite(ByManualClock):
+    """An SQLite file, through several connections, by a clock in the test's hands."""
 
     @pytest.fixture
     def others(self, tmp_path: Path, clock: ManualClock) -> Iterator[list[Leases]]:
@@ -48,38 +57,18 @@ class TestSqlite(LeaseContract):
         """Give leases of which none is held."""
         return others[0]
 
-    @pytest.fixture
-    def pass_time(self, clock: ManualClock) -> Callable[[float], None]:
-        """Let time pass at once."""
-        return clock.sleep
 
-
-class TestDictionary(LeaseContract):
+class TestDictionary(ByManualClock):
     """The simulation's leases, a dictionary."""
-
-    @pytest.fixture
-    def clock(self) -> ManualClock:
-        """Give the clock of the leases."""
-        return ManualClock()
 
     @pytest.fixture
     def leases(self, clock: ManualClock) -> Leases:
         """Give leases of which none is held."""
         return MemoryLeases(clock)
 
-    @pytest.fixture
-    def pass_time(self, clock: ManualClock) -> Callable[[float], None]:
-        """Let time pass at once."""
-        return clock.sleep
 
-
-class TestMemory(LeaseContract):
+class TestMemory(ByManualClock):
     """SQLite in memory."""
-
-    @pytest.fixture
-    def clock(self) -> ManualClock:
-        """Give the clock of the leases."""
-        return ManualClock()
 
     @pytest.fixture
     def leases(self, clock: ManualClock) -> Iterator[Leases]:
@@ -87,19 +76,9 @@ class TestMemory(LeaseContract):
         with closing(SqlLedger(SqliteDatabase(None, clock=clock))) as ledger:
             yield ledger
 
-    @pytest.fixture
-    def pass_time(self, clock: ManualClock) -> Callable[[float], None]:
-        """Let time pass at once."""
-        return clock.sleep
 
-
-class TestLate(LeaseContract):
+class TestLate(ByManualClock):
     """A ledger whose database did not answer at first."""
-
-    @pytest.fixture
-    def clock(self) -> ManualClock:
-        """Give the clock of the leases."""
-        return ManualClock()
 
     @pytest.fixture
     def leases(self, clock: ManualClock) -> Iterator[Leases]:
@@ -111,11 +90,6 @@ class TestLate(LeaseContract):
         clock.sleep(1)
         with closing(ledger):
             yield ledger
-
-    @pytest.fixture
-    def pass_time(self, clock: ManualClock) -> Callable[[float], None]:
-        """Let time pass at once."""
-        return clock.sleep
 
 
 class TestPostgres(LeaseContract):

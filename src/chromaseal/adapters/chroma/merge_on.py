@@ -6,6 +6,7 @@ the process's end; until then nobody but a job "copy-live" reads it.
 
 from __future__ import annotations
 
+import functools
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -16,8 +17,8 @@ from chromaseal.adapters.chroma.client import opened
 from chromaseal.adapters.chroma.merge import merge_into
 from chromaseal.sandbox import Plain, Progress
 
+# Closed by the process's end.
 _held: Final = ExitStack()
-_clients: Final[dict[Path, ClientAPI]] = {}
 
 
 def run(request: Plain, progress: Progress) -> Plain:
@@ -30,8 +31,10 @@ def run(request: Plain, progress: Progress) -> Plain:
     Returns:
         As the job "merge".
     """
-    directory = Path(request["directory"])
-    if directory not in _clients:
-        directory.mkdir(exist_ok=True)
-        _clients[directory] = _held.enter_context(opened(directory))
-    return merge_into(_clients[directory], request, progress)
+    return merge_into(_kept_open(Path(request["directory"])), request, progress)
+
+
+@functools.cache
+def _kept_open(directory: Path) -> ClientAPI:
+    directory.mkdir(exist_ok=True)
+    return _held.enter_context(opened(directory))
