@@ -81,7 +81,6 @@ class Member:
         self.role = role
         self.said: list[Said] = []
         self.sleeps = False
-        self.starts = 0
         self.groups: list[int] = []
         self.log = folder / f"{name}.log"
         self._command = command
@@ -118,7 +117,6 @@ class Member:
             )
         self._process = process
         self.groups.append(process.pid)
-        self.starts += 1
         self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         self._reader.start()
 
