@@ -26,7 +26,8 @@ from chromaseal.telemetry.emit import observe
 from chromaseal.telemetry.observer import Silent
 from chromaseal.telemetry.relay import RelayObserver
 
-_JOBS = {
+# Where each job is; imported when it is asked for.
+JOBS = {
     "ask": "chromaseal.adapters.chroma.questions",
     "ask-stock": "chromaseal.entrypoints.question_job",
     "compare": "chromaseal.adapters.chroma.comparison",
@@ -74,7 +75,7 @@ def _run(request: Plain, answers: IO[str]) -> None:
     watching = RelayObserver(send) if request["observe"] else Silent()
     try:
         observe(watching)
-        job: Job = importlib.import_module(_JOBS[request["job"]]).run
+        job: Job = importlib.import_module(JOBS[request["job"]]).run
         result = job(request["request"], lambda done, total: send({"progress": [done, total]}))
     except ChromasealError as error:
         send({"failed": error.as_json(), "class": type(error).__name__})

@@ -39,17 +39,6 @@ _CHILD: Final = "child"
 _PROGRAM: Final = "chromaseal.entrypoints.cli"
 _CHILD_PROGRAM: Final = "chromaseal.entrypoints.child"
 _REQUEST_BYTES: Final = 1 << 17
-_CHILD_MODULES: Final = (
-    "live_copy",
-    "merge",
-    "merge_on",
-    "proof",
-    "questions",
-    "replay",
-    "salvage",
-    "verification",
-    "verification_of_changes",
-)
 
 
 class WarmProcess:
@@ -250,10 +239,9 @@ def _end_with(code: int) -> None:
 def _import_everything() -> None:
     for module in pkgutil.iter_modules(importlib.import_module(_PROGRAM).__path__):
         importlib.import_module(f"{_PROGRAM}.{module.name}")
-    for name in _CHILD_MODULES:
-        importlib.import_module(f"chromaseal.adapters.chroma.{name}")
+    for name in importlib.import_module(_CHILD_PROGRAM).JOBS.values():
+        importlib.import_module(name)
     importlib.import_module("chromaseal.adapters.sqlalchemy.sqlite")
-    importlib.import_module(_CHILD_PROGRAM)
 
 
 class _Server:
