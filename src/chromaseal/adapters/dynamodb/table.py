@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
 
 import boto3
@@ -56,6 +56,8 @@ _PASSING_REASONS = {
     "ThrottlingError",
     "TransactionConflict",
 }
+
+_Operation: TypeAlias = Callable[..., dict[str, Any]]
 
 
 class Client(Protocol):
@@ -135,6 +137,7 @@ class Table:
 
     def __init__(self, place: Place, client: Client, *, clock: Clock, ids: Ids) -> None:
         self._place = place
+        self._name = place.table
         self._client = client
         self._skew = dt.timedelta()
         self.clock = clock
@@ -156,7 +159,10 @@ class Table:
         Raises:
             Unavailable: ``ledger-unavailable``, by this and everything else here.
         """
-        found: Item | None = self._asked("get_item", Key=key, ConsistentRead=True).get("Item")
+        answer = self._asked(
+            self._client.get_item, TableName=self._name, Key=key, ConsistentRead=True
+        )
+        found: Item | None = answer.get("Item")
         return found
 
     def get_many(self, keys: Iterable[Key]) -> dict[tuple[str, str], Item]:
@@ -185,6 +191,7 @@ class Table:
             page: how many items one request reads; None for as many as an answer holds.
         """
         asked: dict[str, Any] = {
+            "TableName": self._name,
             "KeyConditionExpression": "PK = :pk",
             "ExpressionAttributeValues": {":pk": partition},
             "ConsistentRead": True,
@@ -196,7 +203,7 @@ class Table:
         if page is not None:
             asked["Limit"] = page
         while True:
-            answer = self._asked("query", **asked)
+            answer = self._asked(self._client.query, **asked)
             yield from answer["Items"]
             if "LastEvaluatedKey" not in answer:
                 return
@@ -219,6 +226,7 @@ class Table:
         """
         named = {f"#{name}": name for name in fields}
         asked = {
+            "TableName": self._name,
             "Key": key,
             "UpdateExpression": "SET " + ", ".join(f"#{name} = :new_{name}" for name in fields),
             "ConditionExpression": condition,
@@ -228,7 +236,7 @@ class Table:
                 **{f":{name}": value for name, value in values.items()},
             },
         }
-        return self._written("update_item", asked)
+        return self._written(self._client.update_item, **asked)
 
     def transact(self, writes: Sequence[Mapping[str, Mapping[str, Any]]]) -> bool:
         """Write all or nothing, if every condition holds; at most 100 items.
@@ -236,13 +244,14 @@ class Table:
         Returns:
             False where one did not hold; read back, as after ``change``.
         """
-        name = self._place.table
         named = [
-            {verb: {"TableName": name, **asked} for verb, asked in write.items()}
+            {verb: {"TableName": self._name, **asked} for verb, asked in write.items()}
             for write in writes
         ]
-        asked = {"TransactItems": named, "ClientRequestToken": self.ids.unique()}
-        return self._written("transact_write_items", asked, of_a_table=False)
+        token = self.ids.unique()
+        return self._written(
+            self._client.transact_write_items, TransactItems=named, ClientRequestToken=token
+        )
 
     def pause(self, tries: int) -> None:
         """Wait before something is tried again: longer each time, and nobody as long as another.
@@ -258,10 +267,10 @@ class Table:
         self._client.close()
 
     def _batch(self, keys: list[Key]) -> Iterator[Item]:
-        name = self._place.table
+        name = self._name
         wanted: Any = {name: {"Keys": keys, "ConsistentRead": True}}
         for tries in itertools.count():
-            answer = self._asked("batch_get_item", of_a_table=False, RequestItems=wanted)
+            answer = self._asked(self._client.batch_get_item, RequestItems=wanted)
             yield from answer["Responses"].get(name, [])
             wanted = answer.get("UnprocessedKeys")
             if not wanted:
@@ -271,48 +280,34 @@ class Table:
                 raise self._unavailable("it answers with nothing of what it is asked for")
             self.pause(min(tries, _TRIES))
 
-    def _written(
-        self, operation: str, asked: Mapping[str, Any], *, of_a_table: bool = True
-    ) -> bool:
+    def _written(self, ask: _Operation, **asked: Any) -> bool:  # noqa: ANN401 - what boto3 takes
         try:
-            self._ask(operation, asked, of_a_table=of_a_table)
-        except ClientError as error:
+            self._ask(ask, asked)
+        except (ClientError, BotoCoreError) as error:
             if _is_refused(error):
                 return False
             raise self._unavailable(_said(error)) from error
-        except BotoCoreError as error:
-            raise self._unavailable(str(error)) from error
         return True
 
-    def _asked(
-        self,
-        operation: str,
-        *,
-        of_a_table: bool = True,
-        **asked: Any,  # noqa: ANN401 - what boto3 takes
-    ) -> dict[str, Any]:
+    def _asked(self, ask: _Operation, **asked: Any) -> dict[str, Any]:  # noqa: ANN401
         try:
-            return self._ask(operation, asked, of_a_table=of_a_table)
-        except ClientError as error:
+            return self._ask(ask, asked)
+        except (ClientError, BotoCoreError) as error:
             raise self._unavailable(_said(error)) from error
-        except BotoCoreError as error:
-            raise self._unavailable(str(error)) from error
 
-    def _ask(self, operation: str, asked: Mapping[str, Any], *, of_a_table: bool) -> dict[str, Any]:
-        ask = getattr(self._client, operation)
-        named = {"TableName": self._place.table, **asked} if of_a_table else dict(asked)
+    def _ask(self, ask: _Operation, asked: dict[str, Any]) -> dict[str, Any]:
         begun_s = self.clock.monotonic_s()
         for tries in itertools.count():
             asked_s = self.clock.monotonic_s()
             try:
-                answer: dict[str, Any] = ask(**named)
+                answer = ask(**asked)
             except (ClientError, BotoCoreError) as error:
                 late = self.clock.monotonic_s() - begun_s > _TRIED_FOR_S
                 if late or tries + 1 >= _TRIES or not _is_passing(error):
                     raise
                 if _code(error) == _CANCELED:
                     # It is known to have done nothing: what follows is another transaction.
-                    named["ClientRequestToken"] = self.ids.unique()
+                    asked["ClientRequestToken"] = self.ids.unique()
                 self.pause(tries)
             else:
                 if self.clock.monotonic_s() - asked_s < _QUICK_S:
@@ -353,16 +348,20 @@ def _code(error: Exception) -> str:
     return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
 
 
-def _said(error: ClientError) -> str:
+def _said(error: Exception) -> str:
+    if not isinstance(error, ClientError):
+        return str(error)
     said = error.response["Error"]
     return f"{said['Code']}: {said.get('Message', '')}".rstrip(": ")
 
 
-def _reasons(error: ClientError) -> Collection[str]:
+def _reasons(error: Exception) -> Collection[str]:
+    if not isinstance(error, ClientError):
+        return ()
     return {str(each.get("Code")) for each in error.response.get("CancellationReasons", ())}
 
 
-def _is_refused(error: ClientError) -> bool:
+def _is_refused(error: Exception) -> bool:
     return _code(error) == f"{_REFUSED}Exception" or _REFUSED in _reasons(error)
 
 
