@@ -34,7 +34,7 @@ class Watching:
 
     Args:
         open_vault: opens it. Done again after a look at which something did not answer: a ledger
-            that could not be opened would not answer any more.
+            that was not there yet is looked for only then.
         clock: for the time of each look.
     """
 
