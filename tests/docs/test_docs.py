@@ -144,6 +144,11 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert [link for link in inside if not (path.parent / link).exists()] == []
 
 
+def test_dots_say_once_that_an_argument_may_be_repeated() -> None:
+    """What can be given several times ends in three dots, not six."""
+    assert "...." not in generator.reference()
+
+
 def test_the_map_is_complete() -> None:
     """ARCHITECTURE.md has a line for every folder and top-level module of the package."""
     text = (ROOT / "ARCHITECTURE.md").read_text()

@@ -31,7 +31,7 @@ RunArgument: TypeAlias = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")
 ]
 RunsArgument: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Ids of runs, or the beginnings of them.")
+    list[str], typer.Argument(metavar="RUN", help="Ids of runs, or the beginnings of them.")
 ]
 
 
