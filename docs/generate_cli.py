@@ -76,13 +76,15 @@ def _row(parameter: Any) -> str:  # noqa: ANN401 - see commands
     default = parameter.default
     shown = "" if default in (None, "", False) or callable(default) else f"`{default}`"
     text = " ".join((parameter.help or "").split())
-    return f"| `{_name(parameter)}` | {text} | {shown} |"
+    # A bar ends a cell even inside of backticks.
+    cells = [cell.replace("|", r"\|") for cell in (f"`{_name(parameter)}`", text, shown)]
+    return f"| {' | '.join(cells)} |"
 
 
 def _section(name: str, command: Any) -> str:  # noqa: ANN401 - see commands
     parameters = [p for p in command.params if p.name != "help"]
     arguments = [_name(p) for p in parameters if is_argument(p)]
-    rows = [_row(p).replace("RUN|IMAGE|RECORD", r"RUN\|IMAGE\|RECORD") for p in parameters]
+    rows = [_row(p) for p in parameters]
     return "\n\n".join(
         [
             f"## {name}",

@@ -21,6 +21,7 @@ SOURCE = ROOT / "src/chromaseal"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NOT_RUN = re.compile(r"<!-- not run: (.{10,}?) -->\s*\Z", re.DOTALL)
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BAR = re.compile(r"(?<!\\)\|")
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -142,6 +143,16 @@ def test_links_lead_somewhere(path: Path) -> None:
     links = [link.partition("#")[0] for link in LINK.findall(path.read_text())]
     inside = [link for link in links if link and "://" not in link and "mailto:" not in link]
     assert [link for link in inside if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_rows_have_as_many_cells_as_their_tables_head(path: Path) -> None:
+    """A bar in a cell is escaped: where it is shown, no cell moves aside or is cut off."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        head, *rows = table.splitlines()
+        cells = len(BAR.findall(head))
+        assert [row for row in rows if len(BAR.findall(row)) != cells] == []
 
 
 def test_dots_say_once_that_an_argument_may_be_repeated() -> None:
