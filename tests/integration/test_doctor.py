@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from chromaseal import keys
+from chromaseal.errors import Unavailable
 from chromaseal.run.model import RunState
+from chromaseal.run.unnamed_ledger import UnnamedLedger
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.command_line import SampleVault
@@ -111,6 +114,35 @@ def test_a_delta_that_no_run_announces_is_found(written: Vault) -> None:
     assert remark.check == "deltas"
     assert "orphan" in remark.evidence
     assert remark.mend == "chromaseal doctor --rebuild-ledger"
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("postgresql://127.0.0.1:1/runs", "ledger-unavailable"),
+        ("dynamodb://runs?region=eu-west-1", "ledger-unavailable"),
+        ("sqlite:///ledger.sqlite", "newer-ledger"),
+    ],
+)
+def test_a_ledger_that_will_be_back_is_not_to_be_moved_away(
+    written: Vault, url: str, kind: str
+) -> None:
+    """Neither a server that does not answer nor a newer ledger: what its own error advises helps."""
+    error = Unavailable("no answer", kind=kind, hint="start it")
+    silent: Any = UnnamedLedger(lambda: error, url)
+    written.parts = replace(written.parts, ledger=silent, leases=silent)
+    remark = only(written)
+    assert (remark.check, remark.evidence, remark.mend) == ("ledger", "no answer", "start it")
+
+
+def test_a_file_that_is_no_ledger_is_moved_away(written: Vault) -> None:
+    """Another one is made from what the vault holds."""
+    error = Unavailable("not a database", kind="ledger-unavailable", hint="check the file")
+    silent: Any = UnnamedLedger(lambda: error, "sqlite:////here/ledger.sqlite")
+    written.parts = replace(written.parts, ledger=silent, leases=silent)
+    mend = only(written).mend
+    assert "move /here/ledger.sqlite away" in mend
+    assert mend.endswith("chromaseal doctor --rebuild-ledger")
 
 
 def test_the_command_tells_all(samples: SampleVault) -> None:

@@ -11,6 +11,7 @@ from chromaseal.compaction.deltas import read_stored
 from chromaseal.errors import ChromasealError, Unavailable, UsageError
 from chromaseal.parts import Parts
 from chromaseal.run.model import WAITING_STATES, Run, RunState
+from chromaseal.settings import file_path
 from chromaseal.snapshot.cancellations import read_marks
 from chromaseal.snapshot.manifest import PastVersion
 from chromaseal.verification.remark import Remark, well, wrong
@@ -69,12 +70,7 @@ class LedgerLook:
         elif isinstance(error, UsageError):
             yield well("vault", "ledger", error.message)
         elif error.kind != "missing-ledger":
-            place = self._parts.ledger.url.partition("://")[2]
-            mend = (
-                "chromaseal runs list completes what a dead writer left in it; if that fails too, "
-                f"move {place} away, then: {_REBUILD}"
-            )
-            yield wrong("vault", "ledger", error.message, mend)
+            yield wrong("vault", "ledger", error.message, _mend(error, self._parts.ledger.url))
         elif self._runs:
             evidence = f"{error.message}, though the vault has {len(self._runs)} runs"
             yield wrong("vault", "ledger", evidence, _REBUILD)
@@ -89,6 +85,16 @@ def _stored(parts: Parts, collection: str) -> dict[str, int]:
         for info in parts.store.list(keys.deltas(collection))
         if (named := keys.parse_delta(info.key)) is not None
     }
+
+
+def _mend(error: ChromasealError, url: str) -> str:
+    if error.kind != "ledger-unavailable" or not url.startswith("sqlite:"):
+        # A server comes back with all that it knew, and none can be moved away.
+        return error.hint
+    return (
+        "chromaseal runs list completes what a dead writer left in it; if that fails too, "
+        f"move {file_path(url)} away, then: {_REBUILD}"
+    )
 
 
 class _Collection:
