@@ -373,6 +373,25 @@ def test_urls_with_more_are_refused_without_a_secret(url: str) -> None:
         assert "hunter2" not in str(caught.value) + without_secrets(url)
 
 
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("dynamodb://ab?region=x", "3 to 255"),
+        ("dynamodb://KEY:hunter2@runs?region=x", "password"),
+        ("dynamodb://runs/more?region=x", "follow the table's name"),
+        ("dynamodb://runs?regoin=x", "region and endpoint"),
+        ("dynamodb://runs?region=x&region=y", "each once"),
+        ("dynamodb://runs?region=a b", "a region's name"),
+        ("dynamodb://runs?region=x&endpoint=localhost:8000", "http://"),
+    ],
+)
+def test_a_wrong_url_says_what_is_wrong_with_it(url: str, why: str) -> None:
+    """What a message leaves out of the URL may be the very thing that is wrong."""
+    with pytest.raises(UsageError) as caught:
+        parse(url)
+    assert why in caught.value.message.partition(" is no URL of a DynamoDB table: ")[2]
+
+
 def test_messages_name_the_region() -> None:
     """A table is found by its name and region; an endpoint is nobody else's business."""
     url = "dynamodb://k:s@runs?region=eu-west-1&endpoint=http://h"

@@ -44,16 +44,28 @@ def parse(url: str) -> Place:
     asked = parse_qsl(parts.query, keep_blank_values=True)
     given = dict(asked)
     place = Place(parts.netloc, given.get("region", ""), given.get("endpoint", ""))
-    right = (
-        _TABLE.fullmatch(place.table)
-        and parts.path in {"", "/"}
-        and given.keys() <= {"region", "endpoint"}
-        and len(given) == len(asked)
-        and (not place.region or _REGION.fullmatch(place.region))
-        and (not place.endpoint or _ENDPOINT.fullmatch(place.endpoint))
-    )
-    if not right:
+    why = _fault(place)
+    if parts.path not in {"", "/"}:
+        why = "only ?region= and &endpoint= can follow the table's name"
+    elif not given.keys() <= {"region", "endpoint"} or len(given) != len(asked):
+        why = "region and endpoint, each once, are all that can follow the ?"
+    if why:
         raise UsageError(
-            f"{without_secrets(url)!r} is no URL of a DynamoDB table", kind="bad-url", hint=_HINT
+            f"{without_secrets(url)!r} is no URL of a DynamoDB table: {why}",
+            kind="bad-url",
+            hint=_HINT,
         )
     return place
+
+
+def _fault(place: Place) -> str:
+    """Say what a place cannot be called; empty where it can. Nothing that was given is repeated."""
+    if "@" in place.table:
+        return "user and password have no place in it"
+    if not _TABLE.fullmatch(place.table):
+        return "a table's name has 3 to 255 letters, digits, dots, dashes and underscores"
+    if place.region and not _REGION.fullmatch(place.region):
+        return "a region's name has small letters, digits and dashes"
+    if place.endpoint and not _ENDPOINT.fullmatch(place.endpoint):
+        return "an endpoint is http:// or https://, a host and a port, without user and password"
+    return ""
