@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from chromaseal import errors
+from chromaseal.entrypoints.cli.pasting import pastable
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src/chromaseal"
@@ -66,6 +67,13 @@ def test_every_command_and_option_is_documented(name: str) -> None:
     section = generator.PLACE.read_text().partition(f"## {name}\n")[2].partition("\n## ")[0]
     options = [option for p in COMMANDS[name].params for option in p.opts if option[0] == "-"]
     assert [o for o in options if not re.search(rf"`[^`]*{o}\b", section) and o != "--help"] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_is_pasted_looks_at_the_same_vault(name: str) -> None:
+    """A hint that names a command which takes a vault names the vault as well."""
+    takes = "--vault" in [option for p in COMMANDS[name].params for option in p.opts]
+    assert pastable(name, "--vault v") == (f"{name} --vault v" if takes else name)
 
 
 def kinds_in_source() -> Iterator[tuple[str, str]]:

@@ -14,9 +14,9 @@ from chromaseal.settings import without_secrets
 _CARRIED = ("--vault", "--ledger")
 # Those that know a vault; the others take directories only.
 _COMMAND = re.compile(
-    r"\bchromaseal (?:runs (?:list|show|retry)|repair(?! (?:DIR\b|\S*/|\.))|push|pull|replicate"
+    r"\bchromaseal (?:runs (?:list|show|retry|cancel)|repair(?! (?:DIR\b|\S*/|\.))|push|pull|replicate"
     r"|follow|log|show|diff|open|tag|untag|rollback|gc|stats|verify|doctor|ingest|compact|search"
-    r"|trace|worker)\b"
+    r"|trace|worker|watch)\b"
 )
 
 
