@@ -16,6 +16,18 @@ from chromaseal.entrypoints.cli.pasting import asked_with, pastable
         (["doctor", "--vault"], ""),
         (["search", "--", "--vault", "v"], ""),
         (["compact", "--ledger", "postgresql://a:secret@h/d"], "--ledger postgresql://h/d"),
+        (
+            ["doctor", "--ledger=dynamodb://k:secret@runs?region=x&endpoint=http://h:1&secret=y"],
+            "--ledger 'dynamodb://runs?region=x&endpoint=http://h:1'",
+        ),
+        (
+            ["doctor", "--ledger", "dynamodb://runs?endpoint=http://a:secret@h"],
+            "--ledger dynamodb://runs",
+        ),
+        (
+            ["doctor", "--ledger", "dynamodb://runs?endpoint=http://h"],
+            "--ledger 'dynamodb://runs?endpoint=http://h'",
+        ),
     ],
 )
 def test_what_was_asked_with_is_found(arguments: list[str], asked: str) -> None:

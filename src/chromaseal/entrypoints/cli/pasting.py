@@ -8,9 +8,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from urllib.parse import parse_qs, quote, urlsplit
 
-from chromaseal.settings import without_secrets
+from chromaseal.settings import is_dynamodb, without_secrets
 
+# Nothing before a host, and nothing after a path.
+_ENDPOINT = re.compile(r"https?://[^@?#]+")
 _CARRIED = ("--vault", "--ledger")
 # Those that know a vault; the others take directories only.
 _COMMAND = re.compile(
@@ -36,8 +39,15 @@ def _options(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _shown(place: str) -> str:
+    if "://" not in place:
+        return place
     # What is said is kept in logs: who pastes it brings user and password along.
-    return without_secrets(place) if "://" in place else place
+    shown = without_secrets(place)
+    endpoints = parse_qs(urlsplit(place).query).get("endpoint", []) if is_dynamodb(place) else []
+    if len(endpoints) != 1 or not _ENDPOINT.fullmatch(endpoints[0]):
+        return shown
+    # Without it the command would ask, or change, the table of that name at AWS.
+    return f"{shown}{'&' if '?' in shown else '?'}endpoint={quote(endpoints[0], safe='/:')}"
 
 
 def pastable(text: str, asked: str) -> str:
