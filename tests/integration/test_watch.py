@@ -10,7 +10,7 @@ import pty
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,27 @@ def test_what_does_not_answer_is_asked_again(watched: Watched) -> None:
     watched.down = NotFound("no vault", kind="no-vault")
     with pytest.raises(NotFound):
         watching.look()
+
+
+def test_a_silent_ledger_is_noticed_before_the_first_collection(
+    vault_at: Callable[[], Vault], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody is told that no run waits; a ledger that is yet to be made keeps nothing back."""
+    vault = vault_at()
+    watched, show = Watched(vault), _Show(Output.of(as_json=False), None)
+    assert watched.cost()[1] == 1
+    for error in (
+        NotFound("none yet", kind="missing-ledger"),
+        Unavailable("no route", kind="ledger-unavailable"),
+    ):
+        silent: Any = UnnamedLedger(lambda error=error: error)  # type: ignore[misc]
+        vault.parts = replace(vault.parts, ledger=silent, leases=silent)
+        look = watched.watching.look()
+        assert look.problems == ({} if isinstance(error, NotFound) else {"the ledger": error})
+        show.look(look)
+    assert "0 collections, 0 runs waiting" in capsys.readouterr().out
+    _Show(Output.of(as_json=False), None).look(look)
+    assert "0 collections, ? runs waiting" in capsys.readouterr().out
 
 
 def test_the_command_looks_once(written: Vault, tmp_path: Path) -> None:

@@ -3,22 +3,23 @@
 A look takes one listing and, for each collection, one reading of its pointer (and a listing more
 before its first version) from the store; a manifest only where the pointer names another one
 than before. The ledger is asked twice for each collection, and once more where runs wait, were
-added, or have failed. Nothing is written anywhere.
+added, or have failed; once where there is no collection. Nothing is written anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from typing import Self
 
 from chromaseal.clock import Clock
-from chromaseal.errors import ChromasealError, Unavailable
+from chromaseal.errors import ChromasealError, NotFound, Unavailable
 from chromaseal.fleet.owner import shown_owner
 from chromaseal.fleet.pipeline import CollectionLook, Look, lag_s
 from chromaseal.parts import Parts
 from chromaseal.pin import pinned
+from chromaseal.run.ledger import Ledger
 from chromaseal.run.model import RunState
 from chromaseal.snapshot.history import load, pointer
 from chromaseal.vault import Vault
@@ -105,10 +106,19 @@ class Watching:
         problems: dict[str, ChromasealError],
     ) -> dict[str, CollectionLook]:
         try:
+            if not known:
+                _ask(parts.ledger)
             return {name: _with_runs(parts, before) for name, before in known.items()}
         except ChromasealError as error:
             problems[_LEDGER] = error
             return known
+
+
+def _ask(ledger: Ledger) -> None:
+    # Without a collection nothing else is asked of it, and its silence would go unnoticed.
+    with suppress(NotFound):
+        # Before the first run a ledger's file need not be there.
+        ledger.newest(limit=1)
 
 
 def _with_version(parts: Parts, before: CollectionLook) -> CollectionLook:

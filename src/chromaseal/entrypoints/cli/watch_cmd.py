@@ -118,9 +118,12 @@ def _plain(now: Look, happened: Sequence[Happening], speed: Rates) -> dict[str, 
 
 
 def _title(now: Look) -> str:
-    waiting = sum(each.waiting for each in now.collections)
+    waiting = counted(sum(each.waiting for each in now.collections), "run")
+    if now.problems and not any(each.states for each in now.collections):
+        # Who did not answer may have any number.
+        waiting = "? runs"
     there = counted(len(now.collections), "collection")
-    return f"{moment(to_iso(now.at))} UTC, {there}, {counted(waiting, 'run')} waiting"
+    return f"{moment(to_iso(now.at))} UTC, {there}, {waiting} waiting"
 
 
 def _rows(now: Look) -> list[list[object]]:
