@@ -130,6 +130,13 @@ def test_secrets_stay_secret(url: str) -> None:
     assert "alice" not in said
 
 
+def test_a_message_is_one_line() -> None:
+    """What libpq breaks and indents fits into a table's cell and a line of a log."""
+    with pytest.raises(Unavailable, match="Connection refused") as caught:
+        open_ledger(CLOSED_PORT_URL)
+    assert not set("\n\t") & set(caught.value.message)
+
+
 def test_a_wrong_password_is_not_repeated(postgres_server: PostgresServer) -> None:
     """The server's own message names the user; ours does not."""
     url = postgres_server.url("postgres").replace(postgres_server.password, "hunter2")

@@ -125,8 +125,10 @@ class Database(ABC):
     def unavailable(self, error: Exception) -> Unavailable:
         """Say that the database did not do what it was asked, and why."""
         cause: Any = error.orig if isinstance(error, DBAPIError) else error
+        # Drivers break and indent their lines; a message of ours is one, in tables too.
+        why = " ".join(self.without_secrets(str(cause)).split())
         return Unavailable(
-            f"the ledger {self.url} cannot be used: {self.without_secrets(str(cause).strip())}",
+            f"the ledger {self.url} cannot be used: {why}",
             kind="ledger-unavailable",
             hint=self.hint,
         )
