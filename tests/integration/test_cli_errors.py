@@ -334,6 +334,15 @@ def test_a_vault_has_to_be_writable(here: Path, *, made: bool) -> None:
     assert list(parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["push", "replicate"])
+def test_a_mistyped_directory_makes_no_vault(here: Path, command: str) -> None:
+    """It is refused before anything is written."""
+    answer = run(here, command, "./mistyped", "notes", "--vault", "new", "--json")
+    assert only_error(answer)["error"] == "not-chromadb"
+    assert answer.errors == ""
+    assert not (here / "new").exists()
+
+
 def test_a_new_vault_is_announced_once(here: Path) -> None:
     """A mistyped --vault is a new vault: whoever makes one is told, beside the answer."""
     arguments = ("push", "notes", "notes", "--vault", "mistyped", "--json")

@@ -17,7 +17,7 @@ from chromaseal.entrypoints.cli.options import (
     open_here,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, seconds, size
-from chromaseal.replication.push import Pushed
+from chromaseal.replication.push import Pushed, refuse_not_chromadb
 from chromaseal.replication.replicate import Skipped
 
 DirectoryArgument = Annotated[
@@ -48,6 +48,8 @@ def push(
     Example: [bold]chromaseal push ./chroma notes[/]
     """
     output = Output.of(as_json=as_json)
+    # A mistyped directory is to leave no new vault behind.
+    refuse_not_chromadb(directory)
     with open_here(vault, ledger, create=True) as opened, output.steps() as show:
         pushed = opened.push(
             directory,
@@ -75,6 +77,8 @@ def replicate(
     Example: [bold]chromaseal replicate ./chroma notes[/]
     """
     output = Output.of(as_json=as_json)
+    # A mistyped directory is to leave no new vault behind.
+    refuse_not_chromadb(directory)
     with open_here(vault, ledger, create=True) as opened:
         output.say(f"watching {directory}; Ctrl-C ends it")
         for done in opened.replicate(directory, collection, interval_s=interval_s, replace=replace):
