@@ -127,7 +127,7 @@ def test_a_delta_that_no_run_announces_is_found(written: Vault) -> None:
 def test_a_ledger_that_will_be_back_is_not_to_be_moved_away(
     written: Vault, url: str, kind: str
 ) -> None:
-    """Neither a server that does not answer nor a newer ledger: what its own error advises helps."""
+    """A silent server, a newer ledger: what its own error advises helps."""
     error = Unavailable("no answer", kind=kind, hint="start it")
     silent: Any = UnnamedLedger(lambda: error, url)
     written.parts = replace(written.parts, ledger=silent, leases=silent)

@@ -20,7 +20,7 @@ import pytest
 from chromaseal.clock import SystemClock
 from chromaseal.entrypoints.cli.output import Output
 from chromaseal.entrypoints.cli.watch_cmd import _Show
-from chromaseal.errors import NotFound, Unavailable
+from chromaseal.errors import ChromasealError, NotFound, Unavailable
 from chromaseal.fleet.pipeline import CollectionLook, Look, happenings
 from chromaseal.fleet.watching import Watching
 from chromaseal.metering import CountingStore
@@ -169,19 +169,19 @@ def test_a_silent_ledger_is_noticed_before_the_first_collection(
 ) -> None:
     """Nobody is told that no run waits; a ledger that is yet to be made keeps nothing back."""
     vault = vault_at()
-    watched, show = Watched(vault), _Show(Output.of(as_json=False), None)
-    assert watched.cost()[1] == 1
-    for error in (
-        NotFound("none yet", kind="missing-ledger"),
-        Unavailable("no route", kind="ledger-unavailable"),
-    ):
-        silent: Any = UnnamedLedger(lambda error=error: error)  # type: ignore[misc]
+    assert Watched(vault).cost()[1] == 1
+
+    def look_without(error: ChromasealError) -> Look:
+        silent: Any = UnnamedLedger(lambda: error)
         vault.parts = replace(vault.parts, ledger=silent, leases=silent)
-        look = watched.watching.look()
-        assert look.problems == ({} if isinstance(error, NotFound) else {"the ledger": error})
-        show.look(look)
+        look = Watched(vault).watching.look()
+        _Show(Output.of(as_json=False), None).look(look)
+        return look
+
+    assert look_without(NotFound("none yet", kind="missing-ledger")).problems == {}
     assert "0 collections, 0 runs waiting" in capsys.readouterr().out
-    _Show(Output.of(as_json=False), None).look(look)
+    gone = Unavailable("no route", kind="ledger-unavailable")
+    assert look_without(gone).problems == {"the ledger": gone}
     assert "0 collections, ? runs waiting" in capsys.readouterr().out
 
 
