@@ -3,12 +3,15 @@
 As in a fleet: a vault on an S3 server, a ledger in PostgreSQL, ``chromaseal worker`` and
 ``chromaseal follow`` as processes of their own. This process writes a receipt's records, waits
 until the follower tells of the version that contains them, and writes the next ones after a pause
-that is drawn from a seed, so that it falls anywhere between two looks of the follower.
+that is drawn from a seed, so that it falls anywhere between two looks of the follower. With short
+pauses everything that a worker and a follower do between two versions, copies made ahead above
+all, is in the way of the next one; with long ones it is done by then.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -43,7 +46,7 @@ _RUNS = 40
 # The first ones meet a worker and a follower that have nothing yet.
 _WARM_UP = 3
 _INTERVAL_S = 0.2
-_LONGEST_PAUSE_S = 1.0
+_LONGEST_PAUSES_S = (1.0, 6.0)
 _MODEL = ModelPin("random", "1", "", DIMENSION)
 
 
@@ -110,8 +113,7 @@ def _running(
 
 
 @contextmanager
-def _fleet(records: int, server: S3Server, ledger: str, folder: Path) -> Iterator[Fleet]:
-    name = f"latency-{records}"
+def _fleet(records: int, name: str, server: S3Server, ledger: str, folder: Path) -> Iterator[Fleet]:
     settings = Settings(server.url(name), ledger, folder / "writer")
     shared = server.environment() | {
         "CHROMASEAL_VAULT": settings.vault,
@@ -149,25 +151,29 @@ def _take(fleet: Fleet, first: int) -> Taken:
     return Taken(write_s, follow_s, time.perf_counter() - start)
 
 
-def _measure(records: int, runs: int, server: S3Server, ledger: str) -> list[str]:
-    """Measure one size; give its row of the table."""
+def _measure(
+    records: int, runs: int, longest_pause_s: float, server: S3Server, ledger: str
+) -> list[str]:
+    """Measure one size at one pace; give its row of the table."""
+    name = f"latency-{records}-{longest_pause_s:.0f}"
     chance = random.Random(records)  # noqa: S311 - repeatable, not secret
     taken = []
     with (
         tempfile.TemporaryDirectory() as folder,
-        _fleet(records, server, ledger, Path(folder)) as fleet,
+        _fleet(records, name, server, ledger, Path(folder)) as fleet,
     ):
         for number in range(_WARM_UP + runs):
-            time.sleep(chance.uniform(0, _LONGEST_PAUSE_S))
+            time.sleep(chance.uniform(0, longest_pause_s))
             taken.append(_take(fleet, records + number * DELTA_RECORDS))
             print(f"{records:,}: run {number}: {taken[-1].latency_s:.2f} s", flush=True)
         steps_s = fleet.steps_s()[_WARM_UP:]
         megabytes = fleet.size_bytes / 1e6
-    return _row(records, megabytes, taken[_WARM_UP:], steps_s)
+    described = [f"{records:,}", f"{megabytes:,.0f}", f"{longest_pause_s:.0f}"]
+    return described + _figures(_BOUNDS_S.get(records), taken[_WARM_UP:], steps_s)
 
 
-def _row(
-    records: int, megabytes: float, taken: list[Taken], steps_s: list[dict[str, float]]
+def _figures(
+    bound_s: float | None, taken: list[Taken], steps_s: list[dict[str, float]]
 ) -> list[str]:
     latencies_s = sorted(each.latency_s for each in taken)
     median_s = {
@@ -176,10 +182,7 @@ def _row(
     steps = ", ".join(f"{name} {step_s:.2f}" for name, step_s in median_s.items())
     write_s = statistics.median(each.write_s for each in taken)
     follow_s = statistics.median(each.follow_s for each in taken)
-    bound_s = _BOUNDS_S.get(records)
     return [
-        f"{records:,}",
-        f"{megabytes:,.0f}",
         str(len(taken)),
         f"{statistics.median(latencies_s):.2f}",
         "" if bound_s is None else f"{bound_s:.1f}",
@@ -193,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", type=int, nargs="*", help="of the collection")
     parser.add_argument("--runs", type=int, default=_RUNS)
+    parser.add_argument("--pauses", type=float, nargs="*", default=_LONGEST_PAUSES_S)
     options = parser.parse_args()
     rows = []
     with (
@@ -200,10 +204,12 @@ def main() -> None:
         seaweedfs(Path(folder)) as server,
         postgres() as database,
     ):
-        for records in options.records or _BOUNDS_S:
-            rows.append(_measure(records, options.runs, server, database.make_database()))
+        for records, pause_s in itertools.product(options.records or _BOUNDS_S, options.pauses):
+            ledger = database.make_database()
+            rows.append(_measure(records, options.runs, pause_s, server, ledger))
             print(" | ".join(rows[-1]), flush=True)
-    header = ["records", "MB", "runs", "median s", "bound", "95 % s", "medians of the steps, s"]
+    header = ["records", "MB", "pause up to s", "runs", "median s", "bound", "95 % s"]
+    header.append("medians of the steps, s")
     if not options.records:
         RESULTS.mkdir(exist_ok=True)
         said = "Written by `make bench-latency`: from a run being written to a reader having it."

@@ -8,6 +8,8 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from chromaseal.adapters.chroma.soundness import check_full_text_in_place
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.compaction import open_copies
 from chromaseal.compaction.open_copies import OpenCopies
@@ -23,6 +26,8 @@ from chromaseal.delta.model import Changes
 from chromaseal.errors import Damaged, Unsupported
 from chromaseal.fleet.turn import Terms, compact_in_turn
 from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
+from chromaseal.seal.page_table import stamp_of
+from chromaseal.seal.quiet import DATABASE
 from chromaseal.settings import file_path
 from chromaseal.telemetry.emit import observed
 from chromaseal.testing.oracle import Rows, assert_same_rows, change
@@ -314,3 +319,35 @@ def test_vectors_are_what_was_written(open_held: Callable[..., Held]) -> None:
     with held.vault.reader("notes") as reader:
         for found in reader.records():
             assert np.array_equal(found.embedding, written[found.id].embedding)
+
+
+def test_texts_are_checked_in_place_and_nothing_is_written(open_held: Callable[..., Held]) -> None:
+    """Not a byte, not a time, no file beside; and a text that the index has otherwise is found."""
+    held = open_held()
+    held.add(upserts(*(record(f"r{n}", n) for n in range(30))))
+    (workspace,) = held.workspaces()
+    database = workspace / "copy" / "chroma.sqlite3"
+    before = database.read_bytes(), stamp_of(database.stat())
+    assert check_full_text_in_place(database) == ""
+    assert (database.read_bytes(), stamp_of(database.stat())) == before
+    assert not [path for path in database.parent.iterdir() if path.name.startswith(f"{DATABASE}-")]
+    with closing(sqlite3.connect(database)) as db, db:
+        db.execute("UPDATE embedding_fulltext_search_content SET c0 = 'another' WHERE id = 3")
+    assert "malformed" in check_full_text_in_place(database)
+
+
+def test_what_is_kept_is_looked_at_once_it_is_kept(open_held: Callable[..., Held]) -> None:
+    """Nobody waits for that; where it was rotten then, the next version is looked at whole."""
+    held = open_held()
+    held.add(upserts(*(record(f"r{n}", n) for n in range(900))))
+    copy = held.copies._idle["notes"]
+    looked = copy._checks.take(DATABASE)
+    assert looked
+    rotten: Future[bool] = Future()
+    rotten.set_result(False)
+    copy._checks._begun[DATABASE] = rotten
+    heard = RecordingObserver()
+    with observed(heard):
+        held.add(upserts(record("b", 2)))
+    assert "verified as a whole" in [event.name for event in heard.events]
+    held.check()

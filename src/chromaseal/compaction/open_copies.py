@@ -30,7 +30,7 @@ from chromaseal.parts import Parts
 from chromaseal.sandbox import Limits, Progress, Sandbox, limits_for
 from chromaseal.seal.page_table import FileStamp
 from chromaseal.seal.sealed import Sealed, plain_files
-from chromaseal.snapshot.kept import Kept
+from chromaseal.snapshot.kept import Checks, Kept
 from chromaseal.snapshot.manifest import Version
 from chromaseal.telemetry.emit import step
 
@@ -132,6 +132,7 @@ class _OpenCopy:
         self._stamps: Mapping[str, FileStamp] = {}
         self._stamped_at_ns = 0
         self._settled: dict[str, Any] = {}
+        self._checks = Checks()
         with ExitStack() as held:
             self.scratch = held.enter_context(parts.checkouts.workspace())
             self._open, self._copy = self.scratch / "open", self.scratch / "copy"
@@ -152,8 +153,8 @@ class _OpenCopy:
             return False
         if version.manifest.size_bytes > self._largest_bytes:
             return False
-        self.kept = self._parts.checkouts.bring(version, progress=progress)
-        self.kept.begin_check()
+        kept = self._parts.checkouts.bring(version, progress=progress)
+        self.kept = replace(kept, checks=self._checks)
         self.has_become = ""
         return True
 
@@ -187,6 +188,11 @@ class _OpenCopy:
             return
         checkouts.keep_copy(version, sealed, self.kept)
         self._stamps = sealed.stamps
+        self._checks = Checks()
+        kept = checkouts.kept(version)
+        if kept is not None:
+            # Nobody waits now. The copy is of before this look, which is what it asks for.
+            replace(kept, checks=self._checks).begin_check()
         self.has_become = version.version_id
 
     def close(self) -> None:

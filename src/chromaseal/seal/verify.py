@@ -102,7 +102,8 @@ def verify(
         before: a verified state that the directory was changed from; then what did not change
             is not looked at again, where the changed pages say what that is.
         merged_here: whether a child process of ours made the changes, in a private copy: then
-            SQLite's indexes can be no older than its tables, and are not compared with them.
+            SQLite's indexes can be no older than its tables, and are not compared with them; and
+            a check that has to open the database for writing needs no copy of it.
 
     Raises:
         Damaged: ``failed-verification``, with every check that failed.
@@ -111,7 +112,7 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="chromaseal-") as scratch:
         answer = None
         if before is not None:
-            answer = _changes(sealed, sandbox, before, Path(scratch), thorough=not merged_here)
+            answer = _changes(sealed, sandbox, before, Path(scratch), merged_here=merged_here)
         if answer is None:
             request = {"collection": collection, "space": space, "scratch": scratch}
             answer = sandbox.run(
@@ -144,7 +145,7 @@ def verify(
 
 
 def _changes(
-    sealed: Sealed, sandbox: Sandbox, before: Before, scratch: Path, *, thorough: bool
+    sealed: Sealed, sandbox: Sandbox, before: Before, scratch: Path, *, merged_here: bool
 ) -> Plain | None:
     """Look at what changed; None where all has to be looked at."""
     changed = _changed_pages(sealed, before)
@@ -163,7 +164,7 @@ def _changes(
         "directory": str(sealed.directory),
         "changed": changed.tolist(),
         "before": str(earlier),
-        "thorough": thorough,
+        "merged_here": merged_here,
         "scratch": str(scratch),
         "collections": [_plain_summary(each) for each in before.collections],
     }

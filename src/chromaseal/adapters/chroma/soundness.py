@@ -14,6 +14,7 @@ from chromaseal.seal.anatomy import DeepLook
 from chromaseal.seal.quiet import DATABASE
 
 _MOST_PROBLEMS = 10
+_CACHE_KIB = 64 * 1024
 _DIFFERENT_TEXTS = """
     SELECT count(*) FROM (
         SELECT m.id FROM embedding_metadata AS m
@@ -173,18 +174,33 @@ def look_at_rows(database: Database, rows: Collection[int], entries: Collection[
     )
 
 
-def check_full_text(database: Database, scratch: Path) -> str:
+def check_full_text(path: Path, scratch: Path) -> str:
     """Let the full-text index check itself against its texts; say what is wrong, or nothing.
 
     Args:
-        database: closed; it is only read.
+        path: of the database, closed; it is only read.
         scratch: where a copy of it may lie; whoever made it removes it.
     """
+    copy = shutil.copyfile(path, scratch / f"full-text-{DATABASE}")
+    return check_full_text_in_place(copy)
+
+
+def check_full_text_in_place(path: Path) -> str:
+    """Let the full-text index of a file that is nobody else's check itself; say what is wrong.
+
+    FTS5 checks itself by an INSERT that changes no page, so SQLite takes a lock and neither
+    writes to the file nor begins a journal; what it might have written is rolled back.
+
+    Args:
+        path: of the database, closed, in a directory of this process's own.
+    """
     try:
-        # FTS5 checks itself by an INSERT, so it gets a copy of the file to write to.
-        copy = shutil.copyfile(database.path, scratch / f"full-text-{DATABASE}")
-        with closing(sqlite3.connect(copy)) as db:
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            # Whoever may write reads through the cache, and reads most pages twice.
+            db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            db.execute("BEGIN")
             db.execute(_FULL_TEXT_CHECK)
+            db.execute("ROLLBACK")
     except sqlite3.DatabaseError as error:
         return str(error)
     return ""
@@ -207,7 +223,7 @@ def _full_text_check(database: Database, scratch: Path) -> str:
         different = _count(database.connection, _DIFFERENT_TEXTS)
     except sqlite3.DatabaseError as error:
         return str(error)
-    return _different(different) or check_full_text(database, scratch)
+    return _different(different) or check_full_text(database.path, scratch)
 
 
 def _different(texts: int) -> str:

@@ -25,7 +25,12 @@ from chromaseal.adapters.chroma.changed_records import (
 )
 from chromaseal.adapters.chroma.database import CollectionRow, Database
 from chromaseal.adapters.chroma.row_changes import CannotTellError, RowChanges, row_changes
-from chromaseal.adapters.chroma.soundness import check_full_text, check_structure, look_at_rows
+from chromaseal.adapters.chroma.soundness import (
+    check_full_text,
+    check_full_text_in_place,
+    check_structure,
+    look_at_rows,
+)
 from chromaseal.digests import PAGE_SIZE_BYTES
 from chromaseal.record import Record, record_digest
 from chromaseal.sandbox import Plain, Progress
@@ -53,8 +58,10 @@ def run(request: Plain, progress: Progress) -> Plain:
     """Check what changed in a directory.
 
     Args:
-        request: ``directory``; ``thorough``, whether SQLite is to compare its indexes with their
-            tables; ``scratch``, for copies; ``changed``, the numbers from 0 of the
+        request: ``directory``; ``merged_here``, whether it is a copy of our own that only a
+            merge of ours has changed: then SQLite does not compare its indexes with their tables,
+            and the full-text index checks itself without a copy; ``scratch``, for copies;
+            ``changed``, the numbers from 0 of the
             database's pages that are not as they were; ``before``, a file with these pages as
             they were, zeros for those that there were not; ``collections``, as "verify"
             answered for the earlier state.
@@ -93,8 +100,8 @@ class _Checking:
     def begin(cls, directory: Path, request: Plain, pool: ThreadPoolExecutor) -> Self:
         """Begin both."""
         return cls(
-            pool.submit(_structure, directory, thorough=request["thorough"]),
-            pool.submit(_full_text, directory, Path(request["scratch"])),
+            pool.submit(_structure, directory, thorough=not request["merged_here"]),
+            pool.submit(_full_text, directory, request),
         )
 
 
@@ -169,12 +176,14 @@ def _checked(
     yield from (finding.plain(looked_s) for finding in others)
 
 
-def _full_text(directory: Path, scratch: Path) -> Plain:
+def _full_text(directory: Path, request: Plain) -> Plain:
     start = time.perf_counter()
-    with Database(directory) as database:
-        wrong = check_full_text(database, scratch)
-        finding = Finding("full-text-index", not wrong, wrong or "ok")
-        return finding.plain(time.perf_counter() - start)
+    if request["merged_here"]:
+        wrong = check_full_text_in_place(directory / DATABASE)
+    else:
+        wrong = check_full_text(directory / DATABASE, Path(request["scratch"]))
+    finding = Finding("full-text-index", not wrong, wrong or "ok")
+    return finding.plain(time.perf_counter() - start)
 
 
 class _Look:
