@@ -101,9 +101,8 @@ def verify(
         space: how that collection must measure distance, where that is known.
         before: a verified state that the directory was changed from; then what did not change
             is not looked at again, where the changed pages say what that is.
-        merged_here: whether a child process of ours made the changes, in a private copy: then
-            SQLite's indexes can be no older than its tables, and are not compared with them; and
-            a check that has to open the database for writing needs no copy of it.
+        merged_here: whether a child of ours made the changes, in a private copy: SQLite's indexes
+            are not compared with its tables then, and a check that has to write may write there.
 
     Raises:
         Damaged: ``failed-verification``, with every check that failed.
