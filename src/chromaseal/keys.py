@@ -222,4 +222,9 @@ def original(digest: str) -> str:
 
 def reading(image_id: str, reader_id: str) -> str:
     """Key of what one OCR engine found on one image."""
-    return f"_receipts/reading/{check_name(image_id)}/{check_name(reader_id)}.json"
+    return f"{readings(image_id)}{check_name(reader_id)}.json"
+
+
+def readings(image_id: str) -> str:
+    """Prefix of what OCR engines found on one image."""
+    return f"_receipts/reading/{check_name(image_id)}/"

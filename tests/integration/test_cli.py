@@ -8,14 +8,21 @@ import re
 import struct
 import subprocess
 import sys
+import uuid
 import zlib
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from chromaseal import keys
+from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.adapters.pillow.sample import write_sample
+from chromaseal.composition.engine import open_vault
+from chromaseal.digests import blake3_hex
+from chromaseal.receipts.image import earlier_id, image_id_of
 from chromaseal.receipts.samples import SAMPLES
+from chromaseal.settings import Settings
 from chromaseal.testing.command_line import (
     TIMEOUT_S,
     SampleVault,
@@ -246,3 +253,25 @@ def _png_header(width_px: int, height_px: int) -> bytes:
     header = b"IHDR" + struct.pack(">IIBBBBB", width_px, height_px, 8, 2, 0, 0, 0)
     chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT"
+
+
+def test_what_release_0_1_has_ingested_keeps_its_ids(samples: SampleVault, tmp_path: Path) -> None:
+    """Its ids had another version; ingested again, also from its middle, it is the same image."""
+    image = next(samples.images.glob("*.png"))
+    digest = blake3_hex(image.read_bytes())
+    image_id = image_id_of(digest, 1)
+    [page] = [p for p in samples.answer.only("page") if p["source"] == str(image)]
+    assert (page["image_id"], uuid.UUID(page["run_id"]).version) == (image_id, 4)
+    earlier = earlier_id(image_id)
+    with open_vault(Settings((tmp_path / "vault").as_uri(), "memory://", tmp_path)) as vault:
+        [reading] = LocalObjectStore(samples.vault).list(keys.readings(image_id))
+        body = LocalObjectStore(samples.vault).get(reading.key).body
+        key = reading.key.replace(image_id, earlier)
+        vault.parts.store.create(key, body.replace(image_id.encode(), earlier.encode()))
+    answer = chromaseal(
+        *("ingest", str(image), "--json", "--vault", str(tmp_path / "vault")),
+        cache=tmp_path / "cache",
+    )
+    [again] = answer.only("page")
+    assert (again["status"], again["image_id"]) == ("ingested", earlier)
+    assert uuid.UUID(again["run_id"]).version == 5

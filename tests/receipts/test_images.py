@@ -26,6 +26,7 @@ from chromaseal.receipts.files import find_images, read_content
 from chromaseal.receipts.image import (
     MAX_PIXELS,
     SniffingDecoder,
+    earlier_id,
     image_id_of,
     inspect_image,
     load_page,
@@ -187,7 +188,10 @@ def test_ids_come_from_content_alone(tmp_path: Path) -> None:
     assert one.image_ids() == two.image_ids() == (image_id_of(blake3_hex(CONTENTS["JPEG"]), 1),)
     assert str(uuid.UUID(one.image_ids()[0])) == one.image_ids()[0]
     assert image_id_of(one.digest, 2) != image_id_of(one.digest, 1)
-    assert image_id_of("0" * 64, 1) == "9c4c420a-0e75-563f-8956-d780999feee1"
+    assert image_id_of("0" * 64, 1) == "9c4c420a-0e75-463f-8956-d780999feee1"
+    assert uuid.UUID(one.image_ids()[0]).version == 4
+    # What release 0.1 called it.
+    assert earlier_id(image_id_of("0" * 64, 1)) == "9c4c420a-0e75-563f-8956-d780999feee1"
 
 
 def test_a_file_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:

@@ -145,7 +145,20 @@ def image_id_of(content_digest: str, page_number: int) -> str:
         content_digest: BLAKE3 of the file's content, 64 hexadecimal digits.
         page_number: from 1.
     """
-    return str(uuid.uuid5(_NAMESPACE, f"{content_digest}/{page_number}"))
+    return stable_id(_NAMESPACE, f"{content_digest}/{page_number}")
+
+
+def stable_id(namespace: uuid.UUID, name: str) -> str:
+    """Give the UUID that a name always has.
+
+    It says that it is of version 4, as the existing pipeline's programs read no other one.
+    """
+    return str(uuid.UUID(bytes=uuid.uuid5(namespace, name).bytes, version=4))
+
+
+def earlier_id(image_id: str) -> str:
+    """Give the id that release 0.1 gave the page: the same, but for the version."""
+    return str(uuid.UUID(bytes=uuid.UUID(image_id).bytes, version=5))
 
 
 def sniff(content: bytes) -> str | None:

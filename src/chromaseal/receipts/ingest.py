@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chromaseal import keys
 from chromaseal.clock import to_iso
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
@@ -20,7 +21,14 @@ from chromaseal.errors import ChromasealError, Conflict, Damaged, NotFound, Refu
 from chromaseal.object_store import ObjectStore
 from chromaseal.receipts.anchors import find_anchors
 from chromaseal.receipts.files import find_images, read_content
-from chromaseal.receipts.image import ImageDecoder, ImageFile, image_id_of, inspect_image
+from chromaseal.receipts.image import (
+    ImageDecoder,
+    ImageFile,
+    earlier_id,
+    image_id_of,
+    inspect_image,
+    stable_id,
+)
 from chromaseal.receipts.merchant import Merchant, resolve_merchant
 from chromaseal.receipts.merchant_memory import MerchantMemory
 from chromaseal.receipts.model import Reading
@@ -156,18 +164,22 @@ class Ingest:
                 yield Ingested(str(path), "refused", error=error)
                 continue
             for number in range(1, image.pages + 1):
-                image_id = image_id_of(image.digest, number)
-                page = _Page(image, number, image_id, self._run_id(image_id))
+                page = self._page(image, number)
                 run = self._vault.parts.ledger.get(page.run_id)
-                if run is not None or image_id in seen:
+                if run is not None or page.image_id in seen:
                     yield _known_outcome(page, run)
                 else:
                     yield page
-                seen.add(image_id)
+                seen.add(page.image_id)
 
-    def _run_id(self, image_id: str) -> str:
-        # Not of the engine: two readings of one image would leave a mixture of records.
-        return str(uuid.uuid5(_NAMESPACE, f"{image_id}/{RECEIPT_ID}/{RECORDS_FORM}"))
+    def _page(self, image: ImageFile, number: int) -> _Page:
+        """Name a page, as release 0.1 did where that has begun to ingest it."""
+        image_id = image_id_of(image.digest, number)
+        earlier = earlier_id(image_id)
+        readings = self._vault.parts.store.list(keys.readings(earlier))
+        if next(iter(readings), None) is not None:
+            return _Page(image, number, earlier, str(uuid.uuid5(_NAMESPACE, _run_name(earlier))))
+        return _Page(image, number, image_id, stable_id(_NAMESPACE, _run_name(image_id)))
 
     def _work(self, page: _Page) -> PageResult:
         store = self._vault.parts.store
@@ -253,6 +265,11 @@ class Ingest:
         changes = {LINES_COLLECTION: Changes(upserts=lines)}
         changes[WORDS_COLLECTION] = Changes(upserts=found)
         return changes, merchant
+
+
+def _run_name(image_id: str) -> str:
+    # Not of the engine: two readings of one image would leave a mixture of records.
+    return f"{image_id}/{RECEIPT_ID}/{RECORDS_FORM}"
 
 
 def _concerns_one_page(error: ChromasealError) -> bool:
