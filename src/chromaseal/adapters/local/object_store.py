@@ -12,7 +12,7 @@ from pathlib import Path
 from chromaseal.digests import blake3_hex
 from chromaseal.errors import Conflict, NotFound, Unavailable
 from chromaseal.ids import Ids, SystemIds
-from chromaseal.object_store import ObjectInfo, StoredObject, check_key
+from chromaseal.object_store import ObjectInfo, StoredObject, check_foreign_key, check_key
 
 _TEMPORARY = ".chromaseal-tmp"
 _LOCKS = ".chromaseal-locks"
@@ -115,11 +115,14 @@ class LocalObjectStore:
 
     def _keys(self, folder: Path) -> Iterator[str]:
         for path, folders, files in os.walk(folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+            folders[:] = [name for name in folders if self._is_object(name)]
             here = Path(path).relative_to(self._root).as_posix()
             for name in files:
-                if not name.startswith("."):
+                if self._is_object(name):
                     yield name if here == "." else f"{here}/{name}"
+
+    def _is_object(self, name: str) -> bool:
+        return not name.startswith(".")
 
     def _current_etag(self, key: str) -> str | None:
         path = self._path(key)
@@ -149,6 +152,16 @@ class LocalObjectStore:
         with (folder / blake3_hex(key.encode())[:32]).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+class ForeignDirectory(LocalObjectStore):
+    """A directory whose files others have named, such as a copy of a bucket."""
+
+    def _is_object(self, name: str) -> bool:
+        return name not in {_TEMPORARY, _LOCKS}
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_foreign_key(key)
 
 
 def _etag(body: bytes) -> str:

@@ -16,7 +16,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Pre
 from obstore.store import MemoryStore, from_url
 
 from chromaseal.errors import Conflict, NotFound, Unavailable, UsageError
-from chromaseal.object_store import ObjectInfo, StoredObject, check_key
+from chromaseal.object_store import ObjectInfo, StoredObject, check_foreign_key, check_key
 from chromaseal.settings import without_secrets
 
 if TYPE_CHECKING:
@@ -192,6 +192,13 @@ class ObstoreObjectStore:
         if found is None:
             raise NotFound(f"there is no object {key}", kind="no-object")
         return length == 0 or start >= found.size_bytes
+
+
+class ForeignBucket(ObstoreObjectStore):
+    """A prefix whose objects others have named."""
+
+    def _checked(self, key: str) -> str:
+        return check_foreign_key(key)
 
 
 def _is_yes(text: str) -> bool:
