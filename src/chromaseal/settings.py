@@ -15,7 +15,7 @@ DEFAULT_VAULT = "./vault"
 LEDGER_FILE = "ledger.sqlite"
 # A vault in a bucket has no place for a ledger of its own; reading needs none.
 NO_LEDGER = ""
-_KEYS = {"vault", "ledger", "cache"}
+_KEYS = {"vault", "ledger", "cache", "mirror_legacy"}
 _SETTINGS = 'write lines like vault = "s3://bucket/vault", or remove the file'
 
 
@@ -27,12 +27,15 @@ class Settings:
         vault: URL of the vault.
         ledger: URL of the ledger.
         cache: directory for verified copies.
+        mirror_legacy: URL of a bucket in the layout of the existing receipts pipeline, into which
+            new versions are written as well; empty for none.
     """
 
     vault: str
     # It may have a password in it.
     ledger: str = field(repr=False)
     cache: Path
+    mirror_legacy: str = ""
 
 
 def resolve(
@@ -60,11 +63,13 @@ def resolve(
     vault = as_url(vault or DEFAULT_VAULT, folder)
     ledger = ledger or environment.get("CHROMASEAL_LEDGER", "") or file.get("ledger", "")
     cache = environment.get("CHROMASEAL_CACHE", "") or file.get("cache", "")
+    mirror = environment.get("CHROMASEAL_MIRROR_LEGACY", "") or file.get("mirror_legacy", "")
     shared = environment.get("XDG_CACHE_HOME", "") or str(home / ".cache")
     return Settings(
         vault=vault,
         ledger=as_url(ledger, folder, scheme="sqlite") if ledger else _default_ledger(vault),
         cache=_path(cache, folder) if cache else Path(shared) / "chromaseal",
+        mirror_legacy=as_url(mirror, folder) if mirror else "",
     )
 
 

@@ -52,8 +52,12 @@ class Writing:
         attributes: Mapping[str, str],
         space: str,
         stored_wins: bool,
+        created_at: str = "",
     ) -> Written:
-        """Store one run; see ``Vault.write``."""
+        """Store one run; see ``Vault.write``.
+
+        ``created_at`` is when it began, where that was not here and now.
+        """
         if not changes:
             raise RefusedInput("the run names no collection", kind="empty-delta")
         run_id = keys.check_name(run_id or self._parts.ids.run_id())
@@ -63,7 +67,7 @@ class Writing:
         if known is not None and known.parts.keys() != changes.keys():
             raise _other_changes(run_id, ", ".join(sorted(known.parts)))
         begun_at = known.created_at if known else self._begun_at(run_id, changes)
-        created_at = begun_at or to_iso(self._parts.clock.now())
+        created_at = begun_at or created_at or to_iso(self._parts.clock.now())
         deltas = [
             _delta(DeltaHeader(run_id, name, created_at, model, attributes), change)
             for name, change in sorted(changes.items())

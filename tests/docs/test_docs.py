@@ -208,7 +208,7 @@ def symbols(path: Path) -> set[str]:
 def test_the_pointer_alone_is_replaced() -> None:
     """Outside of stores, contracts and faults one module creates and replaces objects.
 
-    But for the probe, which knows one key only: that of an object of its own. Four others
+    But for the probe, which knows one key only: that of an object of its own. Five others
     delete; see below.
     """
     uses: set[tuple[str, str]] = set()
@@ -222,6 +222,8 @@ def test_the_pointer_alone_is_replaced() -> None:
     probing = {("probe.py", verb) for verb in ("create", "replace", "delete")}
     may_delete = ("tags", "removal", "garbage", "cancellations")
     deleting = {(f"snapshot/{name}.py", "delete") for name in may_delete}
+    # Of a mirror, which is no part of a vault, what was exported into it.
+    deleting.add(("legacy/exporting.py", "delete"))
     assert writes == {("settle.py", "create"), ("settle.py", "replace"), *probing, *deleting}
     assert keys_in(SOURCE / "probe.py") == {"keys.probe(unique)"}
 
@@ -240,6 +242,9 @@ def test_only_what_may_go_is_deleted() -> None:
     assert deleted_by("cancellations") == {"keys.cancellation(collection, run_id)"}
     assert deleted_by("tags") == {"keys.tag(collection, check_tag(name))"}
     assert deleted_by("removal") == {"keys.gc(collection, gc_id)"}
+    exporting = ast.parse((SOURCE / "legacy/exporting.py").read_text())
+    assert calls_of(exporting, "store.delete") == ["store.delete(key)"]
+    assert "gone = [i for i in ids if i in exported and i not in kept]" in ast.unparse(exporting)
     garbage = ast.parse((SOURCE / "snapshot/garbage.py").read_text())
     removing = {
         function.name: ast.unparse(function)

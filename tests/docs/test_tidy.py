@@ -45,6 +45,7 @@ PORTS = {
 # ... or is a job of the child process, or a part of one technology that no port asks for.
 JOBS = {
     "chroma/comparison",
+    "chroma/delta_directory",
     "chroma/live_copy",
     "chroma/merge",
     "chroma/merge_on",
@@ -76,6 +77,7 @@ PARTS = {
     "chroma/torn_index": "what can be believed of a damaged vector segment",
     "chroma/torn_table": "what can be read of a damaged table",
     "dynamodb/items": "runs as items, and every key",
+    "dynamodb/legacy_runs": "runs that other programs of the table wrote",
     "dynamodb/place": "the URL of a table, taken apart",
     "dynamodb/table": "what a table is asked, and how often",
     "dynamodb/transactions": "the writes that go together",

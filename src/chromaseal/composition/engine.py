@@ -18,14 +18,15 @@ from chromaseal.adapters.chroma.open_files import ProbedOpenFiles
 from chromaseal.adapters.linux.boot import boot_id
 from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
-from chromaseal.adapters.local.object_store import LocalObjectStore
-from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.adapters.local.object_store import ForeignDirectory, LocalObjectStore
+from chromaseal.adapters.obstore.object_store import ForeignBucket, ObstoreObjectStore
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import Clock, SystemClock
 from chromaseal.compaction.open_copies import OpenCopies
 from chromaseal.errors import NotFound, Unavailable, Unsupported, UsageError
 from chromaseal.ids import Ids, SystemIds
+from chromaseal.legacy.mirror import MirroredVault
 from chromaseal.object_store import ObjectStore
 from chromaseal.observed_store import ObservedStore
 from chromaseal.parts import Parts
@@ -50,6 +51,7 @@ from chromaseal.vault import Vault
 
 if TYPE_CHECKING:
     from chromaseal.adapters.dynamodb.ledger import DynamoLedger
+    from chromaseal.adapters.dynamodb.table import Table
     from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 
 CLOUD_SCHEMES = ("s3://", "gs://", "az://", "memory://")
@@ -133,7 +135,16 @@ def open_vault(
     for each in (ledger, processes, sandbox):
         held.callback(each.close)
     copies = _open_copies(parts, processes) if keep_open else None
-    return Vault(parts, open_reader=_open_reader, close=held.close, copies=copies)
+    return _vault(parts, settings.mirror_legacy, held, copies)
+
+
+def _vault(parts: Parts, mirror_url: str, held: ExitStack, copies: OpenCopies | None) -> Vault:
+    if not mirror_url:
+        return Vault(parts, open_reader=_open_reader, close=held.close, copies=copies)
+    mirror = open_foreign_store(mirror_url, parts.ids)
+    return MirroredVault(
+        parts, mirror=mirror, open_reader=_open_reader, close=held.close, copies=copies
+    )
 
 
 def _processes() -> SandboxPool:
@@ -182,6 +193,23 @@ def open_store(url: str, ids: Ids) -> ObjectStore:
         return ObstoreObjectStore(url)
     raise UsageError(
         f"{without_secrets(url)!r} is no vault that chromaseal can open",
+        kind="bad-url",
+        hint="a path, file:///, s3://, gs:// or az://",
+    )
+
+
+def open_foreign_store(url: str, ids: Ids) -> ObjectStore:
+    """Open the object store that a URL names and whose objects others have named.
+
+    Raises:
+        UsageError: ``bad-url``.
+    """
+    if url.startswith("file://"):
+        return ForeignDirectory(file_path(url), ids=ids)
+    if url.startswith(CLOUD_SCHEMES):
+        return ForeignBucket(url)
+    raise UsageError(
+        f"{without_secrets(url)!r} is no bucket that chromaseal can open",
         kind="bad-url",
         hint="a path, file:///, s3://, gs:// or az://",
     )
@@ -254,6 +282,18 @@ def open_ledger(
 
 
 def _dynamo_ledger(url: str, only_read: bool, clock: Clock, ids: Ids) -> DynamoLedger:  # noqa: FBT001
+    table = open_table(url, clock, ids)
+    from chromaseal.adapters.dynamodb.ledger import DynamoLedger  # noqa: PLC0415
+
+    return DynamoLedger(table, only_read=only_read)
+
+
+def open_table(url: str, clock: Clock, ids: Ids) -> Table:
+    """Open the DynamoDB table that a ledger's URL names.
+
+    Raises:
+        UsageError: ``bad-url`` or ``missing-extra``.
+    """
     from chromaseal.adapters.dynamodb.place import parse  # noqa: PLC0415
 
     # What S3 vaults go by counts here as well; boto3 by itself knows AWS_DEFAULT_REGION only.
@@ -261,7 +301,6 @@ def _dynamo_ledger(url: str, only_read: bool, clock: Clock, ids: Ids) -> DynamoL
     place = replace(place, region=place.region or os.environ.get("AWS_REGION", ""))
     try:
         with _uncollected():
-            from chromaseal.adapters.dynamodb.ledger import DynamoLedger  # noqa: PLC0415
             from chromaseal.adapters.dynamodb.table import Table, connect  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise UsageError(
@@ -269,7 +308,7 @@ def _dynamo_ledger(url: str, only_read: bool, clock: Clock, ids: Ids) -> DynamoL
             kind="missing-extra",
             hint="pip install 'chromaseal[aws]'",
         ) from error
-    return DynamoLedger(Table(place, connect(place), clock=clock, ids=ids), only_read=only_read)
+    return Table(place, connect(place), clock=clock, ids=ids)
 
 
 @contextmanager

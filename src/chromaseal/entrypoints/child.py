@@ -40,6 +40,7 @@ JOBS = {
     "verify": "chromaseal.adapters.chroma.verification",
     "verify-changes": "chromaseal.adapters.chroma.verification_of_changes",
     "write-on": "chromaseal.entrypoints.application_job",
+    "read-delta": "chromaseal.adapters.chroma.delta_directory",
     "read-receipt": "chromaseal.entrypoints.receipt_job",
 }
 _PR_SET_PDEATHSIG = 1

@@ -26,6 +26,9 @@ class RunState(StrEnum):
 # Of a part that is to come into a version, and that no version has yet.
 WAITING_STATES = (RunState.PENDING, RunState.MERGING)
 
+# The attribute of a run that another program wrote: where its deltas were.
+ADOPTED_FROM = "adopted_from"
+
 
 @dataclass(frozen=True, slots=True)
 class RunPart:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from blake3 import blake3
 
-from chromaseal.run.model import WAITING_STATES, Run, RunPart, RunState
+from chromaseal.run.model import ADOPTED_FROM, WAITING_STATES, Run, RunPart, RunState
 
 Item: TypeAlias = dict[str, Any]
 Key: TypeAlias = dict[str, str]
@@ -50,24 +50,38 @@ def can_be_id(text: str) -> bool:
 
 
 def is_shared(run: Run) -> bool:
-    """Tell whether other programs can read a run: it is of one receipt, and of both collections."""
+    """Tell whether other programs can read a run: it is of one receipt, and of both collections.
+
+    One that such a program wrote itself has both, whatever of it is adopted.
+    """
     attributes = run.attributes
+    ours = [name for name in _SHARED if name in run.parts]
     return (
-        all(name in run.parts for name in _SHARED)
+        bool(ours if is_adopted(run) else len(ours) == len(_SHARED))
         and _UUID.fullmatch(run.run_id) is not None
         and _UUID.fullmatch(attributes.get("image_id", "")) is not None
         and _RECEIPT_ID.fullmatch(attributes.get("receipt_id", "")) is not None
     )
 
 
+def is_adopted(run: Run) -> bool:
+    """Tell whether another program wrote a run, whose item may be there."""
+    return ADOPTED_FROM in run.attributes
+
+
 def run_key(run: Run) -> Key:
     """Say where a run is."""
     if not is_shared(run):
         return {"PK": f"CHROMASEAL#RUN#{run.run_id}", "SK": "RUN"}
-    receipt_id = int(run.attributes["receipt_id"])
+    attributes = run.attributes
+    return compaction_run_key(attributes["image_id"], int(attributes["receipt_id"]), run.run_id)
+
+
+def compaction_run_key(image_id: str, receipt_id: int, run_id: str) -> Key:
+    """Say where other programs have a run of a receipt."""
     return {
-        "PK": f"IMAGE#{run.attributes['image_id']}",
-        "SK": f"RECEIPT#{receipt_id:05d}#COMPACTION_RUN#{run.run_id}",
+        "PK": f"IMAGE#{image_id}",
+        "SK": f"RECEIPT#{receipt_id:05d}#COMPACTION_RUN#{run_id}",
     }
 
 
@@ -150,6 +164,19 @@ def run_item(run: Run, write_id: str) -> Item:
     }
 
 
+def adopted_fields(run: Run, write_id: str) -> tuple[Item, Item]:
+    """Give what to set on the item that another program wrote, and what to set if it is missing.
+
+    What that program reads of where deltas are, and of when the run began, stays as it is.
+    """
+    item = run_item(run, write_id)
+    own = {
+        name: item.pop(name) for name in ("run_id", "created_at", "format", "attributes", "parts")
+    }
+    states = {n: item.pop(n) for name in run.parts for n in shared_part(name, run.parts[name])}
+    return {**own, **states}, {n: v for n, v in item.items() if n not in ("PK", "SK")}
+
+
 def part_value(part: RunPart, write_id: str) -> Item:
     """Make the value of a part; ``write_id`` is whose write made it so."""
     return {
@@ -209,6 +236,8 @@ def _shared_fields(run: Run) -> Item:
         "updated_at": None,
     }
     for name in _SHARED:
+        if name not in run.parts:
+            continue
         part = run.parts[name]
         fields[f"{name}_delta_prefix"] = f"{part.delta_key.rpartition('/')[0]}/"
         fields |= shared_part(name, part)

@@ -89,11 +89,7 @@ class DynamoLedger:
         ):
             name = self._table.get(items.name_key(run.run_id))
             if name is None:
-                raise Conflict(
-                    f"the table has a run {run.run_id} that another program wrote",
-                    kind="foreign-run",
-                    hint="write it under another id",
-                )
+                raise _foreign(run)
             if name["write_id"] == write_id:
                 # The reply to this very transaction was lost.
                 return True
@@ -271,6 +267,20 @@ class DynamoLedger:
 
     def _shard(self) -> int:
         return int(self._table.ids.fraction() * transactions.SHARDS)
+
+
+def _foreign(run: Run) -> Conflict:
+    if items.is_adopted(run):
+        return Conflict(
+            f"the table says that another program has merged run {run.run_id}",
+            kind="foreign-run",
+            hint="stop the existing pipeline's compactor before its runs are adopted",
+        )
+    return Conflict(
+        f"the table has a run {run.run_id} that another program wrote",
+        kind="foreign-run",
+        hint="write it under another id",
+    )
 
 
 def _any_run(_: Run) -> bool:

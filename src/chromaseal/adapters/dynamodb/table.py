@@ -181,6 +181,7 @@ class Table:
         prefix: str = "",
         newest_first: bool = False,
         page: int | None = None,
+        index: str = "",
     ) -> Iterator[Item]:
         """Read a partition in the order of its sort keys, a page at a time, as it is then.
 
@@ -189,16 +190,17 @@ class Table:
             prefix: only sort keys that begin with it.
             newest_first: the greatest sort key first.
             page: how many items one request reads; None for as many as an answer holds.
+            index: of the table, whose keys are called after it; what it has may be out of date.
         """
         asked: dict[str, Any] = {
             "TableName": self._name,
-            "KeyConditionExpression": "PK = :pk",
+            "KeyConditionExpression": f"{index}PK = :pk",
             "ExpressionAttributeValues": {":pk": partition},
-            "ConsistentRead": True,
             "ScanIndexForward": not newest_first,
+            **({"IndexName": index} if index else {"ConsistentRead": True}),
         }
         if prefix:
-            asked["KeyConditionExpression"] += " AND begins_with(SK, :prefix)"
+            asked["KeyConditionExpression"] += f" AND begins_with({index}SK, :prefix)"
             asked["ExpressionAttributeValues"][":prefix"] = prefix
         if page is not None:
             asked["Limit"] = page

@@ -96,7 +96,9 @@ def adding(run: Run, write_id: str, shard: int, *, gone: str = "") -> list[Write
                 "ExpressionAttributeValues": {":gone": gone},
             }
         },
-        {"Put": {"Item": item, **(_NOT_THERE if gone else _NOT_ANOTHERS)}},
+        _adopting(run, write_id, gone=gone)
+        if items.is_adopted(run) and items.is_shared(run)
+        else {"Put": {"Item": item, **(_NOT_THERE if gone else _NOT_ANOTHERS)}},
     ]
     for name, part in sorted(run.parts.items()):
         listed = items.list_key(name, items.list_of(part.state))
@@ -107,6 +109,40 @@ def adding(run: Run, write_id: str, shard: int, *, gone: str = "") -> list[Write
         writes.append({"Put": {"Item": items.entry(items.attribute_key(name, value), run)}})
     _check_size(run, item, writes)
     return writes
+
+
+def _adopting(run: Run, write_id: str, *, gone: str) -> Write:
+    """Make a run of the item that another program wrote, unless it has been merged meanwhile.
+
+    Where the table has lost the item, or never had it, it is made.
+    """
+    plain, if_missing = items.adopted_fields(run, write_id)
+    named = {f"#f{place}": name for place, name in enumerate((*plain, *if_missing))}
+    values = {f":f{place}": v for place, v in enumerate((*plain.values(), *if_missing.values()))}
+    sets = [
+        f"#f{place} = "
+        + (f":f{place}" if name in plain else f"if_not_exists(#f{place}, :f{place})")
+        for place, name in enumerate((*plain, *if_missing))
+    ]
+    places = {name: place for place, name in named.items()}
+    waits = [
+        f"{places[f'{name}_state']} <> :done"
+        for name, part in run.parts.items()
+        if f"{name}_state" in plain and part.state is not RunState.COMPLETED
+    ]
+    theirs = " AND ".join([f"attribute_not_exists({places['parts']})", *waits])
+    # Where the table lost what finds the run, the item is this ledger's already.
+    condition = theirs if gone else f"({theirs}) OR attribute_exists({places['parts']})"
+    done = {":done": RunState.COMPLETED.value} if waits else {}
+    return {
+        "Update": {
+            "Key": items.run_key(run),
+            "UpdateExpression": f"SET {', '.join(sets)}",
+            "ConditionExpression": condition,
+            "ExpressionAttributeNames": named,
+            "ExpressionAttributeValues": {**values, **done},
+        }
+    }
 
 
 def moving(group: Sequence[Item], move: Move, shard: int) -> list[Write]:

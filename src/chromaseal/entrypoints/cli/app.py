@@ -41,6 +41,10 @@ _PANELS: Final = {
         "gc": "gc_cmd:gc",
         "stats": "gc_cmd:stats",
     },
+    "Beside the pipeline that was there before": {
+        "import": "legacy_cmd:import_all",
+        "export": "legacy_cmd:export",
+    },
     "What is wrong, and why": {
         "verify": "verify_cmd:verify",
         "doctor": "doctor_cmd:doctor",

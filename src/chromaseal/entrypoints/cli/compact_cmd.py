@@ -10,7 +10,13 @@ import typer
 from chromaseal.compaction.outcome import Compaction
 from chromaseal.composition.engine import settings_here
 from chromaseal.composition.fleet import terms_here
-from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
+from chromaseal.entrypoints.cli.options import (
+    JsonOption,
+    LedgerOption,
+    VaultOption,
+    complain_of_mirror,
+    open_here,
+)
 from chromaseal.entrypoints.cli.output import Output, seconds, size
 from chromaseal.errors import ChromasealError, Conflict, Incomplete
 from chromaseal.fleet.owner import shown_owner
@@ -62,6 +68,7 @@ def compact(
         _show(turns.done, output)
     _tell_left(turns, output)
     _complain(turns.done, errors)
+    complain_of_mirror(opened)
     if turns.left:
         raise Conflict(
             "; ".join(holder_of(name, lease) for name, lease in turns.left.items()),
@@ -81,6 +88,7 @@ def compact_after(
     for name, lease in turns.left.items():
         output.note(f"{holder_of(name, lease)}; it takes what was added, or the next one does")
     _complain(turns.done, errors)
+    complain_of_mirror(opened)
 
 
 def _terms(opened: Vault, vault: str, ledger: str) -> Terms:

@@ -14,7 +14,8 @@ from typer.core import TyperCommand
 
 from chromaseal.composition.engine import open_vault, settings_here
 from chromaseal.composition.telemetry import watched
-from chromaseal.errors import NotFound, UsageError
+from chromaseal.errors import Incomplete, NotFound, UsageError
+from chromaseal.legacy.mirror import MirroredVault
 from chromaseal.telemetry.emit import step
 from chromaseal.vault import Vault
 
@@ -116,6 +117,29 @@ def open_for(collection: str, vault: str, ledger: str) -> Iterator[Vault]:
         except NotFound:
             opened.log(collection)
             raise
+
+
+def complain_of_mirror(opened: Vault) -> None:
+    """Fail where what was published could not be written into the mirror as well.
+
+    Raises:
+        Incomplete: ``not-mirrored``.
+    """
+    if isinstance(opened, MirroredVault) and (why := not_mirrored(opened)):
+        raise Incomplete(
+            why,
+            kind="not-mirrored",
+            hint=f"chromaseal export COLLECTION --to {opened.mirror_url}; a worker tries again",
+        )
+
+
+def not_mirrored(opened: Vault) -> str:
+    """Say what was published and could not be written into the mirror; empty for nothing."""
+    behind = opened.behind if isinstance(opened, MirroredVault) else {}
+    return "; ".join(
+        f"the newest version of {name} is published, and is not in the mirror: {error.message}"
+        for name, error in behind.items()
+    )
 
 
 def _tell_made(url: str) -> None:

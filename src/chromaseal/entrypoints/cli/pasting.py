@@ -19,7 +19,7 @@ _CARRIED = ("--vault", "--ledger")
 _COMMAND = re.compile(
     r"\bchromaseal (?:runs (?:list|show|retry|cancel)|repair(?! (?:DIR\b|\S*/|\.))|push|pull"
     r"|replicate|follow|log|show|diff|open|tag|untag|rollback|gc|stats|verify|doctor|ingest|compact|search"
-    r"|trace|worker|watch)\b"
+    r"|trace|worker|watch|import|export)\b"
 )
 
 

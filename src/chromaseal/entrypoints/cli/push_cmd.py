@@ -14,6 +14,8 @@ from chromaseal.entrypoints.cli.options import (
     JsonOption,
     LedgerOption,
     VaultOption,
+    complain_of_mirror,
+    not_mirrored,
     open_here,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, seconds, size
@@ -58,6 +60,7 @@ def push(
             progress=functools.partial(show, collection),
         )
     _tell(output, collection, pushed)
+    complain_of_mirror(opened)
 
 
 def replicate(
@@ -85,8 +88,10 @@ def replicate(
             if isinstance(done, Skipped):
                 output.record("skipped", collection=collection, reason=done.reason)
                 output.say(f"not published, trying again: {done.reason}")
-            else:
-                _tell(output, collection, done)
+                continue
+            _tell(output, collection, done)
+            if why := not_mirrored(opened):
+                output.note(why)
 
 
 def _tell(output: Output, collection: str, pushed: Pushed) -> None:

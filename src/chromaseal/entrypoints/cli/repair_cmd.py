@@ -12,6 +12,7 @@ from chromaseal.entrypoints.cli.options import (
     JsonOption,
     LedgerOption,
     VaultOption,
+    complain_of_mirror,
     open_for,
 )
 from chromaseal.entrypoints.cli.output import Output, counted
@@ -101,6 +102,7 @@ def _repair_collection(
         put_back=list(repaired.put_back),
     )
     _tell(output, repaired, dry_run=dry_run)
+    complain_of_mirror(opened)
 
 
 def _tell(output: Output, repaired: Repaired, *, dry_run: bool) -> None:

@@ -14,6 +14,7 @@ from chromaseal.entrypoints.cli.options import (
     LedgerOption,
     VaultOption,
     VersionArgument,
+    complain_of_mirror,
     open_for,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, size
@@ -92,3 +93,4 @@ def rollback(
         f"{manifest.restores}: {counted(manifest.records.count, 'record')}, "
         f"{size(done.stored_bytes)} stored"
     )
+    complain_of_mirror(opened)

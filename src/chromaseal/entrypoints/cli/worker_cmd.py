@@ -23,6 +23,7 @@ from chromaseal.composition.fleet import (
     sweeper,
     terms_here,
 )
+from chromaseal.composition.legacy import adopter, mirror_keeper
 from chromaseal.entrypoints.cli.compact_cmd import plain_compaction
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, counted, seconds
@@ -30,13 +31,18 @@ from chromaseal.errors import Incomplete, Interrupted
 from chromaseal.fleet.journal import Journal
 from chromaseal.fleet.turn import Terms, compact_in_turn
 from chromaseal.fleet.worker import Chore, Habits, Worker
+from chromaseal.legacy.deltas import Adopted
+from chromaseal.legacy.mirror import MirroredVault
 from chromaseal.receipts.inbox import Inbox
+from chromaseal.settings import Settings
 from chromaseal.sweep.ledger import Swept
 from chromaseal.vault import Vault
 
 # A loop that has not come round for this long, and two rounds, is stuck.
 _STUCK_S = 60.0
 _INBOX_S = 2.0
+_ADOPT_S = 5.0
+_MIRROR_S = 60.0
 
 
 CollectionsOption: TypeAlias = Annotated[
@@ -93,6 +99,15 @@ SweepOption: TypeAlias = Annotated[
         help="Seconds between sweeps, which find runs that no message announced; 0 for none.",
     ),
 ]
+AdoptOption: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--adopt-from",
+        metavar="URL",
+        help="Merge what producers of the existing pipeline leave in this bucket, as runs that "
+        "their DynamoDB table names; it has to be the ledger.",
+    ),
+]
 BehindOption: TypeAlias = Annotated[
     int, typer.Option("--behind", min=1, help="Say so when more runs than this wait.")
 ]
@@ -111,6 +126,7 @@ def worker(
     poll_s: PollOption = 30.0,
     grace_s: GraceOption = 60.0,
     sweep_s: SweepOption = 600.0,
+    adopt_from: AdoptOption = "",
     behind: BehindOption = 500,
     once: OnceOption = False,
     vault: VaultOption = "",
@@ -135,7 +151,8 @@ def worker(
         )
         journal = Journal(opened.parts.clock, _Telling(output), behind_runs=behind)
         terms = terms_here(opened, settings, lease_s=lease_s)
-        chores = [_sweep_chore(opened, terms, journal, sweep_s)] if sweep_s else []
+        chores = _legacy_chores(opened, settings, terms, journal, adopt_from)
+        chores += [_sweep_chore(opened, terms, journal, sweep_s)] if sweep_s else []
         if inbox is not None:
             chores.append(_inbox_chore(opened, inbox, terms, journal, jobs))
         pool = held.enter_context(ThreadPoolExecutor(habits.at_once + len(chores)))
@@ -156,6 +173,10 @@ def worker(
                 journal.say("listening", host=host, port=answering.enter_context(pages))
             journal.say("started", vault=opened.url, owner=terms.owner, pid=os.getpid())
             work.run()
+    _end(output, work, once=once)
+
+
+def _end(output: Output, work: Worker, *, once: bool) -> None:
     output.record("stopped")
     output.say("stopped")
     if once:
@@ -197,6 +218,28 @@ def _sweep_chore(opened: Vault, terms: Terms, journal: Journal, every_s: float) 
             )
 
     return Chore("sweep", sweeper(opened, terms, told), every_s=every_s)
+
+
+def _legacy_chores(
+    opened: Vault, settings: Settings, terms: Terms, journal: Journal, adopt_from: str
+) -> list[Chore]:
+    """Give what is done for as long as programs of the existing pipeline go on beside this one."""
+    chores = []
+    if adopt_from:
+
+        def adopted(done: Adopted) -> None:
+            why = done.error.message if done.error else ""
+            journal.say("adopted", run_id=done.run_id, status=done.status, reason=why)
+
+        work = adopter(opened, settings, adopt_from, terms, adopted)
+        chores.append(Chore("adopt", work, every_s=_ADOPT_S))
+    if isinstance(opened, MirroredVault):
+
+        def behind(name: str, why: str) -> None:
+            journal.say("mirror-behind", collection=name, reason=why)
+
+        chores.append(Chore("mirror", mirror_keeper(opened, terms, behind), every_s=_MIRROR_S))
+    return chores
 
 
 @contextmanager
@@ -278,6 +321,9 @@ def _said(name: str, facts: dict[str, object]) -> str:
         "swept": f"the sweep found {facts.get('added')} parts of runs that the ledger lacked, "
         f"{facts.get('completed')} that were done, {facts.get('waiting')} that were not, "
         f"{facts.get('cancelled')} that were cancelled",
+        "adopted": f"run {facts.get('run_id')} of the existing pipeline: {facts.get('status')}"
+        + (f": {why}" if why else ""),
+        "mirror-behind": f"{at}: the mirror is behind: {why}",
         "image": f"{facts.get('image')}: {facts.get('status')}" + (f": {why}" if why else ""),
     }
     return sentences.get(name, "")
