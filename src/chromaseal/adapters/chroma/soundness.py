@@ -136,8 +136,6 @@ def check_structure(database: Database, *, thorough: bool) -> tuple[str, ...]:
         database: closed; it is only read.
         thorough: whether SQLite is to compare its indexes with their tables.
     """
-    # Pages are looked at where they are, not copied first: a fifth less to do.
-    database.connection.execute(f"PRAGMA mmap_size = {database.path.stat().st_size}")
     return _pragma(database, "integrity_check" if thorough else "quick_check")
 
 
