@@ -68,16 +68,17 @@ class Writing:
             raise _other_changes(run_id, ", ".join(sorted(known.parts)))
         begun_at = known.created_at if known else self._begun_at(run_id, changes)
         created_at = begun_at or created_at or to_iso(self._parts.clock.now())
+        names = tuple(sorted(changes))
         deltas = [
-            _delta(DeltaHeader(run_id, name, created_at, model, attributes), change)
-            for name, change in sorted(changes.items())
+            _delta(DeltaHeader(run_id, n, created_at, model, attributes, names), changes[n])
+            for n in names
         ]
         for delta in deltas:
             self._pin(delta, space)
         with pools.pool(len(deltas)) as pool:
             store = carried(functools.partial(self._store, stored_wins=stored_wins))
             stored = pool.map(store, deltas)
-            parts = dict(zip(sorted(changes), stored, strict=True))
+            parts = dict(zip(names, stored, strict=True))
         if begun_at and known is None:
             # A ledger that was lost knows of no cancelling either.
             parts = {name: self._as_marked(run_id, name, part) for name, part in parts.items()}

@@ -64,6 +64,22 @@ def test_a_lost_ledger_is_made_again(written: Vault, tmp_path: Path) -> None:
         assert {len(done.merged) for done in vault.compact()} == {1}
 
 
+def test_half_a_run_is_completed_by_writing_it_again(written: Vault, tmp_path: Path) -> None:
+    """As if its writer had died after the first of two deltas, and a sweep had come by."""
+    both = {NAME: upserts(record("late", 1)), "others": upserts(record("x", 2))}
+    run = written.write(both).run
+    (tmp_path / "vault" / run.parts["others"].delta_key).unlink()
+    with without_ledger(tmp_path) as vault:
+        (left,) = vault.rebuild_ledger().left
+        assert f"run {run.run_id} has a delta for {NAME} and none for others" in left
+        (remark,) = [each for each in vault.doctor() if not each.passed]
+        assert f"1 runs that were never written whole: {run.run_id}" in remark.evidence
+        again = vault.write(both, run_id=run.run_id)
+        assert (again.run, again.new) == (run, True)
+        assert {len(done.merged) for done in vault.compact()} == {1}
+        assert vault.rebuild_ledger().left == ()
+
+
 def test_a_damaged_delta_has_failed(written: Vault, tmp_path: Path) -> None:
     """With the reason; the others wait."""
     run_id = written.write({NAME: upserts(record("late", 1))}).run.run_id

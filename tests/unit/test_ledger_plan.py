@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.sweep.plan import Contained, Holding, Move, StoredDelta, plan_ledger
@@ -68,6 +69,19 @@ def test_what_is_not_known_is_not_decided() -> None:
     assert (plan.add, len(plan.left)) == ((), 2)
     plan = plan_ledger([known(RunState.COMPLETED)], {"notes": Holding({}, unreadable="x")}, now=NOW)
     assert (plan.moves, plan.right) == ((), 1)
+
+
+def test_half_a_run_is_left_to_its_writer() -> None:
+    """As a run of one collection it would refuse the whole; a version that has it is believed."""
+    half = replace(STORED, collections=frozenset({"lines", "notes"}))
+    plan = plan_ledger([], {"notes": Holding({"a": half}), "lines": Holding({})}, now=NOW)
+    assert (plan.add, plan.moves) == ((), ())
+    assert "none for lines: its writer died" in plan.left[0]
+    whole = {"notes": Holding({"a": half}), "lines": Holding({"a": half})}
+    (run,) = plan_ledger([], whole, now=NOW).add
+    assert run.parts.keys() == {"lines", "notes"}
+    (run,) = plan_ledger([], {"notes": Holding({"a": half}, {"a": IN_ONE})}, now=NOW).add
+    assert run.parts["notes"].state is RunState.COMPLETED
 
 
 def test_a_run_keeps_the_parts_it_was_written_with() -> None:

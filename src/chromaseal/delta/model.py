@@ -23,6 +23,7 @@ class DeltaHeader:
             runs is the later one.
         model: the model of its vectors; None where it brings none.
         attributes: what its writer wants remembered, for example the image's id.
+        collections: for which the run has a delta, sorted; empty where its writer did not say.
     """
 
     run_id: str
@@ -30,6 +31,7 @@ class DeltaHeader:
     created_at: str
     model: ModelPin | None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    collections: tuple[str, ...] = ()
 
     @property
     def order(self) -> tuple[str, str]:

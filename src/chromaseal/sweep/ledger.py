@@ -151,7 +151,14 @@ def _with_header(parts: Parts, name: str, run_id: str, stored: StoredDelta) -> S
     if (header.run_id, header.collection) != (run_id, name):
         problem = f"the delta says that it is run {header.run_id} of {header.collection}"
         return StoredDelta(key, size_bytes, problem=problem)
-    return StoredDelta(key, size_bytes, len(delta), header.created_at, dict(header.attributes))
+    return StoredDelta(
+        key,
+        size_bytes,
+        len(delta),
+        header.created_at,
+        dict(header.attributes),
+        frozenset(header.collections),
+    )
 
 
 def _add(parts: Parts, plan: Plan) -> dict[RunState, int]:

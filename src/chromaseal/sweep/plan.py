@@ -2,8 +2,9 @@
 
 The vault is right. A run in a version is COMPLETED, whether or not a rollback has undone it; any
 other that is marked as cancelled is CANCELLED; a delta that no version has waits; one that cannot
-be read has failed. What a ledger says and the vault does not contradict stays as it is: how often
-a run was tried, why it was set aside.
+be read has failed. A run of which deltas are missing was acknowledged to nobody, and is left to
+whoever writes it again: half of it as a run would refuse the whole. What a ledger says and the
+vault does not contradict stays as it is: how often a run was tried, why it was set aside.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class StoredDelta:
         changes: in it.
         created_at: when its run began, as its header says; empty where that cannot be read.
         attributes: what its writer wants remembered.
+        collections: for which its run has a delta; empty where its writer did not say.
         problem: why it cannot be read; empty if it can.
     """
 
@@ -36,6 +38,7 @@ class StoredDelta:
     changes: int = 0
     created_at: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
+    collections: frozenset[str] = frozenset()
     problem: str = ""
 
 
@@ -126,6 +129,11 @@ def plan_ledger(
             left.append(f"run {run_id} has a delta for {', '.join(names)} and was written without")
         elif blind:
             left.append(f"run {run_id}: which runs {', '.join(blind)} has cannot be read")
+        elif missing := _missing(run_id, names, vault):
+            left.append(
+                f"run {run_id} has a delta for {', '.join(names)} and none for "
+                f"{', '.join(missing)}: its writer died, and writing it again completes it"
+            )
         else:
             run = _run(run_id, {name: vault[name] for name in names}, now)
             # Where nobody is waited for, a writer whose clock is ahead is none to wait for either.
@@ -144,6 +152,16 @@ def _unknown(by_id: Mapping[str, Run], vault: Mapping[str, Holding]) -> dict[str
             if run_id not in by_id or name not in by_id[run_id].parts:
                 found.setdefault(run_id, []).append(name)
     return found
+
+
+def _missing(run_id: str, names: Sequence[str], vault: Mapping[str, Holding]) -> list[str]:
+    """Give the collections of a run for which its writer has stored nothing."""
+    holdings = [vault[name] for name in names]
+    if any(run_id in each.contained for each in holdings):
+        return []
+    stored = (each.stored.get(run_id) for each in holdings)
+    wanted = {name for each in stored if each for name in each.collections}
+    return sorted(wanted.difference(names))
 
 
 def _moves(known: Sequence[Run], vault: Mapping[str, Holding]) -> tuple[list[Move], int]:

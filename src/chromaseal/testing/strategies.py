@@ -78,6 +78,7 @@ def deltas(draw: st.DrawFn, ids: Sequence[str] = tuple("abcde")) -> Delta:
         to_iso(created_at),
         None,
         draw(st.dictionaries(st.sampled_from(["image_id", "source"]), texts, max_size=2)),
+        draw(st.sampled_from([(), ("notes",), ("lines", "notes")])),
     )
     change = draw(changes(ids))
     return admit(header, upserts_of(change.upserts), change.updates, change.deletes)

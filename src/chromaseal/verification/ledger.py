@@ -198,13 +198,30 @@ class _Collection:
     def _unannounced(self, merged: set[str]) -> Iterator[Remark]:
         silent = sorted(self._stored.keys() - {run.run_id for run in self._runs} - merged)
         halves = [run_id for run_id in silent if self._parts.ledger.get(run_id) is not None]
-        whole = [run_id for run_id in silent if run_id not in halves]
+        broken = [i for i in silent if i not in halves and self._is_broken_off(i)]
+        whole = [run_id for run_id in silent if run_id not in (*halves, *broken)]
+        if broken:
+            evidence = f"{len(broken)} runs that were never written whole: {_first(broken)}"
+            yield wrong(self._name, "deltas", evidence, "write or ingest the same again")
         if whole:
             evidence = f"{len(whole)} deltas that no run announces: {_first(whole)}"
             yield wrong(self._name, "deltas", evidence, _REBUILD)
         if halves:
             evidence = f"{len(halves)} deltas of runs that were written without: {_first(halves)}"
             yield wrong(self._name, "deltas", evidence, "write their changes as a new run")
+
+    def _is_broken_off(self, run_id: str) -> bool:
+        """Whether a run that no ledger knows lacks deltas in other collections."""
+        store, suffix = self._parts.store, self._parts.codec.suffix
+        try:
+            delta, _ = read_stored(store, self._parts.codec, keys.delta(self._name, run_id, suffix))
+        except Unavailable:
+            raise
+        except ChromasealError:
+            # What cannot be read says nothing of others, and is told of where it is read.
+            return False
+        others = (keys.delta(name, run_id, suffix) for name in delta.header.collections)
+        return any(store.head(key) is None for key in others)
 
     def _half_cancelled(self, merged: set[str]) -> Iterator[Remark]:
         marked = read_marks(self._parts.store, self._name) - merged

@@ -131,6 +131,7 @@ def _header(delta: Delta) -> dict[str, Any]:
         "created_at": header.created_at,
         "model": header.model.as_json() if header.model else None,
         "attributes": dict(header.attributes),
+        "collections": list(header.collections),
         "file_digest": _NO_DIGEST.decode(),
     }
 
@@ -170,6 +171,7 @@ def _delta(raw: dict[str, Any], table: Table) -> Delta:
         created_at=raw["created_at"],
         model=ModelPin(**model) if model else None,
         attributes=raw["attributes"],
+        collections=tuple(raw.get("collections", ())),
     )
     return Delta(
         header=header,

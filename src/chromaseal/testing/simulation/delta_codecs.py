@@ -58,6 +58,7 @@ class JsonCodec:
             "created_at": delta.header.created_at,
             "model": delta.header.model and delta.header.model.as_json(),
             "attributes": dict(delta.header.attributes),
+            "collections": delta.header.collections,
             "ids": upserts.ids,
             "shape": upserts.embeddings.shape,
             "embeddings": upserts.embeddings.ravel().tolist(),
@@ -78,6 +79,7 @@ class JsonCodec:
             created_at=plain["created_at"],
             model=ModelPin(**plain["model"]) if plain["model"] else None,
             attributes=plain["attributes"],
+            collections=tuple(plain["collections"]),
         )
         upserts = Upserts(
             ids=tuple(plain["ids"]),
