@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chromaseal.reader import Hit, Reader
     from chromaseal.record import Record
     from chromaseal.seal.verdict import Level, Verdict
+    from chromaseal.snapshot.manifest import Version
     from chromaseal.snapshot.retention import Policy
     from chromaseal.vault import Vault
     from chromaseal.writing import Written
@@ -47,6 +48,7 @@ __all__ = [
     "observe",
     "open",
     "open_async",
+    "open_copy_from_mount",
     "verify",
 ]
 
@@ -119,6 +121,28 @@ def verify(directory: Path | str, level: Level | str = "quick") -> Verdict:
     from chromaseal.composition.directories import verify_directory  # noqa: PLC0415
 
     return verify_directory(directory, level)
+
+
+def open_copy_from_mount(
+    mount: Path | str, collection: str, directory: Path | str, *, at: str | int = ""
+) -> Version:
+    """Copy a version from a mount that ``Vault.sync`` keeps, to open with any ChromaDB client.
+
+    No vault is needed: each page is checked by the manifest that is there, and that by the
+    version's id. The newest version that is whole is copied where none is named.
+
+    Args:
+        mount: the shared directory.
+        collection: whose version.
+        directory: where to; must not exist or be an empty directory.
+        at: a number or an id; the newest by default.
+
+    Raises:
+        ChromasealError: what is wrong, why, and what to do next.
+    """
+    from chromaseal.composition.mount import open_copy_from_mount  # noqa: PLC0415
+
+    return open_copy_from_mount(mount, collection, directory, at=at)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 
 from chromaseal.compaction.outcome import Compaction
 from chromaseal.delta.model import Changes
+from chromaseal.mount.sync import Synced
 from chromaseal.reader import Reader
 from chromaseal.repair.collection import Repaired
 from chromaseal.replication.difference import Difference
@@ -157,6 +158,10 @@ class AsyncVault:
         return await asyncio.to_thread(
             self.vault.gc, collection, policy, forget=forget, dry_run=dry_run
         )
+
+    async def sync(self, collection: str, mount: Path | str, **options: Any) -> Synced:  # noqa: ANN401
+        """See ``Vault.sync``."""
+        return await asyncio.to_thread(self.vault.sync, collection, mount, **options)
 
     async def stats(self, collection: str) -> Stats:
         """See ``Vault.stats``."""

@@ -1,11 +1,13 @@
-"""What keeps a vault in order: figures, garbage, and verdicts on what is in it."""
+"""What keeps a vault in order: figures, garbage, verdicts, and mounts that have its versions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from chromaseal import keys
 from chromaseal.errors import Damaged, NotFound, UsageError
+from chromaseal.mount.sync import Synced, Wishes, sync
 from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, pinned, read_pin, refuse_lost_pin
 from chromaseal.repair.collection import Repaired, repair_collection
@@ -151,6 +153,34 @@ class Upkeep:
             )
             told.note(objects=len(garbage.doomed), size_bytes=garbage.size_bytes)
         return garbage
+
+    def sync(
+        self,
+        collection: str,
+        mount: Path | str,
+        *,
+        keep: int = 2,
+        existing_readers: bool = False,
+        wait_s: float = 900.0,
+        progress: StepProgress = no_step_progress,
+    ) -> Synced:
+        """Have the newest version on a mount that many machines share; see ``mount.sync``.
+
+        Args:
+            collection: whose version.
+            mount: a directory that is there.
+            keep: how many versions stay on it.
+            existing_readers: whether programs that know nothing of chromaseal are to find it, as
+                ``snapshots/<collection>/<version>``.
+            wait_s: how long another process that does the same is waited for.
+            progress: called with the step, and how much of it is done, of how much.
+        """
+        self._known(collection)
+        wishes = Wishes(keep=keep, existing_readers=existing_readers, wait_s=wait_s)
+        with step("sync", collection=collection, directory=str(mount)) as told:
+            synced = sync(self.parts, collection, Path(mount), wishes=wishes, progress=progress)
+            told.note(version_id=synced.version.version_id, written_bytes=synced.written_bytes)
+        return synced
 
     def stats(self, collection: str) -> Stats:
         """Tell what a collection takes and costs."""

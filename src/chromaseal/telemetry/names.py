@@ -17,6 +17,7 @@ STEPS: Final[Mapping[str, str]] = {
     "compact": "waiting runs of a collection become its next version",
     "compare": "a directory that was pulled is compared with what it was",
     "copy live directory": "a consistent copy of a directory that an application has open",
+    "copy from mount": "a version on a shared mount is copied, and every page checked",
     "examine": "a directory is looked at, at one level of verification",
     "adopt run": "a run of the existing pipeline becomes one of the vault",
     "export": "a version is written in the layout of the existing pipeline",
@@ -39,9 +40,12 @@ STEPS: Final[Mapping[str, str]] = {
     "salvage": "what can be read of a directory is brought into a new one",
     "seal": "a directory is proved to be closed and quiet, and digested",
     "store layer": "a layer's parts are packed and stored",
+    "sync": "a shared mount is to have the newest version",
     "sweep ledger": "a ledger is made or completed from what the vault holds",
+    "tidy mount": "the pointer of a mount moves, and versions that nobody reads leave it",
     "verify": "a sealed directory is verified deep, in a child process",
     "cancel run": "a run is taken off the list, unless versions contain it",
+    "write to mount": "what a version does not share with others is written to a mount",
     "write run": "a run's deltas are stored and the run is put into the ledger",
 }
 
@@ -130,6 +134,7 @@ FACTS: Final[Mapping[str, str]] = {
     "version_id": "of a version; ends in the digest of its manifest",
     "versions": "number of versions",
     "waited_s": "how long it was waited for",
+    "written_bytes": "bytes that were written to a mount",
 }
 
 

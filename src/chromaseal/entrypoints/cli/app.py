@@ -31,6 +31,7 @@ _PANELS: Final = {
         "pull": "pull_cmd:pull",
         "replicate": "push_cmd:replicate",
         "follow": "pull_cmd:follow",
+        "sync": "sync_cmd:sync",
         "log": "log_cmd:log",
         "show": "log_cmd:show",
         "diff": "log_cmd:diff",

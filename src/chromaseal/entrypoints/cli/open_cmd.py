@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from chromaseal.composition.mount import open_copy_from_mount
 from chromaseal.entrypoints.cli.options import (
     AtOption,
     CollectionArgument,
@@ -17,6 +20,8 @@ from chromaseal.entrypoints.cli.options import (
     open_for,
 )
 from chromaseal.entrypoints.cli.output import Output, size
+from chromaseal.errors import UsageError
+from chromaseal.snapshot.manifest import Version
 
 
 def open_copy(
@@ -25,6 +30,15 @@ def open_copy(
         Path, typer.Argument(metavar="DIR", help="Where to; must not exist or be empty.")
     ],
     at: AtOption = "",
+    from_mount: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-mount",
+            metavar="MOUNT",
+            help="Copy from there what `chromaseal sync` has brought, without any vault; "
+            "--at is a number or an id then.",
+        ),
+    ] = None,
     vault: VaultOption = "",
     ledger: LedgerOption = "",
     as_json: JsonOption = False,
@@ -34,8 +48,8 @@ def open_copy(
     Example: [bold]chromaseal open lines ./lines-copy[/]
     """
     output = Output.of(as_json=as_json)
-    with open_for(collection, vault, ledger) as opened, output.steps() as show:
-        version = opened.open_copy(
+    with _source(collection, from_mount, vault, ledger) as copy, output.steps() as show:
+        version = copy(
             collection,
             directory,
             at=at,
@@ -60,3 +74,20 @@ def open_copy(
     output.say(f"  client = chromadb.PersistentClient({str(directory)!r})")
     for each in manifest.collections:
         output.say(f"  client.get_collection({each.name!r})")
+
+
+@contextlib.contextmanager
+def _source(
+    collection: str, mount: Path | None, vault: str, ledger: str
+) -> Iterator[Callable[..., Version]]:
+    """Give what makes the copy: a vault, or a mount, to which no vault is needed."""
+    if mount is None:
+        with open_for(collection, vault, ledger) as opened:
+            yield opened.open_copy
+        return
+    if vault or ledger:
+        raise UsageError(
+            "a mount is read without a vault: say --from-mount, or --vault and --ledger",
+            hint=f"chromaseal open {collection} DIR --from-mount {mount}",
+        )
+    yield functools.partial(open_copy_from_mount, mount)

@@ -1,0 +1,1 @@
+"""Versions beside each other on a file system that many machines share."""
