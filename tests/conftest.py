@@ -22,6 +22,7 @@ from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.testing.directory_states import made_states
 from chromaseal.testing.dynamodb import credentials, make_table
 from chromaseal.testing.machine import Machine, RememberingSandbox
+from chromaseal.testing.mount_scene import MountScene
 from chromaseal.testing.postgres import PostgresServer, postgres
 from chromaseal.testing.servers import S3Server, ministack, seaweedfs
 from chromaseal.testing.warm_start import warm_sandboxes
@@ -126,6 +127,14 @@ def machine(tmp_path: Path, remembering: RememberingSandbox) -> Machine:
     return Machine(
         ObstoreObjectStore("memory://"), tmp_path / "cache", tmp_path / "app", remembering
     )
+
+
+@pytest.fixture
+def scene(machine: Machine, states: list[Path], tmp_path: Path) -> MountScene:
+    """Give an empty vault and an empty mount."""
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    return MountScene(machine, states, mount)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from chromaseal.mount.tidying import remove_attempts, remove_versions
 from chromaseal.mount.turn import Turn, Turns
 from chromaseal.mount.versions import (
     is_sound,
+    names_in,
     newest_first,
     read_current,
     seems_sound,
@@ -32,7 +33,8 @@ from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import Version, decode
 from chromaseal.stopwatch import Stopwatch
 
-_LOOK_S = 0.5
+_FIRST_LOOK_S = 0.25
+_LONGEST_LOOK_S = 2.0
 # Manifest, pointer and names.
 _BESIDE_FILES_BYTES = 1 << 20
 
@@ -122,6 +124,7 @@ class _Syncing:
         self._wishes = wishes
         self._progress = progress
         self._watch = Stopwatch(parts.clock)
+        self._look_s = _FIRST_LOOK_S
         owner = f"{parts.writer.get('host', '')} process {os.getpid()}"
         self._turns = Turns(layout.turns, owner, parts.clock)
 
@@ -131,10 +134,12 @@ class _Syncing:
         end_s = self._parts.clock.monotonic_s() + self._wishes.wait_s
         while True:
             done = self._done(version)
-            if done is not None:
+            if done is not None and self._is_tidy():
                 return done
             with _writing_to(self._layout):
                 turn = self._turns.take()
+            if turn is None and done is not None:
+                return done
             if turn is None:
                 self._wait(end_s)
                 continue
@@ -183,6 +188,13 @@ class _Syncing:
             return None
         return Synced(version, layout.files(name), new=False)
 
+    def _is_tidy(self) -> bool:
+        """Whether nothing is to leave, and nobody who died has left anything."""
+        layout = self._layout
+        if len(names_in(layout.versions)) > self._wishes.keep:
+            return False
+        return not any(any(folder.iterdir()) for folder in (layout.work, layout.leaving))
+
     def _there(self, version: Version) -> DirectoryName | None:
         names = (n for n in newest_first(self._layout) if n.version_id == version.version_id)
         return next((name for name in names if is_sound(self._layout, name)), None)
@@ -197,7 +209,8 @@ class _Syncing:
                 hint="run the same command again; a dead process is noticed after a while",
             )
         self._progress("wait", 0, 0)
-        parts.clock.sleep(_LOOK_S * (0.5 + parts.ids.fraction()))
+        parts.clock.sleep(self._look_s * (0.5 + parts.ids.fraction()))
+        self._look_s = min(2 * self._look_s, _LONGEST_LOOK_S)
 
     def _in_turn(self, turn: Turn) -> Synced | None:
         """Bring the newest version; None where the turn was lost."""

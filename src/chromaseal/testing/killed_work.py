@@ -22,7 +22,7 @@ from chromaseal.replication import follow
 from chromaseal.sandbox import Plain
 from chromaseal.snapshot import chain, history
 from chromaseal.snapshot.retention import Policy
-from chromaseal.testing.killing import KillingStore
+from chromaseal.testing.killing import KillingStore, kill_at_change
 from chromaseal.testing.machine import Machine, RememberingSandbox
 
 COLLECTION = "notes"
@@ -43,6 +43,7 @@ class Job:
         landed: whether it still has its effect.
         chain_limit: after how many layers diffs are folded.
         page_versions: after how many versions history continues on a page.
+        change: the change to the directory to die before, counted from 0; -1 for none.
     """
 
     verb: str
@@ -54,6 +55,7 @@ class Job:
     landed: bool
     chain_limit: int = 16
     page_versions: int = 64
+    change: int = -1
 
 
 VERBS: dict[str, Callable[[Machine], object]] = {
@@ -61,6 +63,7 @@ VERBS: dict[str, Callable[[Machine], object]] = {
     "pull": lambda m: m.vault.pull(COLLECTION, m.directory),
     "follow": lambda m: follow.advance(m.vault.parts, COLLECTION, m.directory),
     "rollback": lambda m: m.vault.rollback(COLLECTION, "1"),
+    "sync": lambda m: m.vault.sync(COLLECTION, m.directory, existing_readers=True),
     "tag": lambda m: m.vault.tag(COLLECTION, "gold", at="2"),
     "untag": lambda m: m.vault.untag(COLLECTION, "gold"),
     "gc": lambda m: m.vault.gc(COLLECTION, Policy(keep_last=1)),
@@ -106,6 +109,8 @@ def do(job: Job) -> None:
     answers: dict[str, Plain] = json.loads(Path(job.answers).read_text())
     store = KillingStore(LocalObjectStore(Path(job.vault)), at=job.at, landed=job.landed)
     sandbox = RememberingSandbox(None, answers)
+    if job.change >= 0:
+        kill_at_change(Path(job.directory), job.change)
     VERBS[job.verb](Machine(store, Path(job.cache), Path(job.directory), sandbox))
 
 

@@ -10,8 +10,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
 
 from chromaseal.object_store import ObjectInfo, ObjectStore, StoredObject
 
@@ -19,6 +22,55 @@ from chromaseal.object_store import ObjectInfo, ObjectStore, StoredObject
 def kill_this_process() -> None:
     """End this process at once, as the kernel does when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+_CHANGES: Final = frozenset(
+    f"os.{name}"
+    for name in ("mkdir", "rename", "link", "symlink", "remove", "rmdir", "utime", "chmod")
+)
+
+
+def kill_at_change(below: Path, at: int) -> None:
+    """Let this process die at one of the changes that it makes to a file system.
+
+    Names that come and go, files that are opened for writing, pieces that are written, of which
+    one half still gets there, and waits for the disk are counted, in the whole process.
+
+    Args:
+        below: where names count; writes and waits count everywhere.
+        at: which change the process dies before, counted from 0.
+    """
+    begun = 0
+
+    def count() -> bool:
+        nonlocal begun
+        begun += 1
+        return begun == at + 1
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        opened = event == "open" and bool(args[2] & (os.O_WRONLY | os.O_RDWR))
+        if not opened and event not in _CHANGES:
+            return
+        named = not isinstance(args[0], int) and os.fsdecode(args[0])
+        # Trees are removed by names that are relative to an open directory.
+        if named and (named.startswith(str(below)) or not named.startswith("/")) and count():
+            kill_this_process()
+
+    sys.addaudithook(hook)
+    pwrite, fsync = os.pwrite, os.fsync
+
+    def write(descriptor: int, body: memoryview, offset: int) -> int:
+        if count():
+            pwrite(descriptor, body[: len(body) // 2], offset)
+            kill_this_process()
+        return pwrite(descriptor, body, offset)
+
+    def wait(descriptor: int) -> None:
+        if count():
+            kill_this_process()
+        fsync(descriptor)
+
+    os.pwrite, os.fsync = write, wait  # type: ignore[assignment]
 
 
 class KillingStore:

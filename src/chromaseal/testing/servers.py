@@ -115,9 +115,9 @@ def restartable_seaweedfs(
     program = _beside_python("weed")
 
     def begin(held: ExitStack) -> tuple[S3Server, Restartable]:
-        ports = _seaweedfs_ports()
+        ports = seaweedfs_ports()
         held.callback(_remove_sockets, ports)
-        command = _seaweedfs_command(program, directory, users, ports)
+        command = seaweedfs_command(program, directory, users, ports)
         server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", _ACCESS_KEY, secret, _BUCKET)
         weed = Restartable(
             functools.partial(running, command, directory, bare_environment(directory)),
@@ -156,7 +156,8 @@ def ministack(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Serv
     yield from started(begin, directory)
 
 
-def _seaweedfs_ports() -> dict[str, int]:
+def seaweedfs_ports() -> dict[str, int]:
+    """Give free ports for all that SeaweedFS listens on, by name."""
     admin, admin_grpc = _free_pair(_ADMIN_GRPC_OFFSET)
     servers = ("s3", "master", "volume", "filer")
     # Without a port of their own, the gRPC servers take the others' plus 10000, free or not.
@@ -165,9 +166,10 @@ def _seaweedfs_ports() -> dict[str, int]:
     return {**ports, "admin": admin, "admin.grpc": admin_grpc}
 
 
-def _seaweedfs_command(
+def seaweedfs_command(
     program: Path, directory: Path, users: Path, ports: Mapping[str, int]
 ) -> list[str]:
+    """Give the command that runs SeaweedFS on those ports."""
     named = {name.replace(".grpc", ".port.grpc"): port for name, port in ports.items()}
     places = [f"-{n if '.port' in n else n + '.port'}={port}" for n, port in named.items()]
     return [
