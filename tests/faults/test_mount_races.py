@@ -59,7 +59,7 @@ def test_one_of_many_processes_does_the_work(
         assert scene.read()[1] == scene.state(number)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=14))
 def test_any_order_of_events_serves_whole_versions(
     steps: list[str], states: list[Path], remembering: RememberingSandbox

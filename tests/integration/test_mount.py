@@ -71,7 +71,8 @@ def test_only_changed_pages_are_written_where_parts_can_be_shared(scene: MountSc
         os.pwrite(target, os.pread(source, os.fstat(source).st_size, 0), 0)
         return True
 
-    whole = scene.next().written_bytes
+    synced = scene.next()
+    whole = synced.written_bytes
     for number in range(1, 7):
         scene.push()
         synced = scene.sync(clone=clone)
@@ -99,8 +100,9 @@ def test_a_file_system_that_cannot_share_is_noticed(tmp_path: Path) -> None:
 
 def test_old_versions_leave(scene: MountScene) -> None:
     """The newest stay, as many as were asked for."""
-    for _ in range(4):
-        synced = scene.next()
+    for _ in range(3):
+        scene.next()
+    synced = scene.next()
     assert scene.numbers() == [3, 4]
     assert len(synced.removed) == 1
     scene.push()
@@ -207,14 +209,16 @@ def test_missing_permission_is_found_first(machine: Machine, states: list[Path])
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk() -> Iterator[Path]:
     """Give a directory on a file system of 3 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
+    # Outside of pytest's own: nothing removes the place of a mount that a killed test left.
+    disk = Path(tempfile.mkdtemp(prefix="chromaseal-small-disk-"))
     if os.system(f"mount -t tmpfs -o size=3m tmpfs {disk} 2>/dev/null"):  # noqa: S605
+        disk.rmdir()
         pytest.skip("this user may not mount a small file system")
     yield disk
     os.system(f"umount -l {disk}")  # noqa: S605
+    disk.rmdir()
 
 
 def test_a_full_disk_is_found_before_anything_is_begun(

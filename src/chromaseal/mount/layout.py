@@ -9,6 +9,8 @@
     <mount>/chromaseal/<collection>/current                       the newest's directory name
     <mount>/chromaseal/<collection>/work/<attempt>/               being made, or being removed
     <mount>/chromaseal/<collection>/turns/<number>/               whose turn it is to sync
+                                        beat                      that they live
+                                        done.<directory name>/    that they have ended
     <mount>/chromaseal/<collection>/leases/<lease name>/          a reader copies a version
     <mount>/chromaseal/<collection>/leaving/<directory name>/     nobody is to begin to copy it
     <mount>/chromaseal/<collection>/doubted/<directory name>/     a reader found it damaged
@@ -136,6 +138,16 @@ def parse_lease(text: str) -> Lease | None:
     except ValueError:
         return None
     return Lease(directory, reader, expires_at)
+
+
+def done_name(brought: DirectoryName | None) -> str:
+    """Write what ends a turn, with the version directory that it found or brought."""
+    return f"{DONE}.{brought}" if brought else DONE
+
+
+def parse_done(text: str) -> DirectoryName | None:
+    """Read what a turn has brought; None where it ended without, or has not ended."""
+    return parse_directory_name(text.removeprefix(f"{DONE}."))
 
 
 def turn_name(number: int) -> str:

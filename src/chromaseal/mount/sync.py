@@ -13,7 +13,14 @@ from chromaseal import keys
 from chromaseal.errors import ChromasealError, Conflict, Damaged, NotFound, Unavailable, UsageError
 from chromaseal.mount.existing import add_link, has_link, replace_text
 from chromaseal.mount.filling import Clone, Weighed, clone_file, fill
-from chromaseal.mount.layout import FILES, MANIFEST, DirectoryName, Layout, attempt_of
+from chromaseal.mount.layout import (
+    FILES,
+    MANIFEST,
+    DirectoryName,
+    Layout,
+    attempt_of,
+    parse_directory_name,
+)
 from chromaseal.mount.tidying import remove_attempts, remove_versions
 from chromaseal.mount.turn import Turn, Turns
 from chromaseal.mount.versions import (
@@ -35,6 +42,8 @@ from chromaseal.stopwatch import Stopwatch
 
 _FIRST_LOOK_S = 0.25
 _LONGEST_LOOK_S = 2.0
+# A version that has left meanwhile is waited for in vain, so not for long.
+_VISIBLE_AFTER_S = 5.0
 # Manifest, pointer and names.
 _BESIDE_FILES_BYTES = 1 << 20
 
@@ -143,6 +152,7 @@ class _Syncing:
             if turn is None:
                 self._wait(end_s)
                 continue
+            done = None
             try:
                 done = self._in_turn(turn)
             except ChromasealError:
@@ -150,7 +160,7 @@ class _Syncing:
                 if not turn.is_lost():
                     raise
             finally:
-                turn.end()
+                turn.end(parse_directory_name(done.directory.parent.name) if done else None)
             if done is not None:
                 return done
             version = find(self._parts.store, self._layout.collection, clock=self._parts.clock)
@@ -196,7 +206,7 @@ class _Syncing:
         return not any(any(folder.iterdir()) for folder in (layout.work, layout.leaving))
 
     def _there(self, version: Version) -> DirectoryName | None:
-        names = (n for n in newest_first(self._layout) if n.version_id == version.version_id)
+        names = [n for n in newest_first(self._layout) if n.version_id == version.version_id]
         return next((name for name in names if is_sound(self._layout, name)), None)
 
     def _wait(self, end_s: float) -> None:
@@ -218,6 +228,7 @@ class _Syncing:
         # While another had the turn, the vault may have gone on.
         version = find(parts.store, layout.collection, clock=parts.clock)
         remove_attempts(layout)
+        self._await_visible(turn.brought_before)
         name, weighed = self._there(version), Weighed()
         new = name is None
         if name is None:
@@ -239,6 +250,15 @@ class _Syncing:
             removed=tuple(each.version_id for each in gone),
             durations_s=self._watch.durations_s,
         )
+
+    def _await_visible(self, name: DirectoryName | None) -> None:
+        """Wait for what the turn before has brought: this machine's listing may be older."""
+        clock = self._parts.clock
+        end_s = clock.monotonic_s() + _VISIBLE_AFTER_S
+        while name is not None and not (self._layout.version(name) / MANIFEST).exists():
+            if clock.monotonic_s() >= end_s:
+                return
+            clock.sleep(_FIRST_LOOK_S)
 
     def _make(self, version: Version, turn: Turn) -> tuple[DirectoryName, Weighed] | None:
         parts, layout = self._parts, self._layout

@@ -13,11 +13,21 @@ import shutil
 from pathlib import Path
 
 from chromaseal.clock import Clock
-from chromaseal.mount.layout import BEAT, DONE, parse_turn, turn_name
+from chromaseal.mount.layout import (
+    BEAT,
+    DONE,
+    DirectoryName,
+    done_name,
+    parse_done,
+    parse_turn,
+    turn_name,
+)
 
 # Longer than clients of NFS believe what they know of a file.
 EXPIRY_S = 75.0
 _BEAT_S = 5.0
+# Whoever goes by a listing that is older than a few turns must not find their numbers free.
+_REMEMBERED = 32
 
 
 class Turn:
@@ -28,10 +38,19 @@ class Turn:
         number: which one.
         owner: who has it.
         clock: for how often it is told that this process lives.
+        brought_before: the version directory that the turn before ended with, if it did.
     """
 
-    def __init__(self, folder: Path, number: int, owner: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        number: int,
+        owner: str,
+        clock: Clock,
+        brought_before: DirectoryName | None = None,
+    ) -> None:
         self.number = number
+        self.brought_before = brought_before
         self._folder = folder
         self._owner = owner
         self._clock = clock
@@ -55,10 +74,10 @@ class Turn:
             return newest_turn(self._folder) != self.number
         return False
 
-    def end(self) -> None:
-        """Let the next one begin at once."""
+    def end(self, brought: DirectoryName | None = None) -> None:
+        """Let the next one begin at once, and know what there is by now."""
         with contextlib.suppress(OSError):
-            (self._place / DONE).mkdir()
+            (self._place / done_name(brought)).mkdir()
 
     @property
     def _place(self) -> Path:
@@ -100,10 +119,11 @@ class Turns:
             # What was seen before was old: that number had been taken, and removed since.
             place.rmdir()
             return None
+        brought = max(self._ends(before), default="")
         for older in _numbers(self._folder):
-            if older < number:
+            if older <= number - _REMEMBERED:
                 shutil.rmtree(self._folder / turn_name(older), ignore_errors=True)
-        turn = Turn(self._folder, number, self._owner, self._clock)
+        turn = Turn(self._folder, number, self._owner, self._clock, parse_done(brought))
         turn.beat()
         return turn
 
@@ -112,16 +132,21 @@ class Turns:
         return self._seen[1].decode(errors="replace").rpartition(" ")[0] or "another process"
 
     def _is_over(self, number: int) -> bool:
-        place = self._folder / turn_name(number)
-        if (place / DONE).exists():
+        if self._ends(number):
             return True
-        beat = b""
+        place, beat = self._folder / turn_name(number), b""
         with contextlib.suppress(OSError):
             beat = (place / BEAT).read_bytes()
         now_s = self._clock.monotonic_s()
         if self._seen != (number, beat):
             self._seen, self._seen_since_s = (number, beat), now_s
         return now_s >= self._seen_since_s + EXPIRY_S
+
+    def _ends(self, number: int) -> list[str]:
+        with contextlib.suppress(OSError):
+            listed = os.listdir(self._folder / turn_name(number))  # noqa: PTH208 - names, no paths
+            return [name for name in listed if name.startswith(DONE)]
+        return []
 
 
 def newest_turn(folder: Path) -> int:

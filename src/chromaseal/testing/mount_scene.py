@@ -98,7 +98,7 @@ class MountScene:
         name = next(n for n in names_in(self.layout.versions) if n.id.number == number)
         expires_at = self.clock.now() + dt.timedelta(seconds=lasts_s)
         place = self.layout.leases / str(Lease(name, "0" * 12, expires_at))
-        place.mkdir()
+        place.mkdir(exist_ok=True)
         return place
 
     def end_turn(self) -> None:

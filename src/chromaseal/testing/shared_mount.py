@@ -6,8 +6,10 @@ The two mounts have caches of their own and know nothing of each other, like two
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +26,7 @@ from chromaseal.testing.programs import (
 from chromaseal.testing.servers import seaweedfs_command, seaweedfs_ports
 
 _DEVICE = Path("/dev/fuse")
+_MNT_DETACH = 2
 
 
 def why_not() -> str:
@@ -55,13 +58,18 @@ def mounted_twice(directory: Path) -> Iterator[tuple[Path, Path]]:
     users.write_text('{"identities": []}')
 
     def begin(held: ExitStack) -> tuple[Path, Path]:
+        # Should this process be killed, nobody can remove the places of dead mounts, so they are
+        # not where other tests, or pytest itself, would try to.
+        places = Path(tempfile.mkdtemp(prefix="chromaseal-mounts-"))
+        held.callback(places.rmdir)
         ports, clock = seaweedfs_ports(), SystemClock()
         command = seaweedfs_command(program, directory, users, ports)
         server = held.enter_context(running(command, directory, bare_environment(directory)))
         filer = f"{LOOPBACK}:{ports['filer']}.{ports['filer.grpc']}"
-        first, second = directory / "first", directory / "second"
+        first, second = places / "first", places / "second"
         for mount in (first, second):
-            mount.mkdir(exist_ok=True)
+            mount.mkdir()
+            held.callback(_unmount, mount)
             logs = directory / f"{mount.name}-files"
             logs.mkdir(exist_ok=True)
             process = held.enter_context(
@@ -79,6 +87,12 @@ def mounted_twice(directory: Path) -> Iterator[tuple[Path, Path]]:
         return first, second
 
     yield from started(begin, directory)
+
+
+def _unmount(mount: Path) -> None:
+    """Do what its own program needs fusermount for."""
+    ctypes.CDLL(None).umount2(os.fsencode(mount), _MNT_DETACH)
+    mount.rmdir()
 
 
 def _takes_files(mount: Path) -> bool:

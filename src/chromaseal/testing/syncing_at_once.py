@@ -1,7 +1,7 @@
 """Several processes that sync one collection to one mount at the same moment.
 
-``python -m chromaseal.testing.syncing_at_once VAULT CACHES COUNT MOUNT...`` forks, each process with
-a cache of its own, the mounts in turn; each says in a line of JSON what it did.
+``python -m chromaseal.testing.syncing_at_once VAULT CACHES COUNT MOUNT...`` forks: each process has
+a cache of its own, takes a mount in turn, and says in a line of JSON what it did.
 """
 
 from __future__ import annotations
