@@ -205,9 +205,25 @@ class _Syncing:
             return False
         return not any(any(folder.iterdir()) for folder in (layout.work, layout.leaving))
 
-    def _there(self, version: Version) -> DirectoryName | None:
-        names = [n for n in newest_first(self._layout) if n.version_id == version.version_id]
-        return next((name for name in names if is_sound(self._layout, name)), None)
+    def _there(
+        self, version: Version, *, told: DirectoryName | None = None
+    ) -> DirectoryName | None:
+        """Find a version that is whole.
+
+        What the turn before has brought may not be listed here yet, or not be read as it is: it
+        is given some time before the work is done once more.
+        """
+        clock, layout = self._parts.clock, self._layout
+        end_s = clock.monotonic_s() + _VISIBLE_AFTER_S
+        awaited = told if told and told.version_id == version.version_id else None
+        while True:
+            listed = {*newest_first(layout), *([awaited] if awaited else [])}
+            names = [name for name in listed if name.version_id == version.version_id]
+            found = next((name for name in names if is_sound(layout, name)), None)
+            late = clock.monotonic_s() >= end_s
+            if found or late or awaited is None or awaited in names_in(layout.doubted):
+                return found
+            clock.sleep(_FIRST_LOOK_S)
 
     def _wait(self, end_s: float) -> None:
         parts = self._parts
@@ -228,8 +244,7 @@ class _Syncing:
         # While another had the turn, the vault may have gone on.
         version = find(parts.store, layout.collection, clock=parts.clock)
         remove_attempts(layout)
-        self._await_visible(turn.brought_before)
-        name, weighed = self._there(version), Weighed()
+        name, weighed = self._there(version, told=turn.brought_before), Weighed()
         new = name is None
         if name is None:
             made = self._make(version, turn)
@@ -250,15 +265,6 @@ class _Syncing:
             removed=tuple(each.version_id for each in gone),
             durations_s=self._watch.durations_s,
         )
-
-    def _await_visible(self, name: DirectoryName | None) -> None:
-        """Wait for what the turn before has brought: this machine's listing may be older."""
-        clock = self._parts.clock
-        end_s = clock.monotonic_s() + _VISIBLE_AFTER_S
-        while name is not None and not (self._layout.version(name) / MANIFEST).exists():
-            if clock.monotonic_s() >= end_s:
-                return
-            clock.sleep(_FIRST_LOOK_S)
 
     def _make(self, version: Version, turn: Turn) -> tuple[DirectoryName, Weighed] | None:
         parts, layout = self._parts, self._layout

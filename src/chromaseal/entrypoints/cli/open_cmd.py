@@ -87,7 +87,7 @@ def _source(
         return
     if vault or ledger:
         raise UsageError(
-            "a mount is read without a vault: say --from-mount, or --vault and --ledger",
-            hint=f"chromaseal open {collection} DIR --from-mount {mount}",
+            f"{mount} is read without any vault",
+            hint="leave out --from-mount, or --vault and --ledger",
         )
     yield functools.partial(open_copy_from_mount, mount)

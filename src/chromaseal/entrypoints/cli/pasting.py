@@ -18,7 +18,7 @@ _CARRIED = ("--vault", "--ledger")
 # Those that know a vault; the others take directories only.
 _COMMAND = re.compile(
     r"\bchromaseal (?:runs (?:list|show|retry|cancel)|repair(?! (?:DIR\b|\S*/|\.))|push|pull"
-    r"|replicate|follow|log|show|diff|open|tag|untag|rollback|gc|stats|verify|doctor|ingest|compact|search"
+    r"|replicate|follow|sync|log|show|diff|open|tag|untag|rollback|gc|stats|verify|doctor|ingest|compact|search"
     r"|trace|worker|watch|import|export)\b"
 )
 

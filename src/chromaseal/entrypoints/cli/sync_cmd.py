@@ -16,6 +16,7 @@ from chromaseal.entrypoints.cli.options import (
     open_for,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, size
+from chromaseal.mount.sync import Synced
 
 
 def sync(
@@ -67,6 +68,10 @@ def sync(
             wait_s=wait_s,
             progress=functools.partial(show, collection),
         )
+    _tell(output, collection, mount, synced)
+
+
+def _tell(output: Output, collection: str, mount: Path, synced: Synced) -> None:
     manifest = synced.version.manifest
     output.record(
         "synced" if synced.new else "unchanged",
