@@ -142,10 +142,11 @@ class _Filling:
             written_bytes = self._write_pages(path, descriptor, differing_only=begun)
             os.fchmod(descriptor, _READ_ONLY)
             os.fsync(descriptor)
+            # After the last write has left this machine, or that would be the later change.
+            os.utime(descriptor, ns=(MODIFIED_NS, MODIFIED_NS))
+            os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        # After the last write has left this machine, or that would be the later change.
-        os.utime(target, ns=(MODIFIED_NS, MODIFIED_NS))
         return Weighed(written_bytes, size_bytes - written_bytes)
 
     def _write_pages(self, path: str, descriptor: int, *, differing_only: bool) -> int:

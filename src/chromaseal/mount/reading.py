@@ -28,7 +28,8 @@ from chromaseal.snapshot.manifest import Version
 from chromaseal.telemetry.emit import event, step
 from chromaseal.telemetry.observer import Severity
 
-_LOOKS = 3
+_LOOKS = 4
+_FIRST_PAUSE_S = 0.25
 _RENEWED_AFTER_S = LEASE_S / 3
 _PIECE_BYTES = 4 << 20
 
@@ -70,11 +71,12 @@ def open_copy_from_mount(
     reading = _Reading(layout, directory, clock, ids, progress)
     failed: dict[DirectoryName, Damaged] = {}
     with step("copy from mount", collection=collection, directory=str(directory)) as noted:
-        # Versions may leave while they are copied; then newer ones have come.
-        for _ in range(_LOOKS):
+        for look in range(_LOOKS):
+            if look:
+                # Versions may leave while they are copied; then newer ones have come. And what
+                # another machine has just written may read wrong here for a moment.
+                clock.sleep(_FIRST_PAUSE_S * 2**look)
             for name in _wanted(layout, at):
-                if name in failed:
-                    continue
                 try:
                     version = reading.copy(name)
                 except Damaged as error:
@@ -83,6 +85,8 @@ def open_copy_from_mount(
                 _tell_passed(failed, name, told)
                 noted.note(version_id=version.version_id)
                 return version
+            if not failed:
+                break
     if failed:
         raise failed[max(failed)]
     raise _no_version(layout, at)
