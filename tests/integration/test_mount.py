@@ -14,12 +14,15 @@ import pytest
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.errors import Conflict, NotFound, Unavailable, UsageError
 from chromaseal.ids import SystemIds
+from chromaseal.legacy.keys import exported_id
 from chromaseal.mount import sync as syncing
+from chromaseal.mount.existing import existing_name
 from chromaseal.mount.filling import clone_file
 from chromaseal.mount.sync import Synced
 from chromaseal.mount.tidying import remove_versions
 from chromaseal.mount.turn import EXPIRY_S, Turns
 from chromaseal.mount.versions import newest_first
+from chromaseal.snapshot.version_id import parse
 from chromaseal.testing.clock import START
 from chromaseal.testing.directory_states import contents
 from chromaseal.testing.machine import Machine
@@ -304,3 +307,9 @@ def test_a_late_tidier_removes_no_newer_version(scene: MountScene) -> None:
     remove_versions(scene.layout, old, keep=1, clock=scene.clock, ids=SystemIds())
     assert scene.numbers() == [1, 2]
     assert scene.clock.now() > START
+
+
+def test_versions_are_called_as_in_a_mirror(scene: MountScene) -> None:
+    """Readers who learn the newest version's name from a mirrored bucket find it on the mount."""
+    version_id = scene.next().version.version_id
+    assert existing_name(version_id) == exported_id(parse(version_id))
