@@ -1,0 +1,1 @@
+"""The receipts table's stream and its messages <-> what is to be done with a vault."""

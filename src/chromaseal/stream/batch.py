@@ -1,0 +1,196 @@
+"""A batch of messages -> deltas of their own, a version of each collection, and what is left.
+
+A message is done when a version has what it tells of, or when somebody has taken that off the
+list. Any other is given back. Who dies on any line leaves runs that wait in the ledger and messages
+that come again; both find what is done already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chromaseal.compaction.outcome import Compaction
+from chromaseal.errors import ChromasealError, Conflict, Interrupted, NotFound
+from chromaseal.fleet.turn import IsOver, Terms, Turns, compact_in_turn, holder_of
+from chromaseal.run.lease import Lease
+from chromaseal.run.model import WAITING_STATES
+from chromaseal.stream.changes import (
+    Known,
+    attributes_of_run,
+    changed_at,
+    changes_of,
+    is_change,
+    needs_labels,
+    run_id_of,
+)
+from chromaseal.stream.known_records import KnownRecords
+from chromaseal.stream.labels import WordLabel
+from chromaseal.stream.messages import Message
+from chromaseal.stream.table import WORDS
+from chromaseal.telemetry.emit import step
+from chromaseal.vault import Vault
+from chromaseal.writing import Writing
+
+LabelsOf = Callable[[str, int], Sequence[WordLabel]]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of some messages.
+
+    Attributes:
+        left: why, by the message's id, for those that are to be delivered again.
+        done: what was compacted.
+        written: how many deltas of their own messages became.
+    """
+
+    left: Mapping[str, ChromasealError] = field(default_factory=dict)
+    done: tuple[Compaction, ...] = ()
+    written: int = 0
+
+
+def work_off(
+    vault: Vault,
+    messages: Mapping[str, Message],
+    terms: Terms,
+    *,
+    labels_of: LabelsOf,
+    is_over: IsOver = lambda: False,
+) -> Batch:
+    """Make durable what messages ask for, and bring all that waits into versions.
+
+    Args:
+        vault: where to.
+        messages: by an id each.
+        terms: on which turns are taken.
+        labels_of: gives the labels of a receipt's words, by image and receipt.
+        is_over: asked between steps and as they go on; True gives messages back before the commit.
+    """
+    left: dict[str, ChromasealError] = {}
+    runs: dict[str, tuple[str, Message]] = {}
+    written = 0
+    with KnownRecords(vault) as records:
+        for message_id, message in messages.items():
+            try:
+                run_id, is_new = _written(vault, message, records, labels_of, is_over)
+            except ChromasealError as error:
+                left[message_id] = error
+                continue
+            written += is_new
+            if run_id:
+                runs[message_id] = (run_id, message)
+    collections = sorted({message.collection for _, message in runs.values()})
+    turns, errors = _compacted(vault, collections, terms, is_over)
+    finished = {run_id for done in turns.done for run_id in (*done.merged, *done.contained)}
+    for message_id, (run_id, message) in runs.items():
+        if run_id in finished:
+            continue
+        try:
+            why = _why_left(vault, run_id, message, turns.left, errors)
+        except ChromasealError as error:
+            why = error
+        if why is not None:
+            left[message_id] = why
+    return Batch(left, turns.done, written)
+
+
+def _written(
+    vault: Vault,
+    message: Message,
+    records: KnownRecords,
+    labels_of: LabelsOf,
+    is_over: IsOver,
+) -> tuple[str, bool]:
+    """Give the run that a message is about, made if need be; empty for none. And if it is new."""
+    if not is_change(message):
+        return message.run_id, False
+    run_id = run_id_of(message)
+    if vault.parts.ledger.get(run_id) is not None:
+        return run_id, False
+    if is_over():
+        raise Interrupted("too little time was left to begin with it", hint="it is delivered again")
+    known = _known(message, records, labels_of)
+    changes = changes_of(message, known)
+    if not changes.updates and not changes.deletes:
+        return "", False
+    try:
+        with step("write run") as told:
+            told.note(run_id=run_id)
+            written = Writing(vault.parts).write(
+                {message.collection: changes},
+                model=None,
+                run_id=run_id,
+                attributes=attributes_of_run(message),
+                space="",
+                # What was found out then is no worse than what is found out now.
+                stored_wins=True,
+                created_at=changed_at(message, now=vault.parts.clock.now()),
+            )
+    except NotFound as error:
+        if error.kind != "no-collection":
+            raise
+        # Without a collection there is no record to change.
+        return "", False
+    return run_id, written.new
+
+
+def _known(message: Message, records: KnownRecords, labels_of: LabelsOf) -> Known:
+    image_id, receipt_id = _receipt(message)
+    labels = labels_of(image_id, receipt_id) if needs_labels(message) else ()
+    # The label of a word, or a word that goes, names its record.
+    if _names_its_record(message):
+        return Known({}, labels)
+    return Known(records.of(message.collection, image_id, receipt_id), labels)
+
+
+def _names_its_record(message: Message) -> bool:
+    names_word = "word_id" in message.entity_data and message.collection == WORDS
+    return names_word or ("line_id" in message.entity_data and not needs_labels(message))
+
+
+def _receipt(message: Message) -> tuple[str, int]:
+    return str(message.entity_data["image_id"]), int(message.entity_data["receipt_id"])
+
+
+def _compacted(
+    vault: Vault, collections: Sequence[str], terms: Terms, is_over: IsOver
+) -> tuple[Turns, dict[str, ChromasealError]]:
+    """Compact each collection that can be had, and give why for those that could not."""
+    done: list[Compaction] = []
+    left: dict[str, Lease | None] = {}
+    errors: dict[str, ChromasealError] = {}
+    for name in collections:
+        try:
+            turns = compact_in_turn(vault, [name], terms, is_over=is_over)
+        except ChromasealError as error:
+            errors[name] = error
+            continue
+        done += turns.done
+        left |= turns.left
+    return Turns(tuple(done), left), errors
+
+
+def _why_left(
+    vault: Vault,
+    run_id: str,
+    message: Message,
+    leases: Mapping[str, Lease | None],
+    errors: Mapping[str, ChromasealError],
+) -> ChromasealError | None:
+    """Say why a message is to be delivered again; None where nothing of it waits any more."""
+    name = message.collection
+    run = vault.parts.ledger.get(run_id)
+    if run is None or name not in run.parts:
+        return Conflict(
+            f"the ledger has no run {run_id} for {name}: another program wrote it",
+            kind="foreign-run",
+            hint="chromaseal import --layout legacy takes such runs over",
+        )
+    if run.parts[name].state not in WAITING_STATES:
+        return None
+    if name in errors:
+        return errors[name]
+    if name in leases:
+        return Conflict(holder_of(name, leases[name]), kind="leased", hint="it is delivered again")
+    return Conflict(f"run {run_id} has begun to wait again", kind="leased", hint="deliver it again")

@@ -1,0 +1,170 @@
+"""Messages at a real vault: what becomes of the records, and which messages are given back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+
+from chromaseal.adapters.linux.process_name import own_name
+from chromaseal.delta.model import Changes
+from chromaseal.fleet.turn import Terms
+from chromaseal.ids import SystemIds
+from chromaseal.record import Metadata
+from chromaseal.run.model import RunState
+from chromaseal.stream.batch import work_off
+from chromaseal.stream.changes import run_id_of
+from chromaseal.stream.labels import WordLabel
+from chromaseal.stream.messages import FieldChange, Message
+from chromaseal.stream.table import EntityType
+from chromaseal.testing.records import record
+from chromaseal.vault import Vault
+
+IMAGE = "0f5e8d5c-0c4f-4f0e-9d7d-0a7d3f0f6c11"
+ROW = f"IMAGE#{IMAGE}#RECEIPT#00001#LINE#00002"
+OTHER = f"IMAGE#{IMAGE}#RECEIPT#00002#LINE#00001"
+PLENTY = 1 << 50
+# Nothing is later than now.
+LATER = "9999-01-01T00:00:00+00:00"
+
+
+def terms() -> Terms:
+    """Give terms of this process."""
+    return Terms(own_name(SystemIds()), 60.0, lambda: PLENTY)
+
+
+def no_labels(image_id: str, receipt_id: int) -> Sequence[WordLabel]:
+    """Know of none."""
+    del image_id, receipt_id
+    return ()
+
+
+def write(vault: Vault, run_id: str, record_id: str, receipt_id: int) -> None:
+    """Write a row of a receipt."""
+    row = record(record_id, image_id=IMAGE, receipt_id=receipt_id, row_line_ids="[2, 3]")
+    attributes = {"image_id": IMAGE, "receipt_id": str(receipt_id)}
+    vault.write({"lines": Changes(upserts=[row])}, run_id=run_id, attributes=attributes)
+
+
+def told(entity_type: EntityType, number: int, event_name: str = "MODIFY", **ids: int) -> Message:
+    """Give a message about receipt 1."""
+    data = {"image_id": IMAGE, "receipt_id": 1, **ids}
+    return Message(
+        "lines",
+        entity_type,
+        event_name,
+        data,
+        LATER,
+        f"event-{number}",
+        sequence_number=str(number),
+    )
+
+
+def named(number: int, name: str) -> Message:
+    """Give a message that the receipt's merchant is now called otherwise."""
+    changes = {"merchant_name": FieldChange(None, name)}
+    return replace(told(EntityType.RECEIPT_PLACE, number), changes=changes)
+
+
+def about(run_id: str) -> Message:
+    """Give the message of a run."""
+    return Message("lines", EntityType.COMPACTION_RUN, "INSERT", {"run_id": run_id}, LATER, run_id)
+
+
+def metadata_of(vault: Vault) -> dict[str, Metadata]:
+    """Give what the newest version says of each record."""
+    with vault.reader("lines") as reader:
+        return {each.id: each.metadata for each in reader.records()}
+
+
+def test_a_change_meets_records_of_versions_and_of_runs_that_wait(vault: Vault) -> None:
+    """And those of its receipt only; a second delivery makes no second version."""
+    write(vault, "a", ROW, 1)
+    write(vault, "b", OTHER, 2)
+    vault.compact(["lines"])
+    later = ROW.replace("LINE#00002", "LINE#00007")
+    write(vault, "c", later, 1)
+    message = named(1, "New")
+    batch = work_off(vault, {"m": message}, terms(), labels_of=no_labels)
+    assert (dict(batch.left), batch.written) == ({}, 1)
+    found = metadata_of(vault)
+    assert [found[ROW]["merchant_name"], found[later]["merchant_name"]] == ["New", "New"]
+    assert "merchant_name" not in found[OTHER]
+    again = work_off(vault, {"m": message}, terms(), labels_of=no_labels)
+    assert (dict(again.left), again.written) == ({}, 0)
+    assert vault.version("lines").manifest.number == 2
+
+
+def test_the_later_of_two_changes_wins_in_whatever_order_they_come(vault: Vault) -> None:
+    """Delivered the wrong way round, and in batches of their own."""
+    write(vault, "a", ROW, 1)
+    soon = (vault.parts.clock.now() + dt.timedelta(seconds=1)).isoformat()
+    second = replace(named(2, "Second"), timestamp=soon)
+    work_off(vault, {"2": second}, terms(), labels_of=no_labels)
+    first = replace(named(1, "First"), timestamp=soon)
+    assert not work_off(vault, {"1": first}, terms(), labels_of=no_labels).left
+    assert metadata_of(vault)[ROW]["merchant_name"] == "Second"
+
+
+def test_a_label_comes_into_its_row(vault: Vault) -> None:
+    """As the table has all labels of the row by now."""
+    write(vault, "a", ROW, 1)
+    labels = [WordLabel(3, 1, "TAX", "VALID", "2026-01-01", "", None)]
+    message = told(EntityType.RECEIPT_WORD_LABEL, 1, line_id=3, word_id=1)
+    assert not work_off(vault, {"m": message}, terms(), labels_of=lambda *_: labels).left
+    assert metadata_of(vault)[ROW]["valid_labels_array"] == ["TAX"]
+
+
+def test_a_receipt_that_is_removed_has_no_records(vault: Vault) -> None:
+    """The other receipt of its image keeps them."""
+    write(vault, "a", ROW, 1)
+    write(vault, "b", OTHER, 2)
+    message = told(EntityType.RECEIPT, 1, "REMOVE")
+    assert not work_off(vault, {"m": message}, terms(), labels_of=no_labels).left
+    assert list(metadata_of(vault)) == [OTHER]
+
+
+def test_a_change_of_nothing_is_done(vault: Vault) -> None:
+    """Where there is no collection, or no record of the receipt."""
+    label = told(EntityType.RECEIPT_LINE, 1, "REMOVE", line_id=9)
+    messages = {"place": named(1, "New"), "line": label}
+    assert not work_off(vault, messages, terms(), labels_of=no_labels).left
+    write(vault, "b", OTHER, 2)
+    assert not work_off(vault, {"m": named(1, "New")}, terms(), labels_of=no_labels).left
+    assert vault.parts.ledger.get(run_id_of(named(1, "New"))) is None
+
+
+def test_messages_are_given_back_one_by_one(vault: Vault) -> None:
+    """Those of runs that nobody knows; the others are done."""
+    write(vault, "a", ROW, 1)
+    messages = {"known": about("a"), "unknown": about("b")}
+    batch = work_off(vault, messages, terms(), labels_of=no_labels)
+    assert {key: error.kind for key, error in batch.left.items()} == {"unknown": "foreign-run"}
+    assert batch.done[0].merged == ("a",)
+
+
+def test_a_message_is_given_back_while_another_process_compacts(vault: Vault) -> None:
+    """Its run waits, and the next delivery finds it done or does it."""
+    write(vault, "a", ROW, 1)
+    lease = vault.parts.leases.acquire("lines", "somebody", duration_s=60)
+    assert lease is not None
+    batch = work_off(vault, {"m": about("a")}, terms(), labels_of=no_labels)
+    assert batch.left["m"].kind == "leased"
+    vault.parts.leases.release(lease)
+    assert not work_off(vault, {"m": about("a")}, terms(), labels_of=no_labels).left
+
+
+def test_too_little_time_ends_it_before_the_commit(vault: Vault) -> None:
+    """At whichever step it runs out: messages come back, runs wait, the lease is free."""
+    write(vault, "a", ROW, 1)
+    messages = {"run": about("a"), "place": named(1, "New")}
+    for asked in range(0, 12, 3):
+        is_over = functools.partial(next, iter([False] * asked), True)
+        batch = work_off(vault, messages, terms(), labels_of=no_labels, is_over=is_over)
+        assert {error.kind for error in batch.left.values()} == {"interrupted"}
+        assert not vault.has_version("lines")
+        assert vault.run("a").parts["lines"].state is RunState.PENDING
+        assert vault.parts.leases.holder("lines") is None
+    assert not work_off(vault, messages, terms(), labels_of=no_labels).left
+    assert metadata_of(vault)[ROW]["merchant_name"] == "New"
