@@ -28,6 +28,7 @@ from chromaseal.errors import UsageError
 VAULT = "_chromaseal/vault.json"
 COLLECTIONS = "_chromaseal/collection/"
 PROBES = "_chromaseal/probe/"
+_POINTER = "/snapshot/latest-pointer.txt"
 _DELTA = re.compile(r"(?P<collection>[^/]+)/delta/(?P<run_id>[^/]+)/delta(?P<suffix>\.[a-z.]+)")
 _MANIFEST = re.compile(
     r"(?P<collection>[^/]+)/snapshot/timestamped/(?P<version_id>[^/]+)/manifest\.json"
@@ -124,7 +125,13 @@ def parse_delta(key: str) -> tuple[str, str] | None:
 
 def pointer(name: str) -> str:
     """Key of a collection's pointer."""
-    return f"{check_collection(name)}/snapshot/latest-pointer.txt"
+    return f"{check_collection(name)}{_POINTER}"
+
+
+def parse_pointer(key: str) -> str | None:
+    """Give the collection of a pointer's key; None for any other key."""
+    name = key.removesuffix(_POINTER)
+    return name if name != key and _COLLECTION.fullmatch(name) else None
 
 
 def manifest(name: str, version_id: str) -> str:

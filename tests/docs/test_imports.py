@@ -47,3 +47,29 @@ def test_asking_for_help_loads_no_engine(command: list[str]) -> None:
     names, _ = imported_by(EXECUTABLE, *command)
     assert "typer" in names
     assert not names & HELP_MAY_NOT
+
+
+# A cold start waits for it, on top of what Python itself takes.
+HANDLER_CEILING_S = 2.0
+HANDLERS = {
+    "on_receipt_uploaded": HELP_MAY_NOT | {"sqlalchemy", "typer", "rich", "obstore"},
+    "on_run_changed": HELP_MAY_NOT | {"sqlalchemy", "typer", "rich", "obstore", "numpy"},
+    "on_runs_waiting": HELP_MAY_NOT | {"sqlalchemy", "typer", "rich", "obstore"},
+    "on_schedule": HELP_MAY_NOT | {"sqlalchemy", "typer", "rich", "obstore"},
+}
+
+
+def test_every_handler_has_a_ceiling() -> None:
+    """Whoever adds a function says what it may load."""
+    folder = Path(__file__).parents[2] / "src/chromaseal/entrypoints/functions"
+    assert {path.stem for path in folder.glob("on_*.py")} == HANDLERS.keys()
+
+
+@pytest.mark.parametrize("name", HANDLERS)
+def test_a_function_starts_quickly(name: str) -> None:
+    """Nothing that only some events need is loaded before one of them comes."""
+    module = f"chromaseal.entrypoints.functions.{name}"
+    names, duration_s = imported_by("-c", f"import {module}")
+    assert "aws_lambda_powertools" in names
+    assert not names & HANDLERS[name]
+    assert duration_s < HANDLER_CEILING_S

@@ -78,6 +78,7 @@ PARTS = {
     "chroma/torn_table": "what can be read of a damaged table",
     "dynamodb/items": "runs as items, and every key",
     "dynamodb/legacy_runs": "runs that other programs of the table wrote",
+    "dynamodb/labels": "the labels of a receipt's words",
     "dynamodb/place": "the URL of a table, taken apart",
     "dynamodb/table": "what a table is asked, and how often",
     "dynamodb/transactions": "the writes that go together",
@@ -94,6 +95,7 @@ PARTS = {
     "sqlalchemy/postgres": "PostgreSQL, where it differs",
     "sqlalchemy/schema": "the ledger's tables",
     "sqlalchemy/sqlite": "SQLite, where it differs",
+    "sqs/queues": "messages, sent to the queues of their collections",
     "sqlalchemy/statements": "what the ledger asks and tells",
 }
 # Every interface has a contract class in chromaseal.testing, or a reason why not.
@@ -110,6 +112,7 @@ CONTRACTS = {
 WITHOUT_CONTRACT = {
     "Bar": "a detail of the command line's output",
     "Client": "boto3's, as far as a table asks it",
+    "Context": "Lambda's, as far as a handler asks it",
     "Clock": "the system's clock promises nothing that a test could hold it to",
     "DeltaCodec": "two implementations; docs/formats/delta.md is its contract",
     "Ids": "chance promises nothing that a test could hold it to",
@@ -121,6 +124,7 @@ WITHOUT_CONTRACT = {
     "Process": "a detail of the sandbox: subprocess.Popen, or what tests begin faster",
     "Reader": "one implementation; tests/integration holds it to what was written",
     "Sandbox": "one implementation, in processes",
+    "SqsClient": "boto3's, as far as messages are sent",
     "Step": "a detail of telling; tests/unit/test_emit.py",
     "TextSimilarity": "one implementation of two functions",
     "Told": "a function that hears of events",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -81,13 +81,16 @@ def health_pages(
     return serving(host, port, answer)
 
 
-def open_inbox(place: str, *, clock: Clock, settle_s: float = SETTLE_S) -> Inbox:
+def open_inbox(
+    place: str, *, clock: Clock, settle_s: float = SETTLE_S, names: Sequence[str] = ()
+) -> Inbox:
     """Open the inbox that a path or URL names.
 
     Args:
         place: a folder, or ``s3://``, ``gs://``, ``az://``.
         clock: time.
         settle_s: how long a file must not have changed.
+        names: of a bucket's images that are looked at; all by default.
 
     Raises:
         UsageError: ``bad-url``.
@@ -96,7 +99,7 @@ def open_inbox(place: str, *, clock: Clock, settle_s: float = SETTLE_S) -> Inbox
     if url.startswith("file://"):
         return LocalInbox(file_path(url), clock=clock, settle_s=settle_s)
     if url.startswith(CLOUD_SCHEMES):
-        return ObstoreInbox(InboxBucket(url))
+        return ObstoreInbox(InboxBucket(url), names)
     raise UsageError(
         f"{without_secrets(url)!r} is no inbox that chromaseal can open",
         kind="bad-url",
@@ -112,6 +115,7 @@ def feeder(
     *,
     jobs: int = 0,
     settle_s: float = SETTLE_S,
+    alone: bool = True,
 ) -> Feeder:
     """Give what takes images from an inbox into a vault, as ``chromaseal ingest`` does.
 
@@ -122,6 +126,8 @@ def feeder(
         told: called with what became of each image, its name and, if refused, why.
         jobs: pages at once; 0 for one per processor.
         settle_s: how long a file must not have changed.
+        alone: whether no other process is to take from the inbox meanwhile; there is no need where
+            each takes images of its own.
 
     Raises:
         Unsupported: ``missing-extra``.
@@ -134,9 +140,13 @@ def feeder(
         functools.partial(open_ingest, vault, jobs=jobs),
         vault.parts.checkouts.workspace,
         told,
-        alone=functools.partial(one_at_a_time, vault, lease, terms),
+        alone=functools.partial(one_at_a_time, vault, lease, terms) if alone else _together,
         settle_s=settle_s,
     )
+
+
+def _together(work: Work) -> Work:
+    return work
 
 
 def sweeper(vault: Vault, terms: Terms, told: Callable[[Swept], None]) -> Work:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import obstore
@@ -19,10 +20,12 @@ class ObstoreInbox:
 
     Args:
         bucket: the prefix.
+        names: of those that are looked at; all by default.
     """
 
-    def __init__(self, bucket: InboxBucket) -> None:
+    def __init__(self, bucket: InboxBucket, names: Sequence[str] = ()) -> None:
         self._bucket = bucket
+        self._names = tuple(names)
 
     @property
     def url(self) -> str:
@@ -31,7 +34,11 @@ class ObstoreInbox:
 
     def look(self) -> Look:
         """Tell what is there."""
-        found = self._bucket.states()
+        if self._names:
+            named = {name: self._bucket.state(name) for name in self._names}
+            found = {name: state for name, state in named.items() if state}
+        else:
+            found = self._bucket.states()
         return Look(tuple(Arrival(n, state) for n, state in found.items() if is_taken(n)))
 
     def fetch(self, arrival: Arrival, folder: Path) -> Path:

@@ -1,0 +1,1 @@
+"""The queues of collections, in Amazon SQS."""

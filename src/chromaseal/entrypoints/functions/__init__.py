@@ -1,0 +1,1 @@
+"""Functions of AWS Lambda: one module per event, each with its ``handler``."""

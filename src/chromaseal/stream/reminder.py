@@ -1,0 +1,47 @@
+"""A run that waits for long -> a message that tells of it once more."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any, Final
+
+from chromaseal.clock import age_s
+from chromaseal.run.model import Run, RunState
+from chromaseal.stream.messages import Message
+from chromaseal.stream.table import EntityType
+
+# Longer than a message takes that was not lost; a stream's records are kept for a day, and a
+# mapping gives them up earlier.
+AFTER: Final = dt.timedelta(minutes=30)
+
+
+def reminder_of(run: Run, collection: str, *, now: dt.datetime) -> Message | None:
+    """Give a message about a run; None where the first one may still be on its way.
+
+    Args:
+        run: with a part in the collection.
+        collection: whose queue is to be told.
+        now: by this machine's clock.
+    """
+    part = run.parts[collection]
+    waited_s = age_s(run.created_at, now)
+    if waited_s is not None and waited_s < AFTER.total_seconds():
+        return None
+    if part.state is RunState.MERGING and (age_s(part.started_at, now) or 0.0) < (
+        AFTER.total_seconds()
+    ):
+        return None
+    prefix = f"{part.delta_key.rpartition('/')[0]}/"
+    data: dict[str, Any] = {"run_id": run.run_id, "delta_s3_prefix": prefix}
+    if run.attributes.get("image_id"):
+        data["image_id"] = run.attributes["image_id"]
+    if run.attributes.get("receipt_id", "").isdecimal():
+        data["receipt_id"] = int(run.attributes["receipt_id"])
+    return Message(
+        collection=collection,
+        entity_type=EntityType.COMPACTION_RUN,
+        event_name="INSERT",
+        entity_data=data,
+        timestamp=now.isoformat(),
+        record_id=f"reminder-{run.run_id}",
+    )

@@ -1,0 +1,276 @@
+"""The functions' handlers, given events as AWS gives them, at a vault in a directory."""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+
+from chromaseal.adapters.dynamodb.items import run_item
+from chromaseal.adapters.sqs import queues
+from chromaseal.adapters.sqs.queues import SqsQueues
+from chromaseal.clock import SystemClock
+from chromaseal.composition import fleet, functions
+from chromaseal.composition.functions import Equipment, equipment, settings_of
+from chromaseal.delta.model import Changes
+from chromaseal.entrypoints.functions import (
+    on_run_changed,
+    on_runs_waiting,
+    on_schedule,
+    telling,
+)
+from chromaseal.errors import Incomplete, UsageError
+from chromaseal.run.model import RunState
+from chromaseal.stream.messages import Message
+from chromaseal.stream.table import EntityType
+from chromaseal.testing.aws_events import (
+    InvocationContext,
+    queue_event,
+    queue_record,
+    stream_record,
+)
+from chromaseal.testing.clock import ManualClock
+from chromaseal.testing.records import record
+from chromaseal.vault import Vault
+
+HIDDEN = "a-secret-that-nobody-may-read"
+URL = "https://sqs.us-east-1.amazonaws.com/123456789012"
+
+
+class RecordedQueues:
+    """A client of SQS that takes what it is told to take.
+
+    Attributes:
+        sent: what it was sent, by queue.
+        refuses: positions of entries that it refuses; None for no answer at all.
+    """
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[dict[str, Any]]] = {}
+        self.refuses: set[str] | None = set()
+
+    def send_message_batch(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3
+        """Take a batch."""
+        if self.refuses is None:
+            raise ConnectTimeoutError(endpoint_url=URL)
+        assert len(asked["Entries"]) <= 10
+        taken = [each for each in asked["Entries"] if each["Id"] not in self.refuses]
+        self.sent.setdefault(asked["QueueUrl"].rpartition("/")[2], []).extend(taken)
+        return {"Failed": [{"Id": each, "Code": "Throttled"} for each in self.refuses]}
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> RecordedQueues:
+    """Give the queues that handlers send to, and the environment that names them."""
+    recorded = RecordedQueues()
+    monkeypatch.setenv("LINES_QUEUE_URL", f"{URL}/lines")
+    monkeypatch.setenv("WORDS_QUEUE_URL", f"{URL}/words")
+    monkeypatch.setattr(functions, "_sqs", lambda: recorded)
+    return recorded
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vault: Vault) -> Vault:
+    """Give the vault that handlers work at, and the environment that names it."""
+    monkeypatch.setenv("CHROMASEAL_VAULT", str(tmp_path / "vault"))
+    monkeypatch.setenv("CHROMASEAL_LEDGER", str(tmp_path / "ledger.sqlite"))
+    monkeypatch.setenv("CHROMASEAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", HIDDEN)
+    settings = settings_of(dict(_environment(tmp_path)))
+    known = Equipment(vault, settings, lambda *_: ())
+    for module in (on_runs_waiting, on_schedule):
+        monkeypatch.setattr(module, "equipment", lambda _: known)
+    return vault
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return {
+        "CHROMASEAL_VAULT": str(folder / "vault"),
+        "CHROMASEAL_LEDGER": str(folder / "ledger.sqlite"),
+        "CHROMASEAL_CACHE": str(folder / "cache"),
+    }
+
+
+def context(*, timeout_s: float = 900.0) -> InvocationContext:
+    """Give an invocation's context."""
+    return InvocationContext("invocation-1", SystemClock(), timeout_s=timeout_s)
+
+
+def write(vault: Vault, run_id: str) -> None:
+    """Let a run of lines wait."""
+    vault.write({"lines": Changes(upserts=[record(run_id)])}, run_id=run_id)
+
+
+def message(run_id: str) -> Message:
+    """Give a run's message."""
+    now = SystemClock().now().isoformat()
+    return Message("lines", EntityType.COMPACTION_RUN, "INSERT", {"run_id": run_id}, now, run_id)
+
+
+def left(answer: dict[str, Any]) -> list[str]:
+    """Give what an answer asks to have again."""
+    return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+
+
+def test_runs_of_the_stream_are_told_to_the_queues(client: RecordedQueues, vault: Vault) -> None:
+    """A batch of runs, each to each of its collections, in their order."""
+    for number in range(12):
+        write(vault, f"run-{number:02d}")
+    runs = reversed(vault.parts.ledger.newest())
+    records = [
+        stream_record(None, run_item(run, "w"), number=number, created_s=1_764_352_800.7)
+        for number, run in enumerate(runs)
+    ]
+    assert left(on_run_changed.handler({"Records": records}, context())) == []
+    told = [
+        json.loads(each["MessageBody"])["entity_data"]["run_id"] for each in client.sent["lines"]
+    ]
+    assert told == [f"run-{number:02d}" for number in range(12)]
+    assert set(client.sent) == {"lines"}
+
+
+@pytest.mark.parametrize("refuses", [{"1"}, None])
+def test_what_no_queue_took_is_delivered_again(
+    client: RecordedQueues, refuses: set[str] | None
+) -> None:
+    """The record of which one message was refused, or all where there was no answer."""
+    client.refuses = refuses
+    place = {"PK": "IMAGE#i", "SK": "RECEIPT#00001#PLACE"}
+    records = [
+        stream_record(
+            {**place, "place_id": "a"}, {**place, "place_id": "b"}, number=n, created_s=1.0
+        )
+        for n in (1, 2)
+    ]
+    again = left(on_run_changed.handler({"Records": records}, context()))
+    numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
+    assert again == (numbers if refuses is None else numbers[:1])
+
+
+def test_a_record_that_is_none_is_delivered_again_alone(client: RecordedQueues) -> None:
+    """It goes where the mapping sends what fails; the others are told."""
+    good = stream_record({"PK": "IMAGE#i", "SK": "RECEIPT#00001"}, None, number=1, created_s=1.0)
+    bad = stream_record({"PK": "CHROMASEAL#RUN#a", "SK": "RUN"}, None, number=2, created_s=1.0)
+    bad["dynamodb"]["NewImage"] = {"parts": {"S": "none"}}
+    answer = on_run_changed.handler({"Records": [good, bad]}, context())
+    assert left(answer) == [bad["dynamodb"]["SequenceNumber"]]
+    assert {name: len(sent) for name, sent in client.sent.items()} == {"lines": 1, "words": 1}
+
+
+def test_a_function_that_knows_no_queue_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it takes anything from the stream for told."""
+    monkeypatch.delenv("LINES_QUEUE_URL", raising=False)
+    with pytest.raises(UsageError) as caught:
+        on_run_changed.handler({"Records": []}, context())
+    assert caught.value.kind == "bad-settings"
+
+
+def test_a_batch_becomes_a_version_and_bad_messages_come_again(
+    here: Vault, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each answered for by itself; nothing that is written shows a credential."""
+    lines = io.StringIO()
+    monkeypatch.setattr(telling.logger.registered_handler, "stream", lines)
+    write(here, "a")
+    event = queue_event({"good": message("a"), "unknown": message("b")})
+    event["Records"].append(queue_record("bad", "no json", {"collection": "lines"}))
+    assert left(on_runs_waiting.handler(event, context())) == ["unknown", "bad"]
+    assert here.version("lines").manifest.number == 1
+    written = capsys.readouterr()
+    counted = [json.loads(line) for line in written.out.splitlines()]
+    (metrics,) = [each for each in counted if "CompactionRecordsReceived" in each]
+    told = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert metrics["CompactionRecordsReceived"] == [3.0]
+    assert metrics["CompactionDeltasMergedCount"] == [1.0]
+    assert metrics["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "EmbeddingWorkflow"
+    errors = [each["error"] for each in told if "error" in each]
+    assert errors == ["foreign-run", "bad-message"]
+    assert HIDDEN not in written.out + written.err + lines.getvalue()
+
+
+def test_with_too_little_time_everything_comes_again(here: Vault) -> None:
+    """Nothing is begun that could not be ended; the next delivery does it."""
+    write(here, "a")
+    event = queue_event({"m": message("a")})
+    assert left(on_runs_waiting.handler(event, context(timeout_s=10))) == ["m"]
+    assert not here.has_version("lines")
+    assert here.run("a").parts["lines"].state is RunState.PENDING
+    assert left(on_runs_waiting.handler(event, context())) == []
+
+
+def test_without_room_nothing_is_begun(here: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The messages come again, and the log says what is missing."""
+    write(here, "a")
+    monkeypatch.setattr(fleet, "free_bytes", lambda _: 1 << 20)
+    assert left(on_runs_waiting.handler(queue_event({"m": message("a")}), context())) == ["m"]
+    assert here.run("a").parts["lines"].attempts == 0
+
+
+def test_the_schedule_finds_what_was_lost(here: Vault, client: RecordedQueues) -> None:
+    """A run whose message never came, told again; a ledger that knows less than the vault."""
+    write(here, "old")
+    on_schedule.handler({"work": ["sweep", "remind"]}, context())
+    assert not client.sent
+    later = here.parts.clock.now() + dt.timedelta(hours=1)
+    _set_clock(here, later)
+    on_schedule.handler({"work": ["remind"]}, context())
+    (told,) = client.sent["lines"]
+    assert json.loads(told["MessageBody"])["entity_data"]["run_id"] == "old"
+
+
+def test_the_schedule_verifies_and_collects(here: Vault, client: RecordedQueues) -> None:
+    """One damaged version fails the invocation, and the rest is done nevertheless."""
+    write(here, "a")
+    here.compact()
+    on_schedule.handler({}, context())
+    assert client.sent == {}
+    (layer,) = Path(here.url.removeprefix("file://")).glob("lines/layer/*")
+    layer.write_bytes(b"nothing of the kind")
+    with pytest.raises(Incomplete) as caught:
+        on_schedule.handler({}, context())
+    assert caught.value.kind == "upkeep-failed"
+
+
+def test_the_schedule_knows_its_work(here: Vault) -> None:
+    """A mistyped rule is no rule that does nothing."""
+    del here
+    with pytest.raises(UsageError):
+        on_schedule.handler({"work": ["swep"]}, context())
+
+
+def test_a_vault_is_opened_once_per_process(tmp_path: Path) -> None:
+    """Its checkouts, connections and children serve every invocation."""
+    settings = settings_of(_environment(tmp_path))
+    one = equipment(settings)
+    assert equipment(settings_of(_environment(tmp_path))) is one
+    assert one.terms("a").owner != one.terms("b").owner
+    one.vault.close()
+    equipment.cache_clear()
+
+
+def test_a_request_to_a_queue_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a time limit, and is repeated a few times at most."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    made: Any = queues.connect()
+    limits = made.meta.config
+    assert (limits.connect_timeout, limits.read_timeout) == (5, 10)
+    assert limits.retries["total_max_attempts"] == 4
+    made.close()
+
+
+def test_a_request_has_no_more_than_a_queue_takes() -> None:
+    """Ten messages at most, and a quarter of a megabyte."""
+    client = RecordedQueues()
+    big = [message("a" * 90_000) for _ in range(3)]
+    assert SqsQueues({"lines": f"{URL}/lines"}, client).send(big) == [None] * 3
+    assert len(client.sent["lines"]) == 3
+
+
+def _set_clock(vault: Vault, now: dt.datetime) -> None:
+    vault.parts = replace(vault.parts, clock=ManualClock(now))
