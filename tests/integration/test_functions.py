@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError
 
 from chromaseal.adapters.dynamodb.items import run_item
+from chromaseal.adapters.obstore.inbox import InboxBucket
 from chromaseal.adapters.sqs import queues
 from chromaseal.adapters.sqs.queues import SqsQueues
 from chromaseal.clock import SystemClock
@@ -20,6 +21,7 @@ from chromaseal.composition import fleet, functions
 from chromaseal.composition.functions import Equipment, equipment, settings_of
 from chromaseal.delta.model import Changes
 from chromaseal.entrypoints.functions import (
+    on_receipt_uploaded,
     on_run_changed,
     on_runs_waiting,
     on_schedule,
@@ -31,12 +33,15 @@ from chromaseal.stream.messages import Message
 from chromaseal.stream.table import EntityType
 from chromaseal.testing.aws_events import (
     InvocationContext,
+    bucket_event,
     queue_event,
     queue_record,
     stream_record,
 )
 from chromaseal.testing.clock import ManualClock
+from chromaseal.testing.command_line import SampleVault
 from chromaseal.testing.records import record
+from chromaseal.testing.servers import S3Server
 from chromaseal.vault import Vault
 
 HIDDEN = "a-secret-that-nobody-may-read"
@@ -84,7 +89,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vault: Vault) -> Vault
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", HIDDEN)
     settings = settings_of(dict(_environment(tmp_path)))
     known = Equipment(vault, settings, lambda *_: ())
-    for module in (on_runs_waiting, on_schedule):
+    for module in (on_receipt_uploaded, on_runs_waiting, on_schedule):
         monkeypatch.setattr(module, "equipment", lambda _: known)
     return vault
 
@@ -242,6 +247,31 @@ def test_the_schedule_knows_its_work(here: Vault) -> None:
     del here
     with pytest.raises(UsageError):
         on_schedule.handler({"work": ["swep"]}, context())
+
+
+@pytest.mark.slow
+def test_an_upload_becomes_a_run_and_is_put_away(
+    here: Vault,
+    samples: SampleVault,
+    ministack_server: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is no image is refused with the reason, and a second event changes nothing."""
+    for name, value in ministack_server.environment().items():
+        monkeypatch.setenv(name, value)
+    folder = f"inbox/the {here.parts.ids.unique()}"
+    bucket = InboxBucket(ministack_server.url(folder))
+    image = min(samples.images.glob("*.png"))
+    bucket.create("a receipt.png", image.read_bytes())
+    bucket.create("none.png", b"no image")
+    names = [f"{folder}/a receipt.png", f"{folder}/none.png", f"{folder}/done/old.png"]
+    event = bucket_event(ministack_server.bucket, names)
+    for _ in range(2):
+        on_receipt_uploaded.handler(event, context())
+        (run,) = here.parts.ledger.newest()
+        assert run.attributes["source_name"] == "a receipt.png"
+        found = {info.key for info in bucket.list("")}
+        assert found == {"done/a receipt.png", "refused/none.png", "refused/none.png.txt"}
 
 
 def test_a_vault_is_opened_once_per_process(tmp_path: Path) -> None:
