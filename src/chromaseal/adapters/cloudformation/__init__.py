@@ -1,0 +1,1 @@
+"""Templates of AWS CloudFormation, and what was deployed of them."""

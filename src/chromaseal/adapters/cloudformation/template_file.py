@@ -1,0 +1,71 @@
+"""The template as text and parsed, and as text with other defaults."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+import chromaseal
+from chromaseal.deployment.template import Parsed
+
+_NAME = "template.yaml"
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain YAML, and the short forms of CloudFormation's functions."""
+
+    # Dates in a template are texts, as CloudFormation takes them.
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith(":timestamp")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def _function(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        text = loader.construct_scalar(node)
+        return {name: text.split(".", 1) if name == "Fn::GetAtt" else text}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+_Loader.add_multi_constructor("!", _function)
+
+
+def text() -> str:
+    """Give the template that this release deploys."""
+    packed = files("chromaseal") / "deployment" / _NAME
+    if packed.is_file():
+        return packed.read_text(encoding="utf-8")
+    # A checkout has it where those who deploy look for it.
+    (package,) = chromaseal.__path__
+    return (Path(package).parents[1] / "deploy" / _NAME).read_text(encoding="utf-8")
+
+
+def parse(template: str) -> Parsed:
+    """Read a template."""
+    parsed: Parsed = yaml.load(template, Loader=_Loader)  # noqa: S506 - a safe loader's child
+    return parsed
+
+
+def with_defaults(template: str, values: Mapping[str, str]) -> str:
+    """Give a template whose parameters have other defaults; all else stays as it is written.
+
+    Args:
+        template: whose parameters each have a name and a ``Type`` on lines of their own.
+        values: by the parameter's name; each is there.
+    """
+    for name, value in values.items():
+        quoted = yaml.safe_dump(value, default_style='"', width=10_000).strip()
+        head = re.compile(rf"^(  {name}:\n    Type: .*\n)(?:    Default: .*\n)?", re.MULTILINE)
+        template = head.sub(
+            lambda found, quoted=quoted: f"{found[1]}    Default: {quoted}\n", template, count=1
+        )
+    return template

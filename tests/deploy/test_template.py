@@ -1,0 +1,200 @@
+"""The template, as CloudFormation's linter and this project's own rules see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chromaseal import keys
+from chromaseal.adapters.cloudformation import template_file
+from chromaseal.deployment.template import Place, parameters_of, resources
+from chromaseal.errors import UsageError
+from chromaseal.testing.policies import as_list, statements
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = template_file.parse(template_file.text())
+NAMED = {"BucketName": "receipts", "CodeBucket": "code", "CodeKey": "functions.zip"}
+WITH_MOUNT = {"MountVpcId": "vpc-1", "MountSubnetA": "subnet-a", "MountSubnetB": "subnet-b"}
+FUNCTIONS = {
+    *("OnReceiptUploaded", "OnRunChanged", "OnRunsWaiting"),
+    *("OnSchedule", "OnVersionPublished"),
+}
+
+
+def made(**given: str) -> dict[str, Any]:
+    """Give the resources that some values make."""
+    return resources(TEMPLATE, parameters_of(TEMPLATE, {**NAMED, **given}), Place())
+
+
+def of_type(kind: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the properties of the resources of one type."""
+    return {n: each["Properties"] for n, each in found.items() if each["Type"] == kind}
+
+
+def policies(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], Mapping[str, Any]]]:
+    """Give every statement of every policy, with its resource's name and reasons."""
+    for name, each in found.items():
+        properties = each["Properties"]
+        documents = [properties[key] for key in ("PolicyDocument",) if key in properties]
+        documents += [own["PolicyDocument"] for own in properties.get("Policies", [])]
+        for document in documents:
+            for statement in statements(document):
+                yield name, each.get("Metadata", {}).get("Wildcards", {}), statement
+
+
+@pytest.mark.slow
+def test_the_linter_has_nothing_to_say() -> None:
+    """cfn-lint knows the properties, values and conditions of every resource."""
+    from cfnlint.api import lint  # noqa: PLC0415 - it takes a second to import
+
+    assert [str(each) for each in lint(template_file.text())] == []
+
+
+def test_it_is_where_those_who_deploy_look() -> None:
+    """The commands work with the file that people read."""
+    assert template_file.text() == (ROOT / "deploy/template.yaml").read_text()
+
+
+def test_no_wildcard_without_a_reason() -> None:
+    """A statement with a wildcard says why, and no reason is left of one that had."""
+    reasons: dict[str, set[str]] = {}
+    used: dict[str, set[str]] = {}
+    for name, why, statement in policies(made(**WITH_MOUNT)):
+        reasons[name] = {sid for sid, text in why.items() if len(text) > 20}
+        plain = [*as_list(statement["Action"]), *as_list(statement["Resource"])]
+        if "Principal" in statement:
+            plain += as_list(statement["Principal"])
+        if "Condition" in statement:
+            plain += [v for each in statement["Condition"].values() for v in each.values()]
+        if "*" in str(plain):
+            used.setdefault(name, set()).add(statement["Sid"])
+    assert used == {name: sids for name, sids in reasons.items() if sids}
+
+
+def test_no_role_may_do_everything_anywhere() -> None:
+    """What a role may do is named, action by action; only what knows no resources has none."""
+    everywhere = set()
+    for name, _, statement in policies(made(**WITH_MOUNT)):
+        if statement["Effect"] == "Deny":
+            continue
+        actions = as_list(statement["Action"])
+        assert not [each for each in actions if "*" in each], name
+        if "*" in as_list(statement["Resource"]):
+            everywhere |= {each.partition(":")[0] for each in actions}
+    assert everywhere == {"ec2", "xray"}
+
+
+def test_each_function_has_a_role_a_log_and_an_alarm_of_its_own() -> None:
+    """One cannot do what another may, and each one's failing is told."""
+    found = made(**WITH_MOUNT)
+    functions = of_type("AWS::Lambda::Function", found)
+    assert functions.keys() == FUNCTIONS
+    assert len({str(each["Role"]) for each in functions.values()}) == len(FUNCTIONS)
+    logs = {each["LogGroupName"]: each for each in of_type("AWS::Logs::LogGroup", found).values()}
+    for each in functions.values():
+        assert logs[f"/aws/lambda/{each['FunctionName']}"]["RetentionInDays"] == "30"
+    alarms = of_type("AWS::CloudWatch::Alarm", found).values()
+    watched = {a["Dimensions"][0]["Value"] for a in alarms if a["MetricName"] == "Errors"}
+    assert watched == {f"<{name}>" for name in FUNCTIONS}
+
+
+def test_what_is_tried_in_vain_is_kept_and_told() -> None:
+    """Whatever a function gives up is in a queue for two weeks, and somebody is told."""
+    found = made(**WITH_MOUNT)
+    queues = of_type("AWS::SQS::Queue", found)
+    assert {name for name, each in queues.items() if "RedrivePolicy" in each} == {
+        *("LinesQueue", "WordsQueue")
+    }
+    alarms = of_type("AWS::CloudWatch::Alarm", found).values()
+    watched = {str(each["Dimensions"][0]["Value"]) for each in alarms}
+    for name in ("LinesDeadLetters", "WordsDeadLetters", "FailedEvents"):
+        assert queues[name]["MessageRetentionPeriod"] == 14 * 86_400
+        assert f"<{name}.QueueName>" in watched
+    given_up = of_type("AWS::Lambda::EventInvokeConfig", found).values()
+    destinations = [each["DestinationConfig"]["OnFailure"]["Destination"] for each in given_up]
+    stream = found["OnRunChangedSource"]["Properties"]
+    destinations.append(stream["DestinationConfig"]["OnFailure"]["Destination"])
+    assert destinations == ["<FailedEvents.Arn>"] * 4
+
+
+def test_a_message_is_not_given_to_a_second_compactor_while_the_first_runs() -> None:
+    """Visible again only after the longest time that a function may take."""
+    found = made()
+    longest_s = found["OnRunsWaiting"]["Properties"]["Timeout"]
+    for name in ("LinesQueue", "WordsQueue"):
+        assert found[name]["Properties"]["VisibilityTimeout"] > longest_s
+
+
+def test_notifications_and_the_vault_do_not_meet() -> None:
+    """Uploads call one function, pointers another, and nothing else of the bucket any."""
+    configurations = made(**WITH_MOUNT)["Bucket"]["Properties"]["NotificationConfiguration"]
+    uploads, pointers = configurations["LambdaConfigurations"]
+    (prefix,) = uploads["Filter"]["S3Key"]["Rules"]
+    assert prefix == {"Name": "prefix", "Value": "inbox/"}
+    vault, pointer = (each["Value"] for each in pointers["Filter"]["S3Key"]["Rules"])
+    assert f"vault/{keys.pointer('lines')}".startswith(vault)
+    assert keys.pointer("lines").endswith(pointer)
+    for name in ("inbox", "inbox/vault"):
+        with pytest.raises(UsageError):
+            made(VaultPrefix=name)
+
+
+def test_without_a_mount_nothing_of_it_is_made() -> None:
+    """No VPC, no file system and no function that needs one."""
+    without, whole = made(), made(**WITH_MOUNT)
+    missing = {whole[name]["Type"] for name in whole.keys() - without.keys()}
+    assert {"AWS::EFS::FileSystem", "AWS::EFS::MountTarget", "AWS::EC2::SecurityGroup"} <= missing
+    assert "OnVersionPublished" not in without
+    assert "VPCEndpoint" not in str(sorted(missing))
+    assert "MountWayToS3" in made(**WITH_MOUNT, MountRouteTableIds="rtb-1")
+
+
+def test_a_bucket_and_a_table_that_are_there_stay_as_they_are() -> None:
+    """Nothing of them is made or changed; the functions are told of them all the same."""
+    stream = "arn:aws:dynamodb:us-east-1:123456789012:table/old/stream/2026"
+    found = made(MakeBucket="no", MakeTable="no", TableName="old", TableStreamArn=stream)
+    assert not {"Bucket", "BucketPolicy", "Table"} & found.keys()
+    assert found["OnRunChangedSource"]["Properties"]["EventSourceArn"] == stream
+    variables = found["OnRunsWaiting"]["Properties"]["Environment"]["Variables"]
+    assert variables["CHROMASEAL_VAULT"] == "s3://receipts/vault"
+    assert variables["CHROMASEAL_LEDGER"] == "dynamodb://old?region=us-east-1"
+
+
+def test_an_image_has_a_command_where_a_zip_has_a_handler() -> None:
+    """Lambda refuses the one with the other."""
+    zipped = made()["OnSchedule"]["Properties"]
+    image = made(ImageUri="123.dkr.ecr/x:1")["OnSchedule"]["Properties"]
+    handler = "chromaseal.entrypoints.functions.on_schedule.handler"
+    assert (zipped["PackageType"], zipped["Handler"]) == ("Zip", handler)
+    assert zipped["Runtime"] == "python3.11"
+    assert (image["PackageType"], image["ImageConfig"]) == ("Image", {"Command": [handler]})
+    assert not {"Handler", "Runtime"} & image.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BucketName", "Has_Capitals"),
+        ("DiskMb", "512"),
+        ("DiskMb", "much"),
+        ("MakeTable", "maybe"),
+        ("BucketNam", "receipts"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(name: str, value: str) -> None:
+    """Before anything is deployed, with the parameter's name."""
+    with pytest.raises(UsageError, match=name):
+        made(**{name: value})
+
+
+def test_filled_in_defaults_are_what_was_given() -> None:
+    """Every parameter can be filled in, and all else stays."""
+    values = {name: f'v "{name}"' for name in TEMPLATE["Parameters"]}
+    filled = template_file.parse(template_file.with_defaults(template_file.text(), values))
+    assert {name: each["Default"] for name, each in filled["Parameters"].items()} == values
+    assert {k: v for k, v in filled.items() if k != "Parameters"} == {
+        k: v for k, v in TEMPLATE.items() if k != "Parameters"
+    }
