@@ -1,1 +1,1 @@
-"""A template, a package of code and what is deployed: what they have to be, and whether they are."""
+"""A template, a package of code, and what is deployed: what they have to be."""

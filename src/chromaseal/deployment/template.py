@@ -1,13 +1,14 @@
 """A parsed template and values for its parameters -> plain resources, and refusals of values.
 
-What is known only after deployment (streams, ids) is given by the caller, or named ``<Table.StreamArn>``.
+What is known only after deployment (streams, ids) is given by the caller, or is called
+``<Table.StreamArn>`` and the like.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +17,12 @@ from chromaseal.errors import UsageError
 Parsed: TypeAlias = Mapping[str, Any]
 
 _NO_VALUE: Final = object()
+_OF_VALUES: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "Fn::And": all,
+    "Fn::Equals": lambda values: values[0] == values[1],
+    "Fn::Join": lambda values: values[0].join(values[1]),
+    "Fn::Not": lambda values: not values[0],
+}
 _PLACE = re.compile(r"\$\{([^}!]+)\}")
 
 
@@ -140,29 +147,20 @@ class _Worked:
         return {key: each for key, each in pairs.items() if each is not _NO_VALUE}
 
     def _function(self, name: str, argument: Any) -> Any:  # noqa: ANN401
-        match name:
-            case "Ref":
-                return self._ref(argument)
-            case "Condition":
-                return self.holds(argument)
-            case "Fn::GetAtt":
-                return self._attribute(argument)
-            case "Fn::Sub":
-                return _PLACE.sub(lambda found: str(self._named(found[1])), argument)
-            case "Fn::If":
-                condition, then, otherwise = argument
-                return self.out(then if self.holds(condition) else otherwise)
-        worked = self.out(argument)
-        match name:
-            case "Fn::Equals":
-                return worked[0] == worked[1]
-            case "Fn::Not":
-                return not worked[0]
-            case "Fn::And":
-                return all(worked)
-            case "Fn::Join":
-                return worked[0].join(worked[1])
-        raise ValueError(f"the function {name} is not known here")
+        if name in _OF_VALUES:
+            return _OF_VALUES[name](self.out(argument))
+        of_names = {
+            "Ref": self._ref,
+            "Condition": self.holds,
+            "Fn::GetAtt": self._attribute,
+            "Fn::If": self._chosen,
+            "Fn::Sub": lambda text: _PLACE.sub(lambda found: str(self._named(found[1])), text),
+        }
+        return of_names[name](argument)
+
+    def _chosen(self, argument: list[Any]) -> Any:  # noqa: ANN401
+        condition, then, otherwise = argument
+        return self.out(then if self.holds(condition) else otherwise)
 
     def _named(self, name: str) -> Any:  # noqa: ANN401
         return self._attribute(name) if "." in name else self._ref(name)

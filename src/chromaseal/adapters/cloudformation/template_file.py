@@ -16,7 +16,7 @@ from chromaseal.deployment.template import Parsed
 _NAME = "template.yaml"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc] - it has no types
     """Plain YAML, and the short forms of CloudFormation's functions."""
 
     # Dates in a template are texts, as CloudFormation takes them.
@@ -64,8 +64,10 @@ def with_defaults(template: str, values: Mapping[str, str]) -> str:
     """
     for name, value in values.items():
         quoted = yaml.safe_dump(value, default_style='"', width=10_000).strip()
-        head = re.compile(rf"^(  {name}:\n    Type: .*\n)(?:    Default: .*\n)?", re.MULTILINE)
-        template = head.sub(
-            lambda found, quoted=quoted: f"{found[1]}    Default: {quoted}\n", template, count=1
-        )
+        head = re.compile(rf"^(?:  {name}:\n    Type: .*\n)(    Default: .*\n)?", re.MULTILINE)
+        found = head.search(template)
+        if found is None:
+            raise ValueError(f"the parameter {name} is not written as expected")
+        end = found.end() if found[1] is None else found.start(1)
+        template = f"{template[:end]}    Default: {quoted}\n{template[found.end() :]}"
     return template
