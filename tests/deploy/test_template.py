@@ -198,3 +198,8 @@ def test_filled_in_defaults_are_what_was_given() -> None:
     assert {k: v for k, v in filled.items() if k != "Parameters"} == {
         k: v for k, v in TEMPLATE.items() if k != "Parameters"
     }
+
+
+def test_it_can_be_sent_whole() -> None:
+    """CloudFormation takes no more in a request; else everybody needs one bucket more."""
+    assert len(template_file.text().encode()) <= 51_200

@@ -149,7 +149,7 @@ class _Worked:
     def _function(self, name: str, argument: Any) -> Any:  # noqa: ANN401
         if name in _OF_VALUES:
             return _OF_VALUES[name](self.out(argument))
-        of_names = {
+        of_names: dict[str, Callable[[Any], Any]] = {
             "Ref": self._ref,
             "Condition": self.holds,
             "Fn::GetAtt": self._attribute,

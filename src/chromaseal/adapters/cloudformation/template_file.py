@@ -16,7 +16,7 @@ from chromaseal.deployment.template import Parsed
 _NAME = "template.yaml"
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc] - it has no types
+class _Loader(yaml.SafeLoader):  # type: ignore[misc] # the library has no types
     """Plain YAML, and the short forms of CloudFormation's functions."""
 
     # Dates in a template are texts, as CloudFormation takes them.
