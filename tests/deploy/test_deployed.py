@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from chromaseal.composition.engine import open_store
 from chromaseal.deployment.template import Place, parameters_of, resources
 from chromaseal.ids import SystemIds
 from chromaseal.probe import refuse_unconditional
+from chromaseal.testing.command_line import chromaseal
 from chromaseal.testing.servers import S3Server
 from chromaseal.testing.stack import Stack, deployed
 
@@ -204,3 +206,54 @@ def test_the_mount(stack: Stack) -> None:
     assert (rule["FromPort"], rule["ToPort"]) == (2049, 2049)
     clients = [each["GroupId"] for each in rule["UserIdGroupPairs"]]
     assert clients == [stack.resources["MountClients"]]
+
+
+def look(stack: Stack, server: S3Server, tmp_path: Path) -> tuple[int, dict[str, Any]]:
+    """Give what ``chromaseal aws check`` says is wrong, and its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        place = ("--endpoint", server.endpoint, "--region", "us-east-1", "--json")
+        answer = chromaseal("aws", "check", stack.name, *place, cache=tmp_path)
+    remarks = {f"{r['subject']}: {r['check']}": r for r in answer.only("remark")}
+    assert len(remarks) >= 18, answer
+    return answer.exit_code, {name: r for name, r in remarks.items() if not r["passed"]}
+
+
+def test_check_finds_what_is_wrong(
+    stack: Stack, ministack_server: S3Server, tmp_path: Path
+) -> None:
+    """Nothing, but that the emulator enforces no policy; then each thing that was broken."""
+    exit_code, wrong = look(stack, ministack_server, tmp_path)
+    assert (exit_code, [*wrong]) == (6, ["bucket: unconditional writes"])
+    stack.client("s3").delete_bucket_policy(Bucket=NAME)
+    stack.client("s3").put_bucket_notification_configuration(
+        Bucket=NAME, NotificationConfiguration={}
+    )
+    dead = stack.resources["WordsDeadLetters"]
+    stack.client("sqs").send_message(QueueUrl=dead, MessageBody="x")
+    mapping = stack.resources["OnLinesWaitingSource"]
+    stack.client("lambda").update_event_source_mapping(UUID=mapping, Enabled=False)
+    _, wrong = look(stack, ministack_server, tmp_path)
+    assert wrong.keys() == {
+        "bucket: unconditional writes",
+        "bucket: policy",
+        "bucket: notifications",
+        "queue words: dead letters",
+        "on-runs-waiting: active",
+    }
+    assert all(each["mend"] for each in wrong.values())
+    found = stack.client("s3").list_objects_v2(Bucket=NAME, Prefix="vault/_chromaseal/probe")
+    assert found["KeyCount"] == 0
+
+
+def test_check_says_that_there_is_no_stack(ministack_server: S3Server, tmp_path: Path) -> None:
+    """And stops there."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ministack_server.environment().items():
+            patch.setenv(name, value)
+        place = ("--endpoint", ministack_server.endpoint, "--region", "us-east-1", "--json")
+        answer = chromaseal("aws", "check", "nothing", *place, cache=tmp_path)
+    (wrong,) = [each for each in answer.only("remark") if not each["passed"]]
+    assert (answer.exit_code, wrong["subject"]) == (6, "stack")
+    assert "no stack nothing" in wrong["evidence"]

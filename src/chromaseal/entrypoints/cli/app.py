@@ -63,6 +63,9 @@ _PANELS: Final = {
         "trace": "trace_cmd:trace",
         "runs": "runs_cmd:app",
     },
+    "On AWS": {
+        "aws": "aws_cmd:app",
+    },
 }
 # What Ctrl-C ends as it is meant to end.
 _ENDLESS: Final = {"replicate", "follow", "worker", "watch"}

@@ -1,0 +1,1 @@
+"""Installed Python packages, as their own metadata tells of them."""
