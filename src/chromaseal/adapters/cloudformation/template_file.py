@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import yaml
 
-import chromaseal
 from chromaseal.deployment.template import Parsed
 
 _NAME = "template.yaml"
@@ -41,12 +40,11 @@ _Loader.add_multi_constructor("!", _function)
 
 def text() -> str:
     """Give the template that this release deploys."""
-    packed = files("chromaseal") / "deployment" / _NAME
-    if packed.is_file():
-        return packed.read_text(encoding="utf-8")
+    package = Path(str(files("chromaseal")))
+    packed = package / "deployment" / _NAME
     # A checkout has it where those who deploy look for it.
-    (package,) = chromaseal.__path__
-    return (Path(package).parents[1] / "deploy" / _NAME).read_text(encoding="utf-8")
+    path = packed if packed.is_file() else package.parents[1] / "deploy" / _NAME
+    return path.read_text(encoding="utf-8")
 
 
 def parse(template: str) -> Parsed:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-import chromaseal
 from chromaseal.deployment.code_package import PackedFile
 from chromaseal.errors import Unsupported
 
@@ -57,7 +57,7 @@ def files_of(package: Distribution) -> Iterator[PackedFile]:
 
 def _own_files() -> Iterator[PackedFile]:
     """Give the package's own files, wherever it was installed from."""
-    (folder,) = (Path(place) for place in chromaseal.__path__)
+    folder = Path(str(files(_OWN)))
     for path in folder.rglob("*"):
         if path.is_file() and path.suffix != ".pyc":
             yield PackedFile(f"{_OWN}/{path.relative_to(folder).as_posix()}", path)
