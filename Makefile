@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd soak bench-verify bench-damage corpus simulate simulate-planted simulation clean
+.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-whole test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd soak bench-verify bench-damage corpus simulate simulate-planted simulation clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -68,8 +68,11 @@ format: $(STAMP) ## format and mend what a linter can
 lock: $(STAMP) ## pin the newest allowed versions again
 	@$(BIN)/python locks/lock.py
 
+test-whole: $(STAMP) ## the slow tests with all their cases, of which make test runs a part: takes hours
+	@CHROMASEAL_WHOLE=1 $(BIN)/python -m pytest -s -m slow --ignore=tests/simulation
+
 test-receipts: $(STAMP) ## the tests over real receipts with all of them, not a part
-	@CHROMASEAL_ALL_RECEIPTS=1 $(BIN)/python -m pytest -m slow tests/integration/test_real_receipts.py tests/receipts
+	@CHROMASEAL_WHOLE=1 $(BIN)/python -m pytest -m slow tests/integration/test_real_receipts.py tests/receipts
 
 bench-receipts: $(STAMP) ## accuracy and seconds per step over ../shared/receipts
 	@$(BIN)/python -m bench.receipts

@@ -1,9 +1,11 @@
-"""A look at what changed finds the damage that a look at everything finds."""
+"""A look at what changed finds the damage that a look at everything finds.
+
+A part by default; ``make test-whole`` takes all.
+"""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +26,8 @@ from chromaseal.testing.corpus.cases import cases, damaged
 from chromaseal.testing.corpus.healthy import Base, build_bases
 from chromaseal.testing.corpus.outcome import Nobody
 from chromaseal.testing.machine import RememberingSandbox
+from chromaseal.testing.whole import WHOLE
 
-WHOLE = bool(os.environ.get("CHROMASEAL_WHOLE_CORPUS"))
 RECORDS = 2_000 if WHOLE else 600
 STEP = 1 if WHOLE else 4
 MODULES = (

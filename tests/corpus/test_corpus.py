@@ -1,8 +1,10 @@
-"""Whatever happens to a directory is found; what does no harm raises no alarm."""
+"""Whatever happens to a directory is found; what does no harm raises no alarm.
+
+A part by default; ``make test-whole`` takes all.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +19,9 @@ from chromaseal.testing.corpus.cases import DAMAGES, cases, damaged
 from chromaseal.testing.corpus.healthy import Base, build_bases
 from chromaseal.testing.corpus.outcome import look, share_found
 from chromaseal.testing.machine import Machine
+from chromaseal.testing.whole import WHOLE
 
 PAGE = Path(__file__).parents[2] / "docs/corpus.md"
-WHOLE = bool(os.environ.get("CHROMASEAL_WHOLE_CORPUS"))
 RECORDS = 10_000 if WHOLE else 2_000
 SPACES = ("l2", "cosine") if WHOLE else ("cosine",)
 STEP = 1 if WHOLE else 9

@@ -1,8 +1,10 @@
-"""Healthy directories of many different histories raise no alarm, at any level."""
+"""Healthy directories of many different histories raise no alarm, at any level.
+
+A part by default; ``make test-whole`` takes all.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +16,9 @@ from chromaseal.seal.examine import examine
 from chromaseal.seal.verdict import Level
 from chromaseal.testing.corpus.histories import build_histories
 from chromaseal.testing.machine import NobodyHasOpen
+from chromaseal.testing.whole import WHOLE
 
-COUNT = 200 if os.environ.get("CHROMASEAL_WHOLE_CORPUS") else 20
+COUNT = 200 if WHOLE else 20
 MODULES = ("chromaseal.adapters.chroma.verification", "chromaseal.adapters.chroma.questions")
 
 

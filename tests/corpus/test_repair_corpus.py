@@ -1,8 +1,10 @@
-"""A repair gives exactly the records that were there, or refuses; salvage lists what it lost."""
+"""A repair gives exactly the records that were there, or refuses; salvage lists what it lost.
+
+A part by default; ``make test-whole`` takes all.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +20,8 @@ from chromaseal.testing.corpus.cases import cases
 from chromaseal.testing.corpus.healthy import build_bases
 from chromaseal.testing.corpus.mending import mend
 from chromaseal.testing.corpus.outcome import Nobody
+from chromaseal.testing.whole import WHOLE
 
-WHOLE = bool(os.environ.get("CHROMASEAL_WHOLE_CORPUS"))
 SPACES = ("l2", "cosine") if WHOLE else ("l2",)
 RECORDS = 2_000 if WHOLE else 600
 STEP = 1 if WHOLE else 43

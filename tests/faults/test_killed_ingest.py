@@ -1,7 +1,7 @@
 """Ingest killed with SIGKILL at random moments and run again: nothing lost, nothing twice.
 
 The moments come from a seed that a failure prints; ``CHROMASEAL_SEED`` replays it.
-``make test-kills`` kills a hundred times.
+A few kills by default; ``make test-kills`` and ``make test-whole`` kill a hundred times.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import verify
 from chromaseal.settings import Settings
 from chromaseal.testing.command_line import command_line, environment
+from chromaseal.testing.whole import WHOLE
 from chromaseal.vault import Vault
 
-KILLS = int(os.environ.get("CHROMASEAL_KILLS", "8"))
+KILLS = int(os.environ.get("CHROMASEAL_KILLS", "100" if WHOLE else "5"))
 RECEIPTS = 3
 COLLECTIONS = ("lines", "words")
 # From the first import to the published version an undisturbed ingest takes about this long.

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -65,17 +66,25 @@ def here(pushed: Path, tmp_path: Path) -> Path:
 
 
 def run(
+    here: Path, *arguments: str, prefix: tuple[str, ...] = (), cache: Path | None = None
+) -> Answer:
+    """Run a command in a folder."""
+    answer = chromaseal(*arguments, cache=cache or here / "cache", folder=here, prefix=prefix)
+    assert "Traceback" not in answer.errors, answer.errors
+    return answer
+
+
+def started(
     here: Path,
     *arguments: str,
-    prefix: tuple[str, ...] = (),
-    variables: Mapping[str, str | None] | None = None,
+    prefix: tuple[str, ...],
+    variables: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Run a command in a folder; a variable that is None is not there."""
-    found = {**environment(here / "cache"), **(variables or {})}
+    """Run a command that starts as a user's does, for tests of starting."""
     done = subprocess.run(
         [*prefix, *command_line(*arguments)],
         cwd=here,
-        env={name: value for name, value in found.items() if value is not None},
+        env={**environment(here / "cache"), **(variables or {})},
         capture_output=True,
         text=True,
         timeout=TIMEOUT_S,
@@ -111,18 +120,13 @@ def stopped(here: Path, signal_number: int, *arguments: str) -> Answer:
     pin = here / "vault" / keys.VAULT
     pin.unlink()
     os.mkfifo(pin)
-    process = subprocess.Popen(
-        [*_FOREGROUND, *command_line(*arguments)],
-        cwd=here,
-        env=environment(here / "cache"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with pin.open("wb"):
-        process.send_signal(signal_number)
-        out, errors = process.communicate(timeout=TIMEOUT_S)
-    return Answer(process.returncode, out, errors)
+    with ExitStack() as held:
+
+        def stop(process: int) -> None:
+            held.enter_context(pin.open("wb"))
+            os.kill(process, signal_number)
+
+        return chromaseal(*arguments, cache=here / "cache", folder=here, meanwhile=stop)
 
 
 @pytest.mark.parametrize("signal_number", _STOPPERS)
@@ -197,7 +201,7 @@ def test_stopping_at_the_start_shows_no_traceback(
         f"            os.kill(os.getpid(), signal.{signal_name})\n"
         "sys.meta_path.insert(0, Stopping())\n"
     )
-    answer = run(
+    answer = started(
         tmp_path, "log", "notes", prefix=_FOREGROUND, variables={"PYTHONPATH": str(tmp_path)}
     )
     assert answer.exit_code == 130
@@ -244,29 +248,19 @@ def test_an_impossible_cache_is_named(here: Path) -> None:
     """A cache that cannot be made is told from a vault or target that cannot be written."""
     (here / "file").touch()
     for cache in (here / "file" / "cache", Path("/proc/nothing/cache")):
-        answer = run(
-            here, "pull", "notes", "copy", "--json", variables={"CHROMASEAL_CACHE": str(cache)}
-        )
+        answer = run(here, "pull", "notes", "copy", "--json", cache=cache)
         error = only_error(answer)
         assert error["error"] == "cannot-write"
         assert str(cache) in error["message"]
     assert not (here / "copy").exists()
-    assert run(here, "log", "notes", variables={"CHROMASEAL_CACHE": "/proc/nothing"}).exit_code == 0
+    assert run(here, "log", "notes", cache=Path("/proc/nothing")).exit_code == 0
 
 
 def test_a_cache_without_the_right_to_write_is_named(here: Path) -> None:
     """The same for a cache that is there and that this user may only read."""
     prefix, cache = bound_by_modes(), here / "shared"
     cache.mkdir(mode=0o555)
-    answer = run(
-        here,
-        "pull",
-        "notes",
-        "copy",
-        "--json",
-        prefix=prefix,
-        variables={"CHROMASEAL_CACHE": str(cache)},
-    )
+    answer = run(here, "pull", "notes", "copy", "--json", prefix=prefix, cache=cache)
     error = only_error(answer)
     assert error["error"] == "cannot-write"
     assert str(cache) in error["message"]
@@ -275,7 +269,7 @@ def test_a_cache_without_the_right_to_write_is_named(here: Path) -> None:
 def test_a_folder_that_is_gone_is_an_error_like_others(tmp_path: Path) -> None:
     """Without a folder to stand in nothing can be found, and the message says that."""
     script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
-    answer = run(tmp_path, "log", "notes", "--json", prefix=("bash", "-c", script, "bash"))
+    answer = started(tmp_path, "log", "notes", "--json", prefix=("bash", "-c", script, "bash"))
     assert only_error(answer)["error"] == "system-error"
 
 

@@ -27,6 +27,7 @@ from chromaseal.seal.quiet import PICKLE
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import verify
 from chromaseal.testing import writing_application
+from chromaseal.testing.whole import WHOLE
 from chromaseal.testing.writing_application import COLLECTION, Plan, WritingApplication, prefix_of
 
 LIMITS = limits_for(100_000_000)
@@ -38,8 +39,8 @@ BUDGET_S = 0.2
 LONGEST_HOLD_S = 0.228
 # With a new application each, so that the last ones are not about ever larger directories.
 ROUND = 25
-# `make test-replicate` asks for 500.
-COPIES = int(os.environ.get("CHROMASEAL_LIVE_COPIES", str(ROUND)))
+# `make test-replicate` asks for 500, and so does `make test-whole`.
+COPIES = int(os.environ.get("CHROMASEAL_LIVE_COPIES", "500" if WHOLE else "13"))
 
 
 @dataclass
@@ -208,7 +209,8 @@ def test_every_copy_is_one_state(tmp_path: Path, sandbox: ProcessSandbox) -> Non
         copy_in_a_round(copier, min(ROUND, COPIES - start), figures)
         shutil.rmtree(folder)
     figures.tell()
-    assert figures.counts["verified and recognised"] >= 0.96 * COPIES
+    # Of a few copies one may have to be given up, of many one in twenty-five.
+    assert figures.counts["verified and recognised"] >= min(0.96 * COPIES, COPIES - 1)
     assert figures.counts["with a newer index"]
     assert not [name for name in figures.counts if name.startswith("refused")]
     assert max(figures.holds_s) <= LONGEST_HOLD_S

@@ -1,11 +1,10 @@
 """Real receipts, from ``../shared/receipts``: the same result whoever reads them, in any order.
 
-A part of them by default; ``CHROMASEAL_ALL_RECEIPTS=1`` takes all (``make test-receipts``).
+A part of them by default; ``make test-receipts`` and ``make test-whole`` take all.
 """
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from chromaseal.receipts.records import follows_from_image
 from chromaseal.record import Metadata, Record, canonical_metadata
 from chromaseal.settings import Settings
 from chromaseal.testing.command_line import command_line, environment
+from chromaseal.testing.whole import WHOLE
 
 RECEIPTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "receipts" / "images"
-PART = 6
+PART = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def test_processes_and_order_change_nothing(tmp_path: Path) -> None:
     if not RECEIPTS.is_dir():
         pytest.skip("the folder ../shared/receipts is missing")
     images = sorted(RECEIPTS.iterdir())
-    if not os.environ.get("CHROMASEAL_ALL_RECEIPTS"):
+    if not WHOLE:
         images = images[:: len(images) // PART][:PART]
     half = len(images) // 2
     one, four = Place(tmp_path / "one"), Place(tmp_path / "four")

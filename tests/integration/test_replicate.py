@@ -18,12 +18,13 @@ from chromaseal.replication.follow import advance, current
 from chromaseal.replication.push import Pushed
 from chromaseal.replication.replicate import Replicated, Skipped
 from chromaseal.seal.checks import records
+from chromaseal.testing.whole import WHOLE
 from chromaseal.testing.writing_application import COLLECTION, Plan, WritingApplication, prefix_of
 from chromaseal.vault import Vault
 
 PLAN = Plan(records=600, threshold=240)
-# `make test-replicate` asks for 500.
-PUBLISHES = int(os.environ.get("CHROMASEAL_PUBLISHES", "12"))
+# `make test-replicate` asks for 500, and so does `make test-whole`.
+PUBLISHES = int(os.environ.get("CHROMASEAL_PUBLISHES", "500" if WHOLE else "6"))
 # With a new application each, so that the last ones are not about ever larger directories.
 ROUND = 25
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from chromaseal.errors import Unavailable, Unsupported
 from chromaseal.receipts.image import Pixels
 from chromaseal.receipts.ocr import OcrEngine, PixelReading, tall_share, turn
 from chromaseal.testing.ocr_contract import OcrEngineContract
+from chromaseal.testing.whole import part_of
 
 RECEIPTS = Path(__file__).parents[3] / "shared" / "receipts"
 WHITE: Pixels = np.full((200, 200, 3), 255, dtype=np.uint8)
@@ -111,15 +111,13 @@ def test_tall_boxes_mean_a_quarter_turn() -> None:
 
 
 def real_receipts() -> list[tuple[Pixels, Counter[str], str]]:
-    """Every fourth receipt; all with ``CHROMASEAL_ALL_RECEIPTS=1`` (``make test-receipts``)."""
+    """Every sixth receipt; ``make test-receipts`` and ``make test-whole`` take all."""
     if not RECEIPTS.is_dir():
         pytest.skip(f"the {RECEIPTS} folder is missing")
     decoder = PillowDecoder()
     found = []
     entries = json.loads((RECEIPTS / "index.json").read_text())
-    if not os.environ.get("CHROMASEAL_ALL_RECEIPTS"):
-        entries = entries[::4]
-    for entry in entries:
+    for entry in part_of(entries, 6):
         content = (RECEIPTS / "images" / entry["image"]).read_bytes()
         truth = json.loads((RECEIPTS / "truth" / f"{entry['id']}.json").read_text())
         texts = Counter(squeezed(line["text"]) for line in truth["lines"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,29 @@ def environment(cache: Path) -> dict[str, str]:
     return {**kept, "CHROMASEAL_CACHE": str(cache), "COLUMNS": "10000"}
 
 
-def chromaseal(*arguments: str, cache: Path, folder: Path | None = None) -> Answer:
-    """Run one command to its end, in a process of its own whose imports were made before."""
+def chromaseal(
+    *arguments: str,
+    cache: Path,
+    folder: Path | None = None,
+    prefix: tuple[str, ...] = (),
+    meanwhile: Callable[[int], None] = lambda _: None,
+) -> Answer:
+    """Run one command to its end, in a process of its own whose imports were made before.
+
+    Args:
+        arguments: of the command.
+        cache: where it keeps verified copies.
+        folder: where it is run; this process's by default.
+        prefix: a program with its arguments that lets go of rights before the command begins.
+        meanwhile: called with the command's process number while it runs.
+    """
     done = run_command(
         arguments,
         environment=environment(cache),
         folder=folder or Path.cwd(),
         timeout_s=TIMEOUT_S,
+        prefix=prefix,
+        meanwhile=meanwhile,
     )
     return Answer(*done)
 

@@ -39,6 +39,8 @@ _CHILD: Final = "child"
 _PROGRAM: Final = "chromaseal.entrypoints.cli"
 _CHILD_PROGRAM: Final = "chromaseal.entrypoints.child"
 _REQUEST_BYTES: Final = 1 << 17
+# A shell that runs the tests in the background lets them inherit that SIGINT is ignored.
+_FOREGROUND: Final = ("env", "--default-signal=INT,TERM")
 
 
 class WarmProcess:
@@ -119,9 +121,23 @@ class WarmProcess:
 
 
 def run_command(
-    arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path, timeout_s: float
+    arguments: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    timeout_s: float,
+    prefix: tuple[str, ...] = (),
+    meanwhile: Callable[[int], None] = lambda _: None,
 ) -> tuple[int, str, str]:
     """Run a command of ours to its end; give its exit code, its output and its errors.
+
+    Args:
+        arguments: of the command.
+        environment: its environment.
+        folder: where it is run.
+        timeout_s: how long it may take.
+        prefix: a program with its arguments that lets go of rights before ours begins.
+        meanwhile: called with the command's process number while it runs.
 
     Raises:
         TimeoutError: it took longer, and was killed.
@@ -133,7 +149,7 @@ def run_command(
     ):
         streams = [nothing.fileno(), out.fileno(), errors.fileno()]
         process = WarmProcess(
-            server(),
+            server(prefix),
             _COMMAND,
             arguments,
             environment=environment,
@@ -141,8 +157,9 @@ def run_command(
             streams=streams,
         )
         try:
+            meanwhile(process.pid)
             code = process.wait(timeout_s)
-        except TimeoutError:
+        except BaseException:
             process.kill()
             raise
         return code, _text(out), _text(errors)
@@ -179,12 +196,12 @@ def begin_child(place: Path, preload: Sequence[str], stderr: IO[str]) -> WarmPro
 
 
 @functools.cache
-def server() -> Path:
-    """Have the server run until this process ends; give its socket."""
+def server(prefix: tuple[str, ...] = ()) -> Path:
+    """Have a server run until this process ends, below a prefix or none; give its socket."""
     folder = tempfile.mkdtemp(prefix="chromaseal-warm-")
     place = Path(folder) / "socket"
     process = subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-m", "chromaseal.testing.warm_start", str(place)],
+        [*prefix, *_FOREGROUND, sys.executable, "-m", "chromaseal.testing.warm_start", str(place)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
