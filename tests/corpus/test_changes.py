@@ -23,12 +23,11 @@ from chromaseal.snapshot.layer import Pages
 from chromaseal.snapshot.page_file import PageFile
 from chromaseal.testing.corpus.case import Case, Kind
 from chromaseal.testing.corpus.cases import cases, damaged
-from chromaseal.testing.corpus.healthy import Base, build_bases
+from chromaseal.testing.corpus.healthy import Base
 from chromaseal.testing.corpus.outcome import Nobody
 from chromaseal.testing.machine import RememberingSandbox
 from chromaseal.testing.whole import WHOLE
 
-RECORDS = 2_000 if WHOLE else 600
 STEP = 1 if WHOLE else 4
 MODULES = (
     "chromaseal.adapters.chroma.verification",
@@ -42,12 +41,6 @@ def pool() -> Iterator[SandboxPool]:
     sandbox = SandboxPool([ProcessSandbox(preload=MODULES)])
     yield sandbox
     sandbox.close()
-
-
-@pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> list[Base]:
-    """Give directories without and with an index, of one and of several collections."""
-    return build_bases(tmp_path_factory.mktemp("bases"), RECORDS, ("l2",))
 
 
 def sealed_at(directory: Path, earlier: Sealed | None = None) -> Sealed:

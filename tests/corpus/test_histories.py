@@ -18,7 +18,7 @@ from chromaseal.testing.corpus.histories import build_histories
 from chromaseal.testing.machine import NobodyHasOpen
 from chromaseal.testing.whole import WHOLE
 
-COUNT = 200 if WHOLE else 20
+COUNT = 200 if WHOLE else 12
 MODULES = ("chromaseal.adapters.chroma.verification", "chromaseal.adapters.chroma.questions")
 
 

@@ -17,13 +17,12 @@ from chromaseal.ids import SystemIds
 from chromaseal.repair.equipment import Equipment
 from chromaseal.testing.corpus.case import Case, Kind
 from chromaseal.testing.corpus.cases import cases
-from chromaseal.testing.corpus.healthy import build_bases
+from chromaseal.testing.corpus.healthy import Base, build_bases
 from chromaseal.testing.corpus.mending import mend
 from chromaseal.testing.corpus.outcome import Nobody
 from chromaseal.testing.whole import WHOLE
 
-SPACES = ("l2", "cosine") if WHOLE else ("l2",)
-RECORDS = 2_000 if WHOLE else 600
+RECORDS = 2_000
 STEP = 1 if WHOLE else 43
 JOBS = ("verification", "questions", "replay", "salvage")
 # Nothing on disk names the records of these: their log or their only table is gone.
@@ -41,9 +40,10 @@ def equipment() -> Iterator[Equipment]:
 
 
 @pytest.fixture(scope="module")
-def harmful(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
-    """Give the cases that do harm."""
-    every = cases(build_bases(tmp_path_factory.mktemp("bases"), RECORDS, SPACES))
+def harmful(bases: list[Base], tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    """Give the cases that do harm; those with the other distance where all are asked for."""
+    more = build_bases(tmp_path_factory.mktemp("more"), RECORDS, ("cosine",)) if WHOLE else []
+    every = cases([*bases, *more])
     return [case for case in every if case.damage.kind is Kind.HARMFUL][::STEP]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 import subprocess
@@ -154,6 +155,7 @@ def where(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     """Parse a module."""
     return ast.parse(path.read_text())
@@ -285,20 +287,26 @@ def test_every_interface_has_a_contract_or_a_reason() -> None:
     assert not CONTRACTS.keys() & WITHOUT_CONTRACT.keys()
 
 
+@functools.cache
+def inherited_by_tests() -> set[str]:
+    """Give the names of what the classes of tests inherit."""
+    return {
+        base.id
+        for path in MODULES
+        if "tests" in path.parts
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if isinstance(base, ast.Name)
+    }
+
+
 @pytest.mark.parametrize("contract", CONTRACTS.values())
 def test_every_contract_is_inherited(contract: str) -> None:
     """A contract that nobody keeps to is no contract."""
     module, _, name = contract.partition(" ")
     assert hasattr(importlib.import_module(f"chromaseal.testing.{module}"), name)
-    heirs = [
-        node.name
-        for path in MODULES
-        if "tests" in path.parts
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.ClassDef)
-        and any(isinstance(base, ast.Name) and base.id == name for base in node.bases)
-    ]
-    assert heirs
+    assert name in inherited_by_tests()
 
 
 def test_public_names_are_real_and_sorted() -> None:

@@ -30,6 +30,7 @@ from chromaseal.snapshot import layer
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.directory_states import contents, made_states
 from chromaseal.testing.machine import Machine, RememberingSandbox, copy_objects
+from chromaseal.testing.whole import WHOLE, part_of
 
 NAME = "notes"
 MIB = 1 << 20
@@ -231,10 +232,13 @@ def changed(plain: object, way: tuple[Any, ...], lie: object) -> object:
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_any_lie_in_a_manifest_is_refused_or_harmless(forge: Forge) -> None:
-    """Whatever stands in place of any value: our own errors, and never a wrong byte."""
+    """Whatever stands in place of any value: our own errors, and never a wrong byte.
+
+    In each place every other lie, in turn the even and the odd ones; ``make test-whole`` tells all.
+    """
     tried, refused = 0, 0
-    for way in places(forge.genuine):
-        for lie in LIES:
+    for number, way in enumerate(places(forge.genuine)):
+        for lie in part_of(LIES, 2, start=number % 2):
             try:
                 found = forge.try_everything(forge.store(changed(forge.genuine, way, lie)))
             except BaseException as error:
@@ -243,7 +247,7 @@ def test_any_lie_in_a_manifest_is_refused_or_harmless(forge: Forge) -> None:
             tried += 1
             refused += bool(found)
     print(f"{tried} lies, {refused} refused")
-    assert tried > 500
+    assert tried > (500 if WHOLE else 250)
     assert refused > tried / 2
 
 

@@ -16,7 +16,14 @@ import chromadb
 import pytest
 
 from chromaseal import keys
-from chromaseal.testing.command_line import TIMEOUT_S, Answer, chromaseal, command_line, environment
+from chromaseal.testing.command_line import (
+    TIMEOUT_S,
+    Answer,
+    begin,
+    chromaseal,
+    command_line,
+    environment,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -171,17 +178,11 @@ def test_programs_are_told_that_watching_ended(here: Path, command: str) -> None
     """What was done before stays reported, and the last line says that it was stopped."""
     if command == "replicate":
         shutil.rmtree(here / "vault")
-    process = subprocess.Popen(
-        [*_FOREGROUND, *command_line(*_COMMANDS[command], "--json")],
-        cwd=here,
-        env=environment(here / "cache"),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = begin(*_COMMANDS[command], "--json", cache=here / "cache", folder=here)
     assert process.stdout is not None
     first = json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=TIMEOUT_S)
+    rest, _ = process.communicate()
     assert (first["version"], process.returncode) == (1, 0)
     assert [json.loads(line) for line in rest.splitlines()] == [{"event": "stopped"}]
 

@@ -16,7 +16,7 @@ from chromaseal.composition.locks import examine_locks
 from chromaseal.seal.lock_words import Role
 from chromaseal.seal.locks import LocksReport, Standing
 from chromaseal.seal.quiet import DATABASE
-from chromaseal.testing.command_line import chromaseal, command_line, environment
+from chromaseal.testing.command_line import Answer, chromaseal, command_line, environment
 from chromaseal.testing.holding import holding
 
 JOURNAL = f"{DATABASE}-journal"
@@ -160,23 +160,21 @@ def test_another_file_of_the_same_path_is_nobodys(directory: Path) -> None:
         assert ProcOpenFiles().holders(directory) == []
 
 
-def in_a_container(*arguments: str) -> list[str]:
-    """Give the command line as a process that sees no others."""
+def in_a_container(*arguments: str, folder: Path) -> Answer:
+    """Run a command in a folder, as a process that sees no others but tests' like it."""
     if subprocess.run(["unshare", "-p", "-f", "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not have processes of their own")
-    return ["unshare", "--pid", "--fork", "--mount-proc", *command_line(*arguments)]
+    prefix = ("unshare", "--pid", "--fork", "--mount-proc")
+    return chromaseal(*arguments, cache=folder / "cache", folder=folder, prefix=prefix)
 
 
 def test_a_lock_from_outside_of_a_container_is_found(directory: Path, tmp_path: Path) -> None:
     """In a container a writer outside is found by its lock, and it is said that no more is seen."""
-    inside = in_a_container("locks", str(directory))
     with holding(directory / DATABASE, "reserve"):
-        done = subprocess.run(
-            inside, capture_output=True, text=True, env=environment(tmp_path), check=False
-        )
-    assert done.returncode == 5
-    assert "somebody who cannot be seen from here has a lock" in done.stderr
-    assert "processes outside of this container cannot be seen" in done.stdout
+        answer = in_a_container("locks", str(directory), folder=tmp_path)
+    assert answer.exit_code == 5
+    assert "somebody who cannot be seen from here has a lock" in answer.errors
+    assert "processes outside of this container cannot be seen" in answer.out
 
 
 @pytest.mark.parametrize("verb", ["verify", "push"])
@@ -184,19 +182,12 @@ def test_nothing_is_sealed_that_somebody_outside_writes(
     directory: Path, tmp_path: Path, verb: str
 ) -> None:
     """In a container neither verify nor push takes a directory that a writer outside has locked."""
-    inside = in_a_container(verb, str(directory), *(["notes"] if verb == "push" else []))
+    arguments = (verb, str(directory), *(["notes"] if verb == "push" else []))
     with holding(directory / DATABASE, "reserve"):
-        done = subprocess.run(
-            inside,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env=environment(tmp_path / "cache"),
-            check=False,
-        )
-    assert done.returncode == 5
-    assert "a process that cannot be seen from here has" in done.stderr
-    assert "locked (RESERVED)" in done.stderr
+        answer = in_a_container(*arguments, folder=tmp_path)
+    assert answer.exit_code == 5
+    assert "a process that cannot be seen from here has" in answer.errors
+    assert "locked (RESERVED)" in answer.errors
 
 
 def test_who_may_not_be_looked_at_is_counted(directory: Path, tmp_path: Path) -> None:

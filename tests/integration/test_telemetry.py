@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +17,11 @@ from tests.conftest import OpenVault
 
 from chromaseal.telemetry.emit import observed
 from chromaseal.telemetry.names import EVENTS, OPERATIONS, STEPS
-from chromaseal.testing.command_line import Answer, command_line, environment
+from chromaseal.testing.command_line import Answer, environment
 from chromaseal.testing.directory_states import made_states
 from chromaseal.testing.recording_observer import Heard, RecordingObserver
 from chromaseal.testing.records import record, upserts
+from chromaseal.testing.warm_start import run_command
 from chromaseal.vault import Vault
 
 SECRET = "the text of a document"  # noqa: S105 - what must not be told
@@ -116,16 +116,13 @@ class Place:
 
     def push(self, *options: str, **variables: str) -> Answer:
         """Push it to a vault, with environment variables."""
-        done = subprocess.run(
-            command_line(*options, "push", "app", "notes", "--vault", "vault", "--json"),
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env={**environment(self.folder / "cache"), **variables},
-            timeout=TIMEOUT_S,
-            check=False,
+        done = run_command(
+            (*options, "push", "app", "notes", "--vault", "vault", "--json"),
+            environment={**environment(self.folder / "cache"), **variables},
+            folder=self.folder,
+            timeout_s=TIMEOUT_S,
         )
-        return Answer(done.returncode, done.stdout, done.stderr)
+        return Answer(*done)
 
 
 @pytest.fixture

@@ -35,20 +35,6 @@ with opened(sys.argv[1]) as client:
     notes.update(ids=["r12"], metadatas=[{"state": 99}])
     notes.delete(ids=["r20"])
 """
-# What the console script does, for each line of arguments.
-ONE_BY_ONE = """
-import contextlib, io, json, sys
-from chromaseal.entrypoints.cli import main
-for line in sys.stdin:
-    sys.argv = ["chromaseal", *json.loads(line)]
-    out, errors, exit_code = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
-        try:
-            main()
-        except SystemExit as end:
-            exit_code = end.code
-    print(json.dumps([exit_code, out.getvalue(), errors.getvalue()]))
-"""
 
 
 @dataclass(frozen=True)
@@ -86,13 +72,8 @@ class Desk:
         return only(self.run(*arguments), event)
 
     def run_all(self, *commands: str) -> list[Answer]:
-        """Run commands for their JSON, all in one process, which starts but once."""
-        lines = [json.dumps([*self.arguments(*each.split()), "--json"]) for each in commands]
-        command = [sys.executable, "-c", ONE_BY_ONE]
-        out = subprocess.check_output(
-            command, input="\n".join(lines), text=True, env=environment(self.cache)
-        )
-        return [Answer(*json.loads(line)) for line in out.splitlines()]
+        """Run commands for their JSON, one after the other."""
+        return [self.run(*each.split()) for each in commands]
 
     def objects(self) -> dict[str, int]:
         """Give the size of every object of the collection."""

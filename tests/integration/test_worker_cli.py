@@ -6,7 +6,6 @@ import json
 import os
 import queue
 import signal
-import subprocess
 import threading
 import time
 import urllib.error
@@ -25,7 +24,7 @@ from chromaseal.ids import SystemIds
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
 from chromaseal.testing.clock import ManualClock
-from chromaseal.testing.command_line import Answer, chromaseal, command_line, environment
+from chromaseal.testing.command_line import Answer, begin, chromaseal
 from chromaseal.testing.prometheus import parse
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
@@ -35,15 +34,10 @@ LEASE_S = 2.0
 
 
 class Program:
-    """A worker that was started as a user does, and what it says."""
+    """A worker in a process of its own, and what it says."""
 
     def __init__(self, *arguments: str, cache: Path) -> None:
-        self.process = subprocess.Popen(
-            command_line("worker", *arguments, "--json"),
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(cache),
-        )
+        self.process = begin("worker", *arguments, "--json", cache=cache)
         self.said: list[dict[str, Any]] = []
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read)

@@ -19,6 +19,7 @@ from chromaseal.snapshot.manifest import MergedRun
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.oracle import Rows, assert_same_rows, expected_rows
 from chromaseal.testing.strategies import histories
+from chromaseal.testing.whole import WHOLE
 from chromaseal.vault import Vault
 
 
@@ -107,7 +108,7 @@ def changes_of(delta: Delta) -> Changes:
 
 @pytest.mark.slow
 @settings(
-    max_examples=12,
+    max_examples=60 if WHOLE else 6,
     deadline=None,
     # A failing case is small already, and every step of shrinking would be several merges.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
@@ -115,7 +116,10 @@ def changes_of(delta: Delta) -> Changes:
 )
 @given(batches=batched().filter(lambda batches: bool(len(batches[0][0].upserts))))
 def test_a_vault_equals_the_dictionary(vault_at: OpenVault, batches: list[list[Delta]]) -> None:
-    """Real merges by ChromaDB, in random batches and orders, leave what the dictionary says."""
+    """Real merges by ChromaDB, in random batches and orders, leave what the dictionary says.
+
+    Ten times as many of them with ``make test-whole``.
+    """
     clock = ManualClock()
     vault = vault_at("memory://", clock=clock)
     for batch in batches:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chromaseal.testing.warm_start import run_command
+from chromaseal.testing.warm_start import WarmProcess, begin_command, run_command
 
 TIMEOUT_S = 110
 
@@ -69,6 +69,11 @@ def chromaseal(
         meanwhile=meanwhile,
     )
     return Answer(*done)
+
+
+def begin(*arguments: str, cache: Path, folder: Path | None = None) -> WarmProcess:
+    """Begin one command, in a process of its own whose imports were made before."""
+    return begin_command(arguments, environment=environment(cache), folder=folder or Path.cwd())
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,11 +96,15 @@ class WarmProcess:
             self._server.close()
         return self.returncode
 
-    def kill(self) -> None:
-        """End it."""
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send it a signal; none if it has ended."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it."""
+        self.send_signal(signal.SIGKILL)
 
     def communicate(self) -> tuple[str, None]:
         """Close its input, read the rest of what it says, and wait for its end."""
@@ -163,6 +167,26 @@ def run_command(
             process.kill()
             raise
         return code, _text(out), _text(errors)
+
+
+def begin_command(
+    arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path
+) -> WarmProcess:
+    """Begin a command of ours; its output is to be read, its errors go where ours do."""
+    reading, writing = os.pipe()
+    try:
+        with Path(os.devnull).open("rb") as nothing:
+            return WarmProcess(
+                server(),
+                _COMMAND,
+                arguments,
+                environment=environment,
+                folder=folder,
+                streams=[nothing.fileno(), writing, 2],
+                stdout=os.fdopen(reading),
+            )
+    finally:
+        os.close(writing)
 
 
 def warm_sandboxes() -> None:
@@ -302,7 +326,10 @@ class _Server:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     return
-                self._tell(self._running.pop(pid), exit=os.waitstatus_to_exitcode(status))
+                client = self._running.pop(pid, None)
+                # The first process of a container gets those whose parents have ended, too.
+                if client is not None:
+                    self._tell(client, exit=os.waitstatus_to_exitcode(status))
 
     def _tell(self, client: socket.socket, **answer: int) -> None:
         with contextlib.suppress(BrokenPipeError), client:
