@@ -38,12 +38,12 @@ test: setup check ## every check: format, lint, types, import contracts, tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line slow-integration slow-others
 	@$(MAKE) --no-print-directory simulation
 
-# The tests in halves, side by side.
+# The tests in halves that take about as long as each other, side by side.
 fast-integration: $(STAMP)
-	@$(BIN)/python -m pytest -m "not slow" tests/integration tests/docs
+	@$(BIN)/python -m pytest -m "not slow" tests/integration tests/docs tests/formats
 
 fast-others: $(STAMP)
-	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/integration --ignore=tests/docs
+	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/integration --ignore=tests/docs --ignore=tests/formats
 
 slow-others: $(STAMP)
 	@$(BIN)/python -m pytest -m slow --ignore=tests/integration --ignore=tests/simulation

@@ -38,6 +38,7 @@ import sys
 from chromaseal.composition.engine import open_ledger
 from chromaseal.testing.ledger_contract import pending_run
 
+print("ready", flush=True)
 sys.stdin.readline()
 ledger = open_ledger(sys.argv[1])
 assert ledger.add(pending_run(sys.argv[2]))
@@ -208,11 +209,22 @@ def test_processes_may_start_together(
     url = postgres_server.make_database() if kind == "postgres" else f"sqlite:///{path}"
     names = [f"p{number}" for number in range(PROCESSES)]
     started = [
-        subprocess.Popen([sys.executable, "-c", OPENER, url, name], stdin=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", OPENER, url, name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         for name in names
     ]
     for process in started:
-        process.communicate(b"\n")
+        assert process.stdout is not None
+        assert process.stdout.readline()
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    for process in started:
+        process.communicate()
     assert [process.wait(60) for process in started] == [0] * PROCESSES
     database = PostgresDatabase(url) if kind == "postgres" else SqliteDatabase(path)
     with closing(SqlLedger(database)) as ledger:

@@ -338,6 +338,10 @@ class _Server:
     def _fork(self, listening: socket.socket) -> Callable[[], None] | None:
         client, _ = listening.accept()
         body, streams, _, _ = socket.recv_fds(client, _REQUEST_BYTES, 3)
+        if not body:
+            # Whoever was about to ask has been killed.
+            client.close()
+            return None
         request = json.loads(body)
         pid = os.fork()
         if not pid:
@@ -349,7 +353,9 @@ class _Server:
             return functools.partial(_be, request, streams, self._place)
         for descriptor in streams:
             os.close(descriptor)
-        client.send(json.dumps({"pid": pid}).encode())
+        # Whoever asked may have been killed meanwhile.
+        with contextlib.suppress(BrokenPipeError):
+            client.send(json.dumps({"pid": pid}).encode())
         self._running[pid] = client
         return None
 
