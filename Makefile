@@ -69,7 +69,7 @@ lock: $(STAMP) ## pin the newest allowed versions again
 	@$(BIN)/python locks/lock.py
 
 test-whole: $(STAMP) ## the slow tests with all their cases, of which make test runs a part: takes hours
-	@CHROMASEAL_WHOLE=1 $(BIN)/python -m pytest -s -m slow --ignore=tests/simulation
+	@CHROMASEAL_WHOLE=1 $(BIN)/python -m pytest -s -m slow
 
 test-receipts: $(STAMP) ## the tests over real receipts with all of them, not a part
 	@CHROMASEAL_WHOLE=1 $(BIN)/python -m pytest -m slow tests/integration/test_real_receipts.py tests/receipts

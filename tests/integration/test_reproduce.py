@@ -23,7 +23,7 @@ from chromaseal.testing.command_line import chromaseal, command_line, environmen
 
 pytestmark = pytest.mark.slow
 
-PLAN = Plan(records=600)
+PLAN = Plan(records=300)
 COPIES = 2
 FEW = ("--records", "100")
 PATIENCE_S = 30

@@ -332,7 +332,7 @@ class _Server:
                     self._tell(client, exit=os.waitstatus_to_exitcode(status))
 
     def _tell(self, client: socket.socket, **answer: int) -> None:
-        with contextlib.suppress(BrokenPipeError), client:
+        with contextlib.suppress(ConnectionError), client:
             client.send(json.dumps(answer).encode())
 
     def _fork(self, listening: socket.socket) -> Callable[[], None] | None:
@@ -354,7 +354,7 @@ class _Server:
         for descriptor in streams:
             os.close(descriptor)
         # Whoever asked may have been killed meanwhile.
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ConnectionError):
             client.send(json.dumps({"pid": pid}).encode())
         self._running[pid] = client
         return None
