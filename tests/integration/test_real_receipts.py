@@ -54,8 +54,8 @@ class Place:
 def test_processes_and_order_change_nothing(tmp_path: Path) -> None:
     """One and four processes, in different orders: the same ids, texts, boxes and vectors.
 
-    All receipts come in two halves, a part of them at once. Only what ``merchant_source`` says came from the vault's memory may differ, because the
-    memory was another.
+    All of them come in two halves, a part at once. Only what ``merchant_source`` says came from
+    the vault's memory may differ, because the memory was another.
     """
     if not RECEIPTS.is_dir():
         pytest.skip("the folder ../shared/receipts is missing")
