@@ -376,6 +376,8 @@ def _be(request: dict[str, Any], streams: Sequence[int], place: Path) -> None:
         importlib.import_module(_CHILD_PROGRAM).main()
         return
     sandbox.begin = functools.partial(begin_child, place)
+    # Help names the program as its script is named, not as a module of tests.
+    sys.modules["__main__"].__package__ = ""
     importlib.import_module(_PROGRAM).main()
 
 
