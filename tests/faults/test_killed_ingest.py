@@ -34,7 +34,7 @@ from chromaseal.testing.command_line import command_line, environment
 from chromaseal.testing.whole import WHOLE
 from chromaseal.vault import Vault
 
-KILLS = int(os.environ.get("CHROMASEAL_KILLS", "100" if WHOLE else "3"))
+KILLS = int(os.environ.get("CHROMASEAL_KILLS", "100" if WHOLE else "5"))
 RECEIPTS = 3 if WHOLE else 2
 COLLECTIONS = ("lines", "words")
 # From the first import to the published version an undisturbed ingest takes about this long.

@@ -1,11 +1,7 @@
-"""The fleet as processes on real servers, for half a minute and with fewer members.
-
-``make test-whole`` plays a minute, ``make soak`` ten.
-"""
+"""The fleet as processes on real servers, for a minute: ``make soak`` plays ten."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,19 +9,14 @@ from bench.soak.figures import table
 from bench.soak.plan import Plan
 from bench.soak.soaking import soak
 
-from chromaseal.testing.whole import WHOLE
-
-# Each of nine kinds of blows comes once in the first nine, one about every two seconds.
-SECONDS = 60.0 if WHOLE else 32.0
+SECONDS = 60.0
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_or_applied_twice_while_everybody_is_hit(tmp_path: Path) -> None:
     """Killed, stopped for longer than a lease, restarted: each at least once, and all is right."""
-    plan = Plan(SECONDS, seed=5, blow_every_s=2.0)
-    if not WHOLE:
-        plan = replace(plan, writers=5, compactors=3)
+    plan = Plan(SECONDS, seed=5, blow_every_s=3.0)
     soaked = soak(plan, tmp_path, print)
     print(f"seed {plan.seed}\n{table(soaked.figures)}")
     assert soaked.problems == ()

@@ -105,7 +105,7 @@ def test_rival_processes_lose_nothing(vault_at: OpenVault, tmp_path: Path) -> No
     ledgers = [f"sqlite:///{tmp_path}/{name}.sqlite" for name in ("left", "right")]
     rivals = [
         subprocess.Popen(
-            [sys.executable, "-c", RIVAL, vault.url, ledger, f"p{number}", "2"],
+            [sys.executable, "-c", RIVAL, vault.url, ledger, f"p{number}", "3"],
             env={**os.environ, "CHROMASEAL_CACHE": str(tmp_path / "rivals")},
             cwd=tmp_path,
         )
@@ -113,7 +113,7 @@ def test_rival_processes_lose_nothing(vault_at: OpenVault, tmp_path: Path) -> No
     ]
     assert [rival.wait() for rival in rivals] == [0, 0]
     vault.compact()
-    names = {"first"} | {f"p{number}-{turn}" for number in range(2) for turn in range(2)}
+    names = {"first"} | {f"p{number}-{turn}" for number in range(2) for turn in range(3)}
     check_straight_line(vault, names)
     assert set(rows_of(vault)) == names
 
