@@ -56,6 +56,7 @@ HANDLERS = {
     "on_run_changed": HELP_MAY_NOT | {"sqlalchemy", "typer", "rich", "obstore", "numpy"},
     "on_runs_waiting": HELP_MAY_NOT | {"sqlalchemy", "typer", "rich", "obstore"},
     "on_schedule": HELP_MAY_NOT | {"sqlalchemy", "typer", "rich", "obstore"},
+    "on_version_published": HELP_MAY_NOT | {"sqlalchemy", "typer", "rich", "obstore"},
 }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectTimeoutError
 
+from chromaseal import open_copy_from_mount
 from chromaseal.adapters.dynamodb.items import run_item
 from chromaseal.adapters.obstore.inbox import InboxBucket
 from chromaseal.adapters.sqs import queues
@@ -25,9 +26,11 @@ from chromaseal.entrypoints.functions import (
     on_run_changed,
     on_runs_waiting,
     on_schedule,
+    on_version_published,
     telling,
 )
-from chromaseal.errors import Incomplete, UsageError
+from chromaseal.errors import ChromasealError, Incomplete, Interrupted, UsageError
+from chromaseal.ids import SystemIds
 from chromaseal.run.model import RunState
 from chromaseal.stream.messages import Message
 from chromaseal.stream.table import EntityType
@@ -89,7 +92,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vault: Vault) -> Vault
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", HIDDEN)
     settings = settings_of(dict(_environment(tmp_path)))
     known = Equipment(vault, settings, lambda *_: ())
-    for module in (on_receipt_uploaded, on_runs_waiting, on_schedule):
+    for module in (on_receipt_uploaded, on_runs_waiting, on_schedule, on_version_published):
         monkeypatch.setattr(module, "equipment", lambda _: known)
     return vault
 
@@ -247,6 +250,73 @@ def test_the_schedule_knows_its_work(here: Vault) -> None:
     del here
     with pytest.raises(UsageError):
         on_schedule.handler({"work": ["swep"]}, context())
+
+
+@pytest.fixture
+def mount(here: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty mount, for a vault with one version that handlers find below a prefix."""
+    folder = tmp_path / "mount"
+    folder.mkdir()
+    monkeypatch.setenv("CHROMASEAL_MOUNT", str(folder))
+    monkeypatch.setenv("CHROMASEAL_VAULT", "s3://bucket/a/vault")
+    write(here, "a")
+    here.compact()
+    return folder
+
+
+def pointers(*prefixes: str) -> dict[str, Any]:
+    """Give the event of pointers that were put below prefixes."""
+    return bucket_event("bucket", [f"{each}lines/snapshot/latest-pointer.txt" for each in prefixes])
+
+
+def on_mount(mount: Path) -> str:
+    """Give the id of the version that readers find."""
+    copy = mount.with_name("copies") / SystemIds().unique()
+    return open_copy_from_mount(mount, "lines", copy).version_id
+
+
+def test_a_published_version_is_on_the_mount(here: Vault, mount: Path) -> None:
+    """The newest one, also when the event of an older one comes late, or twice in one."""
+    event = pointers("a/vault/", "a/vault/")
+    on_version_published.handler(event, context())
+    first = here.version("lines").version_id
+    assert on_mount(mount) == first
+    write(here, "b")
+    here.compact()
+    for _ in range(2):
+        on_version_published.handler(event, context())
+        assert on_mount(mount) == here.version("lines").version_id != first
+
+
+def test_other_objects_bring_nothing(here: Vault, mount: Path) -> None:
+    """Another vault's pointer, what lies beside it, and what only ends like one."""
+    del here
+    event = pointers("", "a/", "another/vault/", "a/vault/deeper/")
+    event["Records"] += bucket_event("bucket", ["a/vault/lines/tag/gold.txt"])["Records"]
+    on_version_published.handler(event, context())
+    assert not any(mount.iterdir())
+
+
+def test_with_too_little_time_nothing_is_brought(here: Vault, mount: Path) -> None:
+    """The event comes again; whoever does it then need not wait for anybody."""
+    del here
+    with pytest.raises(Interrupted):
+        on_version_published.handler(pointers("a/vault/"), context(timeout_s=10))
+    assert not any(mount.iterdir())
+
+
+def test_a_mount_that_is_missing_is_told(
+    here: Vault, mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that is not mounted, and a function that knows of none."""
+    del here
+    mount.rmdir()
+    with pytest.raises(ChromasealError) as caught:
+        on_version_published.handler(pointers("a/vault/"), context())
+    assert caught.value.kind == "no-mount"
+    monkeypatch.delenv("CHROMASEAL_MOUNT")
+    with pytest.raises(UsageError):
+        on_version_published.handler(pointers("a/vault/"), context())
 
 
 @pytest.mark.slow
