@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from chromaseal import keys
 from chromaseal.adapters.cloudformation import template_file
+from chromaseal.composition.receipts import _PAGE_LIMITS
 from chromaseal.deployment.template import Place, parameters_of, resources
 from chromaseal.errors import UsageError
 from chromaseal.testing.policies import as_list, statements
@@ -126,6 +128,37 @@ def test_a_message_is_not_given_to_a_second_compactor_while_the_first_runs() -> 
     longest_s = found["OnRunsWaiting"]["Properties"]["Timeout"]
     for name in ("LinesQueue", "WordsQueue"):
         assert found[name]["Properties"]["VisibilityTimeout"] > longest_s
+
+
+def test_whoever_opens_a_version_has_the_disk_for_it() -> None:
+    """Merchants are looked up in a private copy of the newest version, so uploads need it too."""
+    found = made(**WITH_MOUNT, DiskMb="5000")
+    sizes = {name: found[name]["Properties"]["EphemeralStorage"]["Size"] for name in FUNCTIONS}
+    assert {name for name, size in sizes.items() if size == "5000"} == FUNCTIONS - {"OnRunChanged"}
+
+
+def test_a_page_that_hangs_is_refused_before_the_function_is_stopped() -> None:
+    """Or it would be tried in vain, and never be put away."""
+    assert made()["OnReceiptUploaded"]["Properties"]["Timeout"] > _PAGE_LIMITS.timeout_s
+
+
+def test_what_fails_for_ever_is_late_before_the_queue_counts_its_age_anew() -> None:
+    """SQS leaves a message out of the age of the oldest once it was received three times."""
+    found = made()
+    for name in ("Lines", "Words"):
+        alarm = found[f"{name}LateAlarm"]["Properties"]
+        rings_s = alarm["Threshold"] + alarm["Period"] * alarm["EvaluationPeriods"]
+        assert rings_s < 2 * found[f"{name}Queue"]["Properties"]["VisibilityTimeout"]
+
+
+def test_the_dashboard_shows_what_is_counted() -> None:
+    """A name that no handler counts under would be an empty graph for ever."""
+    body = made()["Dashboard"]["Properties"]["DashboardBody"]
+    shown = set(re.findall(r'MetricName=\\"(\w+)', body))
+    handlers = (ROOT / "src/chromaseal/entrypoints/functions").glob("*.py")
+    counted = "".join(each.read_text() for each in handlers)
+    assert shown
+    assert {name for name in shown if f'"{name}"' not in counted} == set()
 
 
 def test_notifications_and_the_vault_do_not_meet() -> None:

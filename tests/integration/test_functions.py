@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError
+from obstore.store import from_url
 
 from chromaseal import open_copy_from_mount
 from chromaseal.adapters.dynamodb.items import run_item
@@ -93,7 +94,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vault: Vault) -> Vault
     settings = settings_of(dict(_environment(tmp_path)))
     known = Equipment(vault, settings, lambda *_: ())
     for module in (on_receipt_uploaded, on_runs_waiting, on_schedule, on_version_published):
-        monkeypatch.setattr(module, "equipment", lambda _: known)
+        monkeypatch.setattr(module, "equipment", lambda _, **__: known)
     return vault
 
 
@@ -243,6 +244,24 @@ def test_the_schedule_verifies_and_collects(here: Vault, client: RecordedQueues)
     with pytest.raises(Incomplete) as caught:
         on_schedule.handler({}, context())
     assert caught.value.kind == "upkeep-failed"
+
+
+def test_before_the_first_upload_there_is_nothing_to_keep_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No alarm rings, and no vault is made by a function that may not write one."""
+    for name, value in _environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    on_schedule.handler({}, context())
+    assert not (tmp_path / "vault").exists()
+
+
+def test_a_folder_of_any_name_is_looked_into() -> None:
+    """What a URL would take for its end or for another letter is a part of the folder's name."""
+    event = bucket_event("receipts", ["inbox/a#1?/50%25 off/b.png"])
+    ((place, names),) = on_receipt_uploaded._images(event).items()
+    assert names == ["b.png"]
+    assert from_url(place, region="us-east-1").prefix == "inbox/a#1?/50%25 off"
 
 
 def test_the_schedule_knows_its_work(here: Vault) -> None:

@@ -156,6 +156,33 @@ def test_a_message_is_given_back_while_another_process_compacts(vault: Vault) ->
     assert not work_off(vault, {"m": about("a")}, terms(), labels_of=no_labels).left
 
 
+def test_a_message_that_cannot_be_handled_stops_no_other(vault: Vault) -> None:
+    """Items of the table are other programs': a label's confidence may be a word."""
+
+    def odd(image_id: str, receipt_id: int) -> Sequence[WordLabel]:
+        raise ValueError(f"{image_id} {receipt_id}: could not convert string to float: 'high'")
+
+    write(vault, "a", ROW, 1)
+    label = told(EntityType.RECEIPT_WORD_LABEL, 1, line_id=2, word_id=1)
+    batch = work_off(vault, {"odd": label, "run": about("a")}, terms(), labels_of=odd)
+    assert {key: error.kind for key, error in batch.left.items()} == {"odd": "bad-message"}
+    assert batch.done[0].merged == ("a",)
+
+
+def test_who_compacts_takes_what_came_meanwhile(vault: Vault) -> None:
+    """Whoever told of that was refused, and would come again after a quarter of an hour only."""
+    write(vault, "a", ROW, 1)
+
+    def come() -> bool:
+        if vault.parts.ledger.get("a").parts["lines"].state is RunState.MERGING:  # type: ignore[union-attr]
+            write(vault, "b", ROW, 1)
+        return False
+
+    batch = work_off(vault, {"m": about("a")}, terms(), labels_of=no_labels, is_over=come)
+    assert [done.merged for done in batch.done] == [("a",), ("b",)]
+    assert not batch.left
+
+
 def _ran_out(times: Iterator[int], most: int) -> bool:
     return next(times) >= most
 

@@ -42,6 +42,8 @@ def _outcome(source: str, number: int, line: str) -> Ingested:
     if line == "killer":
         died = Unavailable("it died", kind="child-died", hint="again")
         return Ingested(source, "refused", number, error=died)
+    if line == "read-by-another":
+        return Ingested(source, "refused", number, error=RefusedInput("read otherwise", kind=line))
     return Ingested(source, line, number, "image", "run")
 
 
@@ -119,6 +121,14 @@ def test_images_are_put_away_by_what_became_of_them(desk: Desk) -> None:
         [("done", "a.png"), ("refused", "b.png"), ("done", "c.png"), ("refused", "d.png")]
     )
     assert desk.feed() is None
+
+
+def test_what_another_process_has_read_at_the_same_time_stays(desk: Desk) -> None:
+    """Nothing is wrong with it: the next look knows it."""
+    desk.put(a="read-by-another")
+    assert desk.feed() == 0.0
+    assert desk.there() == {"a.png"}
+    assert desk.told == []
 
 
 def test_what_takes_its_process_down_is_refused(desk: Desk) -> None:

@@ -84,15 +84,19 @@ def queue_urls(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @functools.cache
-def equipment(settings: Settings) -> Equipment:
+def equipment(settings: Settings, *, create: bool = True) -> Equipment:
     """Open the vault, once per process: what is kept of it in the cache is checked at each use.
+
+    Args:
+        settings: where everything is.
+        create: whether an empty prefix becomes a vault.
 
     Raises:
         ChromasealError: see ``open_vault``; it is tried again the next time.
     """
     from chromaseal.composition.engine import open_vault  # noqa: PLC0415
 
-    vault = open_vault(settings)
+    vault = open_vault(settings, create=create)
     return Equipment(vault, settings, _labels_of(settings))
 
 

@@ -194,6 +194,9 @@ class Feeder:
 
     def _put_away(self, arrival: Arrival, outcomes: Sequence[Ingested]) -> None:
         errors = [(each.page_number, each.error) for each in outcomes if each.error is not None]
+        if any(error.kind == "read-by-another" for _, error in errors):
+            # Nothing is wrong with it: the next look finds what the other one has stored.
+            return
         refused = "\n".join(_reason(page, error) for page, error in errors)
         for outcome in outcomes[:1]:
             # Where it lay while it was read says nothing to whoever reads this.

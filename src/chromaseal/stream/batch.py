@@ -7,11 +7,11 @@ that come again; both find what is done already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chromaseal.compaction.outcome import Compaction
-from chromaseal.errors import ChromasealError, Conflict, Interrupted, NotFound
+from chromaseal.errors import ChromasealError, Conflict, Interrupted, NotFound, RefusedInput
 from chromaseal.fleet.turn import IsOver, Terms, Turns, compact_in_turn, holder_of
 from chromaseal.run.lease import Lease
 from chromaseal.run.model import WAITING_STATES
@@ -77,6 +77,10 @@ def work_off(
             except ChromasealError as error:
                 left[message_id] = error
                 continue
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # Items of the table are other programs': one that is odd stops no other message.
+                left[message_id] = _not_understood(error)
+                continue
             written += is_new
             if run_id:
                 runs[message_id] = (run_id, message)
@@ -135,6 +139,14 @@ def _written(
     return run_id, written.new
 
 
+def _not_understood(error: Exception) -> RefusedInput:
+    return RefusedInput(
+        f"what a message tells of cannot be understood: {type(error).__name__}: {error}",
+        kind="bad-message",
+        hint="it goes to the dead-letter queue after a few deliveries",
+    )
+
+
 def _known(message: Message, records: KnownRecords, labels_of: LabelsOf) -> Known:
     image_id, receipt_id = _receipt(message)
     labels = labels_of(image_id, receipt_id) if needs_labels(message) else ()
@@ -162,13 +174,26 @@ def _compacted(
     errors: dict[str, ChromasealError] = {}
     for name in collections:
         try:
-            turns = compact_in_turn(vault, [name], terms, is_over=is_over)
+            for turns in _turns(vault, name, terms, is_over):
+                done += turns.done
+                left |= turns.left
         except ChromasealError as error:
             errors[name] = error
-            continue
-        done += turns.done
-        left |= turns.left
     return Turns(tuple(done), left), errors
+
+
+def _turns(vault: Vault, name: str, terms: Terms, is_over: IsOver) -> Iterator[Turns]:
+    """Compact until nothing waits: who told of what came meanwhile was refused the lease.
+
+    The queue hides such a message for a quarter of an hour. So it is looked again after the lease
+    was given back: a run whose teller was refused is in the ledger by then.
+    """
+    while True:
+        turns = compact_in_turn(vault, [name], terms, is_over=is_over)
+        yield turns
+        merged = any(done.merged for done in turns.done)
+        if not merged or is_over() or not vault.parts.ledger.waiting(name, limit=1):
+            return
 
 
 def _why_left(

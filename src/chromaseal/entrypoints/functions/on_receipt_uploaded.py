@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from typing import Final
-from urllib.parse import unquote_plus
+from urllib.parse import quote, unquote_plus
 
 from aws_lambda_powertools.utilities.data_classes import S3Event
 
@@ -65,7 +65,7 @@ def _images(event: Event) -> dict[str, list[str]]:
     for record in S3Event(event).records:
         folder, _, name = unquote_plus(record.s3.get_object.key).rpartition("/")
         if folder.rpartition("/")[2] not in {DONE, REFUSED} and name:
-            found[f"s3://{record.s3.bucket.name}/{folder}"].append(name)
+            found[f"s3://{record.s3.bucket.name}/{quote(folder)}"].append(name)
     return dict(found)
 
 

@@ -20,7 +20,7 @@ from chromaseal.entrypoints.functions.telling import (
     stops_at,
     told,
 )
-from chromaseal.errors import ChromasealError, Damaged, Incomplete, UsageError
+from chromaseal.errors import ChromasealError, Damaged, Incomplete, NotFound, UsageError
 from chromaseal.stream.reminder import AFTER, reminder_of
 
 _RESERVE_S: Final = 30.0
@@ -33,7 +33,14 @@ def handler(event: Event, context: Context) -> None:
     Raises:
         Incomplete: ``upkeep-failed``, something failed or there was no time for it.
     """
-    here = equipment(settings_of(os.environ))
+    try:
+        here = equipment(settings_of(os.environ), create=False)
+    except NotFound as error:
+        if error.kind != "no-vault":
+            raise
+        # The first upload makes it; until then there is nothing to keep in order.
+        logger.info("no vault yet")
+        return
     is_over = stops_at(context, number_of(os.environ, "CHROMASEAL_RESERVE_S", _RESERVE_S))
     failed: list[str] = []
     for name in _wanted(event):
