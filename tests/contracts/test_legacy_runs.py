@@ -214,6 +214,9 @@ def test_what_others_have_merged_meanwhile_is_refused(
         assert done.error is not None
         assert (done.status, done.error.kind) == ("refused", "foreign-run")
         assert vault.parts.ledger.counts("lines")[RunState.PENDING] == 0
+        # Its deltas are in the vault by now. They are told of, and stop no sweep.
+        swept = vault.rebuild_ledger()
+        assert any(RUNS[0] in why for why in swept.left)
     assert read(table, RUNS[0]) == item
 
 
