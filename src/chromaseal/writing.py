@@ -132,7 +132,9 @@ class Writing:
         except Conflict as error:
             body = self._parts.store.get(key).body
             stored = codec.decode(body)
-            if stored_wins or same_changes(stored, delta):
+            # A ledger made anew would wait for the collections that an earlier attempt named.
+            as_before = stored.header.collections in ((), header.collections)
+            if stored_wins or (as_before and same_changes(stored, delta)):
                 return RunPart(RunState.PENDING, key, len(body), len(stored))
             raise _other_changes(header.run_id, header.collection) from error
         return RunPart(RunState.PENDING, key, len(body), len(delta))

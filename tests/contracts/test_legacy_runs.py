@@ -194,6 +194,7 @@ def test_only_what_can_be_read_is_taken(table: Any, dynamodb_url: str) -> None: 
     assert len(look(dynamodb_url)) == 2
     assert moment_of("2026-11-23T11:00:00") == moment_of(BEGAN)
     assert moment_of("soon") is moment_of(None) is None
+    assert moment_of("0001-01-01T00:00:00+14:00") is None
 
 
 def test_what_others_have_merged_meanwhile_is_refused(
@@ -214,6 +215,9 @@ def test_what_others_have_merged_meanwhile_is_refused(
         assert done.error is not None
         assert (done.status, done.error.kind) == ("refused", "foreign-run")
         assert vault.parts.ledger.counts("lines")[RunState.PENDING] == 0
+        # Its deltas are in the vault by now. They are told of, and stop no sweep.
+        swept = vault.rebuild_ledger()
+        assert any(RUNS[0] in why for why in swept.left)
     assert read(table, RUNS[0]) == item
 
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,13 @@ from chromaseal.legacy.keys import exported_id
 from chromaseal.mount import sync as syncing
 from chromaseal.mount.existing import existing_name
 from chromaseal.mount.filling import clone_file
+from chromaseal.mount.layout import turn_name
 from chromaseal.mount.sync import Synced
-from chromaseal.mount.tidying import remove_versions
-from chromaseal.mount.turn import EXPIRY_S, Turns
+from chromaseal.mount.tidying import remove_attempts, remove_versions
+from chromaseal.mount.turn import EXPIRY_S, Turns, newest_turn
 from chromaseal.mount.versions import newest_first
+from chromaseal.snapshot.find import find
+from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.version_id import parse
 from chromaseal.testing.clock import START
 from chromaseal.testing.directory_states import contents
@@ -167,6 +171,22 @@ def test_another_vault_is_refused(scene: MountScene, states: list[Path], tmp_pat
     assert scene.next().new
 
 
+def test_who_dies_at_anothers_mount_does_not_come_again_as_its_owner(
+    scene: MountScene, states: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A foreign vault leaves no mark that its next process could take for the vault's own."""
+    scene.next()
+    marks = list(scene.layout.vaults.iterdir())
+    other = scene.machine.stranger(tmp_path / "other", ObstoreObjectStore("memory://"))
+    other.push(NAME, states[3])
+    other.vault.parts.checkouts.vault_id = "another"
+    # As if it had been killed before it removes anything.
+    monkeypatch.setattr(Path, "rmdir", lambda _: None)
+    with pytest.raises(Conflict):
+        syncing.sync(other.vault.parts, NAME, scene.mount)
+    assert list(scene.layout.vaults.iterdir()) == marks
+
+
 def test_what_cannot_be_synced_to_is_said(scene: MountScene) -> None:
     """A directory that is not there is not made: the file system may not be mounted."""
     scene.push()
@@ -297,6 +317,45 @@ def test_who_was_taken_for_dead_spoils_nothing(scene: MountScene) -> None:
     assert scene.numbers() == [1, 2]
     assert scene.read()[1] == scene.state(1)
     assert list(scene.layout.work.iterdir()) == []
+
+
+def test_who_wakes_late_removes_nothing_of_the_next_turn(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the sleep is before anything is made: what is in the making is another's."""
+    scene.next()
+    scene.push()
+    made = scene.layout.work / "0123456789ab"
+    looks: list[Version] = []
+
+    def sleepy(*given: Any, **options: Any) -> Version:  # noqa: ANN401
+        looks.append(find(*given, **options))
+        if len(looks) == 2:
+            scene.clock.sleep(EXPIRY_S)
+            (scene.layout.turns / turn_name(newest_turn(scene.layout.turns) + 1)).mkdir()
+            made.mkdir()
+        return looks[-1]
+
+    monkeypatch.setattr(syncing, "find", sleepy)
+    with pytest.raises(Unavailable, match="syncing") as found:
+        scene.sync(wait_s=0)
+    assert found.value.kind == "mount-busy"
+    assert made.is_dir()
+    assert scene.numbers() == [1]
+
+
+def test_an_attempt_is_never_half_removed_under_its_name(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its maker may be alive, and give it a version's name at that very moment."""
+    scene.next()
+    made = scene.layout.work / "0123456789ab"
+    made.mkdir()
+    seen: list[str] = []
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: seen.append(path.name))
+    remove_attempts(scene.layout, SystemIds())
+    assert not made.exists()
+    assert made.name not in seen
 
 
 def test_a_late_tidier_removes_no_newer_version(scene: MountScene) -> None:

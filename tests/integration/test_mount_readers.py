@@ -56,6 +56,22 @@ def test_a_copy_renews_its_lease(scene: MountScene) -> None:
     assert list(scene.layout.leases.iterdir()) == []
 
 
+def test_no_more_is_copied_than_a_version_has(scene: MountScene) -> None:
+    """A file that somebody made long fills no reader's disk: it is refused as it would be whole."""
+    scene.next()
+    size_bytes = sum(map(len, scene.state(0).values()))
+    file = scene.layout.files(newest_first(scene.layout)[0]) / "chroma.sqlite3"
+    file.chmod(0o644)
+    with file.open("r+b") as long:
+        long.truncate(1 << 40)
+    told: list[int] = []
+    with pytest.raises(Damaged):
+        scene.read(progress=lambda done, _: told.append(done))
+    assert max(told, default=0) <= size_bytes
+    assert scene.sync().new
+    assert scene.read()[1] == scene.state(0)
+
+
 def test_who_loses_a_version_copies_a_newer_one(scene: MountScene) -> None:
     """A reader whose lease did not count never has a mixture: it begins again."""
     scene.next()

@@ -10,7 +10,7 @@ import pytest
 
 from chromaseal import keys
 from chromaseal.composition.engine import open_vault
-from chromaseal.errors import Unavailable
+from chromaseal.errors import Conflict, Unavailable
 from chromaseal.run.model import Run, RunState
 from chromaseal.settings import Settings
 from chromaseal.sweep.ledger import Swept, sweep_ledger
@@ -78,6 +78,17 @@ def test_half_a_run_is_completed_by_writing_it_again(written: Vault, tmp_path: P
         assert (again.run, again.new) == (run, True)
         assert {len(done.merged) for done in vault.compact()} == {1}
         assert vault.rebuild_ledger().left == ()
+
+
+def test_half_a_run_is_not_called_whole_under_its_id(written: Vault, tmp_path: Path) -> None:
+    """What is acknowledged is what a ledger that is made anew finds."""
+    both = {NAME: upserts(record("late", 1)), "others": upserts(record("x", 2))}
+    run = written.write(both).run
+    (tmp_path / "vault" / run.parts["others"].delta_key).unlink()
+    with without_ledger(tmp_path) as vault:
+        with pytest.raises(Conflict, match="has other changes"):
+            vault.write({NAME: both[NAME]}, run_id=run.run_id)
+        assert vault.write(both, run_id=run.run_id).new
 
 
 def test_a_damaged_delta_has_failed(written: Vault, tmp_path: Path) -> None:

@@ -57,6 +57,16 @@ def stated(size_bytes: int, kind: bytes) -> bytes:
     return gzip.compress(info.tobuf(tarfile.GNU_FORMAT) + bytes(tarfile.BLOCKSIZE))
 
 
+def goes_on_after_its_end() -> bytes:
+    """Give an archive of a sparse file whose next header is missing."""
+    header = bytearray(tarfile.TarInfo("a").tobuf(tarfile.USTAR_FORMAT))
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    header[482] = 1
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return gzip.compress(bytes(header))
+
+
 def unpacked(body: bytes, folder: Path) -> dict[str, bytes]:
     """Unpack; give the files."""
     (folder / "archive").write_bytes(body)
@@ -92,6 +102,13 @@ def unpacked(body: bytes, folder: Path) -> dict[str, bytes]:
         (stated(1 << 40, tarfile.GNUTYPE_LONGNAME), "unsafe-archive"),
         (stated(100, tarfile.GNUTYPE_SPARSE), "unsafe-archive"),
         (stated(5000, tarfile.REGTYPE), "bad-archive"),
+        (tar(member("/".join(["n" * 200] * 40))), "bad-path"),
+        (tar(member("a", pax_headers={"GNU.sparse.map": "a,b"})), "bad-archive"),
+        (
+            tar(member("a", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})),
+            "bad-archive",
+        ),
+        (goes_on_after_its_end(), "bad-archive"),
         (gzip.compress(bytes(50_000_000)), ""),
         (tar(member("a")) + b"more", "bad-archive"),
         (b"", "bad-archive"),

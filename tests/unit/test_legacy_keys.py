@@ -79,6 +79,7 @@ def test_a_member_lies_inside_or_is_refused(name: str) -> None:
         ("../x/", "s3://bucket", None),
         ("", "s3://bucket", None),
         ("s3://bucket", "s3://bucket", None),
+        ("s3://[x/", "s3://bucket", None),
     ],
 )
 def test_a_runs_prefix_is_in_the_bucket(prefix: str, url: str, expected: str | None) -> None:

@@ -27,6 +27,7 @@ _EXTENSIONS = (
     *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
 )
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE)
+_NO_NUMBERS = (ValueError, IndexError)
 # Headers and padding of one member.
 _MEMBER_BYTES = 4096 + _EXTENSION_BYTES
 
@@ -74,7 +75,8 @@ def unpack(
             # The checksum is behind the last byte.
             while bounded.read(_PIECE_BYTES):
                 pass
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    # What a header states of a sparse file is taken for numbers without a look.
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, *_NO_NUMBERS) as error:
         raise Damaged(
             f"{archive.name} cannot be read to its end: {error}", kind="bad-archive"
         ) from error

@@ -200,7 +200,10 @@ class LegacyBucket:
             if keys.inside(path) != path:
                 raise Damaged(f"{info.key} is no place in a directory", kind="bad-path")
             file = place.target / path
-            file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise Damaged(f"{info.key} is below a file", kind="bad-path") from error
             self._download(info, file, functools.partial(_shown, place.progress, done, total))
             done += info.size_bytes
         verdict = NONE if self._stated_hash(prefix) is None else UNPROVED

@@ -40,6 +40,8 @@ _DELTA = re.compile(
 _IDS_OF_BATCHES = re.compile(r"[0-9a-f]{32}")
 _DIGITS = 8
 _NAME_BYTES = 255
+# What the key of an object may have; below a private directory it is a path still.
+_PATH_BYTES = 1024
 
 
 class DeltaPlace(NamedTuple):
@@ -127,7 +129,10 @@ def relative_prefix(prefix: str, url: str) -> str:
         Damaged: ``bad-path``; it is in another bucket, or leads out of this one.
     """
     own = urlsplit(url)
-    named, path = urlsplit(prefix), prefix
+    try:
+        named, path = urlsplit(prefix), prefix
+    except ValueError as error:
+        raise Damaged(f"{prefix!r} is no prefix of a delta", kind="bad-path") from error
     if named.scheme:
         path = named.path
         if (named.scheme, named.netloc) != (own.scheme, own.netloc):
@@ -155,7 +160,9 @@ def inside(name: str) -> str | None:
     """
     path = PurePosixPath(name)
     parts: Iterable[str] = [part for part in path.parts if part != "."]
-    is_long = any(len(part.encode(errors="surrogateescape")) > _NAME_BYTES for part in parts)
+    is_long = len(name.encode(errors="surrogateescape")) > _PATH_BYTES or any(
+        len(part.encode(errors="surrogateescape")) > _NAME_BYTES for part in parts
+    )
     if path.is_absolute() or ".." in parts or "\\" in name or "\x00" in name or is_long:
         raise Damaged(f"a file may not be called {name!r}", kind="bad-path")
     return "/".join(parts) or None

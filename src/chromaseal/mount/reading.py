@@ -162,6 +162,9 @@ class _Reading:
                 for piece in _pieces(source, name):
                     copy.write(piece)
                     done += len(piece)
+                    if done > total:
+                        # Whatever it is, it is not the version, and may have no end.
+                        break
                     self.progress(done, total)
                     lease.renew()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from chromaseal.mount.versions import (
     read_current,
     seems_sound,
     shared_files,
+    vaults_beside,
 )
 from chromaseal.parts import Parts
 from chromaseal.sandbox import StepProgress, no_step_progress
@@ -175,13 +176,16 @@ class _Syncing:
             )
         for folder in layout.folders:
             folder.mkdir(parents=True, exist_ok=True)
-        try:
-            (layout.vaults / vault_id).mkdir()
-        except FileExistsError:
-            return
-        others = {path.name for path in layout.vaults.iterdir()} - {vault_id}
+        own = layout.vaults / vault_id
+        was_there, others = own.is_dir(), vaults_beside(own)
+        if not others:
+            own.mkdir(exist_ok=True)
+            others = vaults_beside(own)
         if others:
-            (layout.vaults / vault_id).rmdir()
+            # Seen before a mark is left: who died behind one would come again as the owner.
+            with suppress(OSError):
+                if not was_there:
+                    own.rmdir()
             raise Conflict(
                 f"{layout.root} has the versions of another vault, {min(others)}",
                 kind="other-vault",
@@ -243,7 +247,9 @@ class _Syncing:
         parts, layout, wishes = self._parts, self._layout, self._wishes
         # While another had the turn, the vault may have gone on.
         version = find(parts.store, layout.collection, clock=parts.clock)
-        remove_attempts(layout)
+        if turn.is_lost():
+            return None
+        remove_attempts(layout, parts.ids)
         name, weighed = self._there(version, told=turn.brought_before), Weighed()
         new = name is None
         if name is None:
@@ -251,6 +257,8 @@ class _Syncing:
             if made is None:
                 return None
             name, weighed = made
+        if turn.is_lost():
+            return None
         with self._watch.step("tidy mount"), _writing_to(layout):
             pointer_bytes = replace_text(layout, layout.current, str(name), parts.ids)
             if wishes.existing_readers:

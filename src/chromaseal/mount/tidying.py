@@ -16,12 +16,17 @@ from chromaseal.mount.retention import held, holds, staying
 from chromaseal.mount.versions import names_in
 
 
-def remove_attempts(layout: Layout) -> None:
-    """Remove what attempts left that died, or that lost their turn and will find it gone."""
+def remove_attempts(layout: Layout, ids: Ids) -> None:
+    """Remove what attempts left that died, or that lost their turn and will find it gone.
+
+    Each is given another name first: one that is not dead must not become visible half removed.
+    """
     for left in _listed(layout.work):
-        shutil.rmtree(layout.work / left, ignore_errors=True)
+        aside = layout.work / attempt_of(ids.unique())
         with contextlib.suppress(OSError):
-            (layout.work / left).unlink()
+            (layout.work / left).rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.unlink(missing_ok=True)
 
 
 def remove_versions(

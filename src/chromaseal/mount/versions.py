@@ -29,6 +29,11 @@ def names_in(folder: Path) -> set[DirectoryName]:
     return {name for name in map(parse_directory_name, listed) if name is not None}
 
 
+def vaults_beside(own: Path) -> set[str]:
+    """Give the ids of other vaults that a collection is said to be of, by the mark of one."""
+    return set(os.listdir(own.parent)) - {own.name}  # noqa: PTH208 - names, no paths
+
+
 def read_current(layout: Layout) -> DirectoryName | None:
     """Read the pointer; None where it is missing, or was read while another took its place.
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from chromaseal import keys
 from chromaseal.clock import to_iso
 from chromaseal.compaction.deltas import read_stored
-from chromaseal.errors import ChromasealError, Damaged, Unavailable
+from chromaseal.errors import ChromasealError, Conflict, Damaged, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.pin import pinned, without_pin
 from chromaseal.pools import pool
@@ -78,7 +78,7 @@ def sweep_ledger(
     names = sorted({*pinned(parts.store), *without_pin(parts.store)})
     vault = {name: _holding(parts, name, by_id, progress) for name in names}
     plan = plan_ledger(known, vault, now=parts.clock.now(), settled=settled)
-    added = _add(parts, plan)
+    added, foreign = _add(parts, plan)
     moved = _move(parts, plan)
     return Swept(
         added=added,
@@ -86,7 +86,7 @@ def sweep_ledger(
         waiting=moved[RunState.PENDING],
         cancelled=moved[RunState.CANCELLED],
         right=plan.right,
-        left=plan.left,
+        left=(*plan.left, *foreign),
         unreadable={name: each.unreadable for name, each in vault.items() if each.unreadable},
     )
 
@@ -161,10 +161,19 @@ def _with_header(parts: Parts, name: str, run_id: str, stored: StoredDelta) -> S
     )
 
 
-def _add(parts: Parts, plan: Plan) -> dict[RunState, int]:
-    added: Sequence[Run] = [run for run in plan.add if parts.ledger.add(run)]
+def _add(parts: Parts, plan: Plan) -> tuple[dict[RunState, int], list[str]]:
+    added: list[Run] = []
+    left: list[str] = []
+    for run in plan.add:
+        try:
+            added += [run] if parts.ledger.add(run) else []
+        except Conflict as error:
+            if error.kind != "foreign-run":
+                raise
+            # Another program has it in its table, or has merged it; that stops no other run.
+            left.append(error.message)
     states = Counter(part.state for run in added for part in run.parts.values())
-    return {state: states[state] for state in RunState if states[state]}
+    return {state: states[state] for state in RunState if states[state]}, left
 
 
 def _move(parts: Parts, plan: Plan) -> Counter[RunState]:

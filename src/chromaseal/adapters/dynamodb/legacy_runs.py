@@ -70,6 +70,7 @@ def moment_of(text: object) -> dt.datetime | None:
     """Read a moment as the pipeline's programs write it, in UTC where they name no zone."""
     try:
         moment = dt.datetime.fromisoformat(str(text))
-    except ValueError:
+        return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
+        # The latter for a moment at the end of all years, which UTC does not have.
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
