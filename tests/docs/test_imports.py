@@ -70,7 +70,9 @@ def test_every_handler_has_a_ceiling() -> None:
 def test_a_function_starts_quickly(name: str) -> None:
     """Nothing that only some events need is loaded before one of them comes."""
     module = f"chromaseal.entrypoints.functions.{name}"
-    names, duration_s = imported_by("-c", f"import {module}")
+    names, _ = imported_by("-c", f"import {module}")
     assert "aws_lambda_powertools" in names
     assert not names & HANDLERS[name]
+    # In a fresh checkout the first one compiles, which the image has done when it was built.
+    _, duration_s = imported_by("-c", f"import {module}")
     assert duration_s < HANDLER_CEILING_S

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError
-from obstore.store import from_url
+from obstore.store import S3Store, from_url
 
 from chromaseal import open_copy_from_mount
 from chromaseal.adapters.dynamodb.items import run_item
@@ -261,7 +261,9 @@ def test_a_folder_of_any_name_is_looked_into() -> None:
     event = bucket_event("receipts", ["inbox/a#1?/50%25 off/b.png"])
     ((place, names),) = on_receipt_uploaded._images(event).items()
     assert names == ["b.png"]
-    assert from_url(place, region="us-east-1").prefix == "inbox/a#1?/50%25 off"
+    store = from_url(place, region="us-east-1")
+    assert isinstance(store, S3Store)
+    assert store.prefix == "inbox/a#1?/50%25 off"
 
 
 def test_the_schedule_knows_its_work(here: Vault) -> None:
