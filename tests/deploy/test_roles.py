@@ -16,7 +16,6 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.composition.engine import open_vault
 from chromaseal.deployment.template import Place, parameters_of, resources
 from chromaseal.object_store import ObjectInfo, ObjectStore, StoredObject
-from chromaseal.sandbox import Sandbox
 from chromaseal.settings import Settings
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.policies import Document, Request, Verdict, judge
@@ -347,7 +346,6 @@ def _verbs(name: str, asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 @pytest.mark.slow
 def test_roles_may_what_their_verbs_ask(
     tmp_path: Path,
-    sandbox: Sandbox,
     dynamodb_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -366,7 +364,7 @@ def test_roles_may_what_their_verbs_ask(
         assert asked, who
         asked.clear()
 
-    with open_vault(settings, store=store, sandbox=sandbox) as vault:
+    with open_vault(settings, store=store) as vault:
         # Opening made the vault, and tried the store: these requests count as well.
         assert put(keys.VAULT) in asked
         story("ingest", lambda: [*_write(vault, attributes, first=0)])
