@@ -101,7 +101,7 @@ def test_a_run_is_taken_over_in_its_own_item(
             None,
             None,
         ]
-        bucket = open_legacy(str(place), vault)
+        bucket = open_legacy(str(place), vault.parts.ids)
         assert [each.status for each in adopt_runs(vault.parts, bucket, found)] == ["adopted"] * 2
         assert look(dynamodb_url) == []
         assert named(run_id=RUNS[0]) is None
@@ -136,7 +136,7 @@ def test_a_table_that_lost_what_finds_a_run_gets_it_again(
     )
     settings = Settings((tmp_path / "vault").as_uri(), dynamodb_url, tmp_path / "cache")
     with open_vault(settings) as vault:
-        list(adopt_runs(vault.parts, open_legacy(str(place), vault), look(dynamodb_url)))
+        list(adopt_runs(vault.parts, open_legacy(str(place), vault.parts.ids), look(dynamodb_url)))
         vault.compact(["lines"])
         before = vault.run(RUNS[0])
         table.delete_item(Key=items.name_key(RUNS[0]))
@@ -211,7 +211,7 @@ def test_what_others_have_merged_meanwhile_is_refused(
     with open_vault(settings) as vault:
         (run,) = look(dynamodb_url)
         item = left_by_a_producer(old, tmp_path, table, RUNS[0], states={"lines": "COMPLETED"})
-        (done,) = adopt_runs(vault.parts, open_legacy(str(place), vault), [run])
+        (done,) = adopt_runs(vault.parts, open_legacy(str(place), vault.parts.ids), [run])
         assert done.error is not None
         assert (done.status, done.error.kind) == ("refused", "foreign-run")
         assert vault.parts.ledger.counts("lines")[RunState.PENDING] == 0

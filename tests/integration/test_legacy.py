@@ -330,10 +330,10 @@ def test_the_command_line_takes_over_and_writes_back(tmp_path: Path, made: Path)
     }
     (exported,) = said("export", "lines@2", "--to", str(place), "--layout", "legacy")
     assert exported["event"] == "unchanged"
-    empty = chromaseal(
-        "import", "--from", str(tmp_path / "no"), "--vault", vault, "--json", cache=cache
-    )
-    assert empty.events[-1]["error"] == "nothing-to-import"
+    mistyped = ("import", "--from", str(tmp_path / "no"), "--vault", str(tmp_path / "new"))
+    empty = chromaseal(*mistyped, "--json", cache=cache)
+    assert [each["error"] for each in empty.events] == ["nothing-to-import"]
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_collection_that_cannot_be_taken_over_stops_no_other(tmp_path: Path, made: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from chromaseal.composition.engine import open_foreign_store, open_table
 from chromaseal.errors import UsageError
 from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time
+from chromaseal.ids import Ids
 from chromaseal.legacy.adoption import adopt_runs
 from chromaseal.legacy.bucket import LegacyBucket
 from chromaseal.legacy.deltas import KNOWN, REFUSED, Adopted, LegacyRun, runs_in
@@ -25,14 +26,14 @@ from chromaseal.vault import Vault
 _YOUNGER = dt.timedelta(days=8)
 
 
-def open_legacy(place: str, vault: Vault) -> LegacyBucket:
+def open_legacy(place: str, ids: Ids) -> LegacyBucket:
     """Open the bucket that a path or URL names, to read it.
 
     Raises:
         UsageError: ``bad-url`` or ``is-a-vault``.
         Unavailable: it did not answer.
     """
-    bucket = LegacyBucket(open_foreign_store(as_url(place, Path.cwd()), vault.parts.ids))
+    bucket = LegacyBucket(open_foreign_store(as_url(place, Path.cwd()), ids))
     bucket.refuse_vault()
     return bucket
 
@@ -155,7 +156,7 @@ def adopter(
             kind="needs-dynamodb",
             hint="--ledger dynamodb://TABLE?region=REGION; chromaseal import takes over what waits",
         )
-    bucket = open_legacy(place, vault)
+    bucket = open_legacy(place, vault.parts.ids)
     refused: set[str] = set()
 
     def look(is_over: IsOver) -> None:

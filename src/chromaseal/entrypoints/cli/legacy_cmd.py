@@ -28,6 +28,7 @@ from chromaseal.entrypoints.cli.options import (
 )
 from chromaseal.entrypoints.cli.output import Output, counted, size
 from chromaseal.errors import ChromasealError, Incomplete, NotFound, Unavailable, UsageError
+from chromaseal.ids import SystemIds
 from chromaseal.legacy.adoption import adopt_runs, check_runs, directories_of
 from chromaseal.legacy.bucket import OTHER, LegacyBucket
 from chromaseal.legacy.deltas import MISSING, REFUSED, Adopted
@@ -101,15 +102,16 @@ def import_all(
     named = [refuse_path(ctx, name) for name in collections or []]
     if at and len(named) != 1:
         raise UsageError("--at names a snapshot of one collection", hint="name the collection")
+    # A mistyped bucket is to leave no new vault behind.
+    bucket = open_legacy(source, SystemIds())
+    names = named or bucket.collections()
+    if not names:
+        raise NotFound(
+            f"{bucket.url} has neither snapshots nor deltas",
+            kind="nothing-to-import",
+            hint="name the bucket itself, in which each collection has a folder",
+        )
     with open_here(vault, ledger, create=True) as opened:
-        bucket = open_legacy(source, opened)
-        names = named or bucket.collections()
-        if not names:
-            raise NotFound(
-                f"{bucket.url} has neither snapshots nor deltas",
-                kind="nothing-to-import",
-                hint="name the bucket itself, in which each collection has a folder",
-            )
         imported, refused = _snapshots(output, opened, bucket, names, at, replace=replace)
         failed = list(refused.values())
         # Of one that cannot be taken over an older snapshot may have been, before.
