@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,19 @@ def test_half_a_run_is_not_called_whole_under_its_id(written: Vault, tmp_path: P
         with pytest.raises(Conflict, match="has other changes"):
             vault.write({NAME: both[NAME]}, run_id=run.run_id)
         assert vault.write(both, run_id=run.run_id).new
+
+
+def test_a_delta_that_names_no_collections_is_the_same_run(written: Vault, tmp_path: Path) -> None:
+    """As an earlier release wrote it: its writer may write it again."""
+    changes, parts = {NAME: upserts(record("late", 1))}, written.parts
+    run = written.write(changes).run
+    key = run.parts[NAME].delta_key
+    delta = parts.codec.decode(parts.store.get(key).body)
+    earlier = replace(delta, header=replace(delta.header, collections=()))
+    parts.store.delete(key)
+    parts.store.create(key, parts.codec.encode(earlier))
+    with without_ledger(tmp_path) as vault:
+        assert vault.write(changes, run_id=run.run_id).new
 
 
 def test_a_damaged_delta_has_failed(written: Vault, tmp_path: Path) -> None:

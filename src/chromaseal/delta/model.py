@@ -102,9 +102,10 @@ class Changes:
 
 
 def same_changes(one: Delta, other: Delta) -> bool:
-    """Whether two deltas of a run change the same, whenever each was made."""
+    """Whether two deltas of a run change the same, whenever each was made, and beside which."""
+    first, second = (replace(each.header, created_at="", collections=()) for each in (one, other))
     return (
-        replace(one.header, created_at="") == replace(other.header, created_at="")
+        first == second
         and one.upserts.ids == other.upserts.ids
         and one.upserts.documents == other.upserts.documents
         and one.upserts.metadatas == other.upserts.metadatas
