@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,13 +18,8 @@ from chromaseal.legacy.keys import exported_id
 from chromaseal.mount import sync as syncing
 from chromaseal.mount.existing import existing_name
 from chromaseal.mount.filling import clone_file
-from chromaseal.mount.layout import turn_name
-from chromaseal.mount.sync import Synced
 from chromaseal.mount.tidying import remove_attempts, remove_versions
-from chromaseal.mount.turn import EXPIRY_S, Turns, newest_turn
 from chromaseal.mount.versions import newest_first
-from chromaseal.snapshot.find import find
-from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.version_id import parse
 from chromaseal.testing.clock import START
 from chromaseal.testing.directory_states import contents
@@ -286,62 +280,6 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing(
     assert scene.read()[1] == scene.state(0)
     assert scene.sync().new
     assert scene.read()[1] == scene.state(1)
-
-
-def test_a_dead_process_is_waited_for_and_no_longer(scene: MountScene) -> None:
-    """A turn whose holder shows no sign of life for a while is over."""
-    scene.next()
-    assert Turns(scene.layout.turns, "dead process", scene.clock).take() is not None
-    scene.push()
-    begun_s = scene.clock.monotonic_s()
-    with pytest.raises(Unavailable, match="dead process is syncing") as found:
-        scene.sync(wait_s=EXPIRY_S / 2)
-    assert found.value.kind == "mount-busy"
-    assert scene.sync().new
-    assert EXPIRY_S <= scene.clock.monotonic_s() - begun_s < 2 * EXPIRY_S
-
-
-def test_who_was_taken_for_dead_spoils_nothing(scene: MountScene) -> None:
-    """A process that slept through its turn finds it lost, and what was made meanwhile."""
-    scene.next()
-    scene.push()
-    rivals: list[Synced] = []
-
-    def sleep(*_: int) -> bool:
-        if not rivals:
-            rivals.append(scene.sync())
-        return False
-
-    late = scene.sync(clone=sleep)
-    assert [rivals[0].new, late.new] == [True, False]
-    assert scene.numbers() == [1, 2]
-    assert scene.read()[1] == scene.state(1)
-    assert list(scene.layout.work.iterdir()) == []
-
-
-def test_who_wakes_late_removes_nothing_of_the_next_turn(
-    scene: MountScene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where the sleep is before anything is made: what is in the making is another's."""
-    scene.next()
-    scene.push()
-    made = scene.layout.work / "0123456789ab"
-    looks: list[Version] = []
-
-    def sleepy(*given: Any, **options: Any) -> Version:  # noqa: ANN401
-        looks.append(find(*given, **options))
-        if len(looks) == 2:
-            scene.clock.sleep(EXPIRY_S)
-            (scene.layout.turns / turn_name(newest_turn(scene.layout.turns) + 1)).mkdir()
-            made.mkdir()
-        return looks[-1]
-
-    monkeypatch.setattr(syncing, "find", sleepy)
-    with pytest.raises(Unavailable, match="syncing") as found:
-        scene.sync(wait_s=0)
-    assert found.value.kind == "mount-busy"
-    assert made.is_dir()
-    assert scene.numbers() == [1]
 
 
 def test_an_attempt_is_never_half_removed_under_its_name(

@@ -1,0 +1,119 @@
+"""Turns at a mount: who is taken for dead, and wakes, spoils nothing of the next turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chromaseal.errors import Unavailable
+from chromaseal.mount import sync as syncing
+from chromaseal.mount.layout import turn_name
+from chromaseal.mount.sync import Synced
+from chromaseal.mount.turn import EXPIRY_S, Turns, newest_turn
+from chromaseal.mount.versions import newest_first, read_current
+from chromaseal.snapshot.checkout import sync as make_durable
+from chromaseal.snapshot.checkout import sync_tree
+from chromaseal.snapshot.find import find
+from chromaseal.snapshot.manifest import Version
+from chromaseal.testing.mount_scene import MountScene
+
+
+def test_a_dead_process_is_waited_for_and_no_longer(scene: MountScene) -> None:
+    """A turn whose holder shows no sign of life for a while is over."""
+    scene.next()
+    assert Turns(scene.layout.turns, "dead process", scene.clock).take() is not None
+    scene.push()
+    begun_s = scene.clock.monotonic_s()
+    with pytest.raises(Unavailable, match="dead process is syncing") as found:
+        scene.sync(wait_s=EXPIRY_S / 2)
+    assert found.value.kind == "mount-busy"
+    assert scene.sync().new
+    assert EXPIRY_S <= scene.clock.monotonic_s() - begun_s < 2 * EXPIRY_S
+
+
+def test_who_was_taken_for_dead_spoils_nothing(scene: MountScene) -> None:
+    """A process that slept through its turn finds it lost, and what was made meanwhile."""
+    scene.next()
+    scene.push()
+    rivals: list[Synced] = []
+
+    def sleep(*_: int) -> bool:
+        if not rivals:
+            rivals.append(scene.sync())
+        return False
+
+    late = scene.sync(clone=sleep)
+    assert [rivals[0].new, late.new] == [True, False]
+    assert scene.numbers() == [1, 2]
+    assert scene.read()[1] == scene.state(1)
+    assert list(scene.layout.work.iterdir()) == []
+
+
+def test_who_wakes_late_removes_nothing_of_the_next_turn(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the sleep is before anything is made: what is in the making is another's."""
+    scene.next()
+    scene.push()
+    made = scene.layout.work / "0123456789ab"
+    looks: list[Version] = []
+
+    def sleepy(*given: Any, **options: Any) -> Version:  # noqa: ANN401
+        looks.append(find(*given, **options))
+        if len(looks) == 2:
+            scene.clock.sleep(EXPIRY_S)
+            (scene.layout.turns / turn_name(newest_turn(scene.layout.turns) + 1)).mkdir()
+            made.mkdir()
+        return looks[-1]
+
+    monkeypatch.setattr(syncing, "find", sleepy)
+    with pytest.raises(Unavailable, match="syncing") as found:
+        scene.sync(wait_s=0)
+    assert found.value.kind == "mount-busy"
+    assert made.is_dir()
+    assert scene.numbers() == [1]
+
+
+def test_who_wakes_late_shows_nothing_in_the_next_turn(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is whole, but of a turn that is over, does not become visible."""
+    scene.next()
+    scene.push()
+
+    def sleepy(tree: Path) -> None:
+        sync_tree(tree)
+        scene.clock.sleep(EXPIRY_S)
+        (scene.layout.turns / turn_name(newest_turn(scene.layout.turns) + 1)).mkdir()
+
+    monkeypatch.setattr(syncing, "sync_tree", sleepy)
+    with pytest.raises(Unavailable, match="syncing") as found:
+        scene.sync(wait_s=0)
+    assert found.value.kind == "mount-busy"
+    assert scene.numbers() == [1]
+    assert list(scene.layout.work.iterdir()) == []
+
+
+def test_who_wakes_late_leads_nobody_back(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a version and its pointer another turn may bring the next: that is what counts."""
+    scene.next()
+    scene.push()
+    rivals: list[Synced] = []
+
+    def sleepy(path: Path) -> None:
+        make_durable(path)
+        if path == scene.layout.versions and not rivals:
+            monkeypatch.undo()
+            scene.clock.sleep(EXPIRY_S)
+            scene.push()
+            rivals.append(scene.sync())
+
+    monkeypatch.setattr(syncing, "make_durable", sleepy)
+    late = scene.sync()
+    assert [rivals[0].new, late.new] == [True, False]
+    assert read_current(scene.layout) == newest_first(scene.layout)[0]
+    assert scene.read()[1] == scene.state(2)
