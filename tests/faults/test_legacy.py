@@ -23,7 +23,9 @@ from chromaseal.legacy.bucket import LegacyBucket
 from chromaseal.legacy.deltas import ADOPTED, KNOWN, LegacyRun, adopt
 from chromaseal.legacy.exporting import export
 from chromaseal.legacy.importing import import_snapshot
+from chromaseal.legacy.keys import exported_id
 from chromaseal.legacy.mirror import bring_on
+from chromaseal.snapshot.version_id import parse
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
 from chromaseal.testing.killing import KillingStore
 from chromaseal.testing.machine import Machine, RememberingSandbox
@@ -142,6 +144,24 @@ def test_an_export_that_dies_anywhere_shows_whole_snapshots_only(
     assert len(list(places(fault, act))) > 3
     # What did not reach the writer was settled by reading back, so that nothing failed.
     assert len(seen) == (1 if fault in {Fault.LOST_REPLY, Fault.FALSE_REFUSAL} else 2)
+
+
+def test_a_pointer_that_moved_on_during_an_export_stays(vault: Vault) -> None:
+    """Another exporter was faster, with a newer version: its readers do not go back."""
+    old = OldBucket(ForeignBucket("memory://"))
+    for number in range(2):
+        vault.write({"lines": upserts(record("r", number))})
+        vault.compact(["lines"])
+    newer = exported_id(parse(vault.version("lines").version_id))
+
+    def overtaken(step: str, done: int, _total: int) -> None:
+        if step == "store" and done == 0:
+            export(vault.parts, vault.version("lines"), old.store)
+
+    with pytest.raises(ChromasealError) as caught:
+        export(vault.parts, vault.version("lines", "1"), old.store, progress=overtaken)
+    assert caught.value.kind == "newer-there"
+    assert OldReader(old, knows_archives=True).snapshot_id("lines") == newer
 
 
 @pytest.mark.parametrize("landed", [False, True])
