@@ -222,13 +222,16 @@ def test_without_room_nothing_is_begun(here: Vault, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_schedule_finds_what_was_lost(here: Vault, client: RecordedQueues) -> None:
-    """A run whose message never came, told again; a ledger that knows less than the vault."""
+    """A run whose message never came, told again, by default too; a ledger that lacks some."""
     write(here, "old")
     on_schedule.handler({"work": ["sweep", "remind"]}, context())
     assert not client.sent
-    later = here.parts.clock.now() + dt.timedelta(hours=1)
-    _set_clock(here, later)
-    on_schedule.handler({"work": ["remind"]}, context())
+    _set_clock(here, here.parts.clock.now() + dt.timedelta(hours=1))
+    client.refuses = None
+    with pytest.raises(Incomplete, match="remind"):
+        on_schedule.handler({"work": ["remind"]}, context())
+    client.refuses = set()
+    on_schedule.handler({}, context())
     (told,) = client.sent["lines"]
     assert json.loads(told["MessageBody"])["entity_data"]["run_id"] == "old"
 
