@@ -9,7 +9,7 @@ import pytest
 
 from chromaseal.errors import Unavailable
 from chromaseal.mount import sync as syncing
-from chromaseal.mount.layout import turn_name
+from chromaseal.mount.layout import MANIFEST, turn_name
 from chromaseal.mount.sync import Synced
 from chromaseal.mount.turn import EXPIRY_S, Turns, newest_turn
 from chromaseal.mount.versions import newest_first, read_current
@@ -79,11 +79,12 @@ def test_who_wakes_late_removes_nothing_of_the_next_turn(
 def test_who_wakes_late_shows_nothing_in_the_next_turn(
     scene: MountScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is whole, but of a turn that is over, does not become visible."""
+    """What is whole and durable, but of a turn that is over, does not become visible."""
     scene.next()
     scene.push()
 
     def sleepy(tree: Path) -> None:
+        assert (tree / MANIFEST).is_file()
         sync_tree(tree)
         scene.clock.sleep(EXPIRY_S)
         (scene.layout.turns / turn_name(newest_turn(scene.layout.turns) + 1)).mkdir()
