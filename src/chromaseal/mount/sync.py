@@ -346,7 +346,7 @@ class _Syncing:
     def _refuse_full(self, version: Version, shared: Mapping[str, Path]) -> None:
         missing = (e.size_bytes for e in version.manifest.files if e.path not in shared)
         needed_bytes = sum(missing) + _BESIDE_FILES_BYTES
-        free_bytes = _free_bytes(self._layout.mount)
+        free_bytes = shutil.disk_usage(self._layout.mount).free
         if free_bytes < needed_bytes:
             raise Unavailable(
                 f"version {version.manifest.number} of {version.manifest.collection} may take "
@@ -370,11 +370,6 @@ class _Counted:
         self._done_bytes += size_bytes
         self._turn.beat()
         self._progress("write", self._done_bytes, self._total_bytes)
-
-
-def _free_bytes(mount: Path) -> int:
-    found = os.statvfs(mount)
-    return found.f_bavail * found.f_frsize
 
 
 @contextmanager
