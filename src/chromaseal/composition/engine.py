@@ -187,15 +187,7 @@ def open_store(url: str, ids: Ids) -> ObjectStore:
     Raises:
         UsageError: ``bad-url``.
     """
-    if url.startswith("file://"):
-        return LocalObjectStore(file_path(url), ids=ids)
-    if url.startswith(CLOUD_SCHEMES):
-        return ObstoreObjectStore(url)
-    raise UsageError(
-        f"{without_secrets(url)!r} is no vault that chromaseal can open",
-        kind="bad-url",
-        hint="a path, file:///, s3://, gs:// or az://",
-    )
+    return _store(url, ids, LocalObjectStore, ObstoreObjectStore, "vault")
 
 
 def open_foreign_store(url: str, ids: Ids) -> ObjectStore:
@@ -204,12 +196,22 @@ def open_foreign_store(url: str, ids: Ids) -> ObjectStore:
     Raises:
         UsageError: ``bad-url``.
     """
+    return _store(url, ids, ForeignDirectory, ForeignBucket, "bucket")
+
+
+def _store(
+    url: str,
+    ids: Ids,
+    directory: type[LocalObjectStore],
+    bucket: type[ObstoreObjectStore],
+    what: str,
+) -> ObjectStore:
     if url.startswith("file://"):
-        return ForeignDirectory(file_path(url), ids=ids)
+        return directory(file_path(url), ids=ids)
     if url.startswith(CLOUD_SCHEMES):
-        return ForeignBucket(url)
+        return bucket(url)
     raise UsageError(
-        f"{without_secrets(url)!r} is no bucket that chromaseal can open",
+        f"{without_secrets(url)!r} is no {what} that chromaseal can open",
         kind="bad-url",
         hint="a path, file:///, s3://, gs:// or az://",
     )
