@@ -31,10 +31,11 @@ DELTA_ARCHIVE = "delta.tar.gz"
 HASH = ".snapshot_hash"
 # What readers and the pipeline's shared file system have left in directories beside ChromaDB's.
 NO_CONTENT = frozenset({HASH, ".version", SNAPSHOT_ARCHIVE})
-_SNAPSHOT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_ID = r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+_SNAPSHOT_ID = re.compile(_ID)
 _SNAPSHOT = re.compile(r"(?P<collection>[^/]+)/snapshot/timestamped/(?P<snapshot_id>[^/]+)/.+")
 _DELTA = re.compile(
-    r"(?P<prefix>(?P<collection>[^/]+)/delta/(?P<run_id>[A-Za-z0-9][A-Za-z0-9_-]{0,127})/"
+    rf"(?P<prefix>(?P<collection>[^/]+)/delta/(?P<run_id>{_ID})/"
     r"(?:(?P<upload>[0-9a-f]{32})/)?)(?P<path>.+)"
 )
 _IDS_OF_BATCHES = re.compile(r"[0-9a-f]{32}")
