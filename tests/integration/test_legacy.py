@@ -21,7 +21,7 @@ from chromaseal.delta.model import Changes
 from chromaseal.errors import ChromasealError
 from chromaseal.ids import SystemIds
 from chromaseal.legacy.adoption import adopt_runs, directories_of
-from chromaseal.legacy.bucket import NONE, OTHER, SAME, UNPROVED, LegacyBucket
+from chromaseal.legacy.bucket import NONE, OTHER, SAME, UNPROVED, LegacyBucket, refuse_vault
 from chromaseal.legacy.deltas import Adopted, runs_in
 from chromaseal.legacy.exporting import export, trim
 from chromaseal.legacy.importing import ImportedSnapshot, import_snapshot
@@ -155,7 +155,7 @@ def test_what_is_not_there_is_said(vault: Vault, old: OldBucket, made: Path) -> 
         import_snapshot(vault.parts, bucket, "words")
     assert caught.value.kind == "other-collection"
     for refused in (
-        LegacyBucket(vault.parts.store).refuse_vault,
+        lambda: refuse_vault(vault.parts.store),
         lambda: export(vault.parts, taken(vault, old).version, vault.parts.store),
     ):
         OldWriter(old).snapshot("lines", FIRST, made, compressed=True)

@@ -12,7 +12,7 @@ from chromaseal.errors import UsageError
 from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time
 from chromaseal.ids import Ids
 from chromaseal.legacy.adoption import adopt_runs
-from chromaseal.legacy.bucket import LegacyBucket
+from chromaseal.legacy.bucket import LegacyBucket, refuse_vault
 from chromaseal.legacy.deltas import KNOWN, REFUSED, Adopted, LegacyRun, runs_in
 from chromaseal.legacy.exporting import Exported, export
 from chromaseal.legacy.importing import ImportedSnapshot, import_snapshot
@@ -33,9 +33,9 @@ def open_legacy(place: str, ids: Ids) -> LegacyBucket:
         UsageError: ``bad-url`` or ``is-a-vault``.
         Unavailable: it did not answer.
     """
-    bucket = LegacyBucket(open_foreign_store(as_url(place, Path.cwd()), ids))
-    bucket.refuse_vault()
-    return bucket
+    store = open_foreign_store(as_url(place, Path.cwd()), ids)
+    refuse_vault(store)
+    return LegacyBucket(store)
 
 
 def import_one(

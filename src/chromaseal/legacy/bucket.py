@@ -82,14 +82,6 @@ class LegacyBucket:
                 found.add(name)
         return sorted(name for name in found if _is_collection(name))
 
-    def refuse_vault(self) -> None:
-        """Refuse a vault: its pointers have the pipeline's keys, and mean something else.
-
-        Raises:
-            UsageError: ``is-a-vault``.
-        """
-        refuse_vault(self._objects)
-
     def newest(self, collection: str) -> str | None:
         """Give the id of the snapshot that the pointer names; None where there is no pointer.
 
