@@ -117,6 +117,11 @@ def deltas(name: str) -> str:
     return f"{check_collection(name)}/delta/"
 
 
+def delta_prefix(key: str) -> str:
+    """Prefix that a delta's key lies below, by which other programs name the delta."""
+    return f"{key.rpartition('/')[0]}/"
+
+
 def parse_delta(key: str) -> tuple[str, str] | None:
     """Give collection and run id of a delta's key; None for any other key."""
     found = _DELTA.fullmatch(key)

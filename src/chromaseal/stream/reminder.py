@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any, Final
+from typing import Final
 
 from chromaseal.clock import age_s
+from chromaseal.keys import delta_prefix
 from chromaseal.run.model import Run, RunState
 from chromaseal.stream.messages import Message
-from chromaseal.stream.table import EntityType
+from chromaseal.stream.table import EntityType, receipt_of
 
 # Longer than a message takes that was not lost; a stream's records are kept for a day, and a
 # mapping gives them up earlier.
@@ -31,12 +32,11 @@ def reminder_of(run: Run, collection: str, *, now: dt.datetime) -> Message | Non
         AFTER.total_seconds()
     ):
         return None
-    prefix = f"{part.delta_key.rpartition('/')[0]}/"
-    data: dict[str, Any] = {"run_id": run.run_id, "delta_s3_prefix": prefix}
-    if run.attributes.get("image_id"):
-        data["image_id"] = run.attributes["image_id"]
-    if run.attributes.get("receipt_id", "").isdecimal():
-        data["receipt_id"] = int(run.attributes["receipt_id"])
+    data = {
+        "run_id": run.run_id,
+        "delta_s3_prefix": delta_prefix(part.delta_key),
+        **receipt_of(run.attributes),
+    }
     return Message(
         collection=collection,
         entity_type=EntityType.COMPACTION_RUN,

@@ -79,3 +79,17 @@ def entity_of(partition: str, sort: str) -> Entity | None:
             numbered = {k: int(v) if k in _NUMBERS else v for k, v in ids.items()}
             return Entity(entity, numbered)
     return None
+
+
+def receipt_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the receipt that a run is of, as messages name it; nothing where it is of none.
+
+    Args:
+        attributes: of the run.
+    """
+    found: dict[str, Any] = {}
+    if attributes.get("image_id"):
+        found["image_id"] = attributes["image_id"]
+    if str(attributes.get("receipt_id", "")).isdecimal():
+        found["receipt_id"] = int(attributes["receipt_id"])
+    return found

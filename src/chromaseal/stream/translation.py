@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from chromaseal.keys import delta_prefix
 from chromaseal.stream.messages import FieldChange, Message
-from chromaseal.stream.table import LINES, WORDS, Entity, EntityType, Item, entity_of
+from chromaseal.stream.table import LINES, WORDS, Entity, EntityType, Item, entity_of, receipt_of
 
 _PLACE_FIELDS = (
     "merchant_name",
@@ -151,7 +152,9 @@ def _waiting_parts(change: TableChange, entity: Entity) -> dict[str, dict[str, A
         for name, state in after.items()
         if state == _PENDING and (change.before is None or before.get(name) in _AT_REST)
     ]
-    data = {**entity.ids, **_prefixes(change.after), **_receipt_of(change.after)}
+    # The key of a run that other programs cannot read does not say whose it is.
+    receipt = receipt_of(json.loads(change.after.get("attributes") or "{}"))
+    data = {**entity.ids, **_prefixes(change.after), **receipt}
     return {name: {**data, "delta_s3_prefix": data.get(f"{name}_delta_prefix")} for name in waits}
 
 
@@ -165,21 +168,12 @@ def _states(item: Item | None) -> dict[str, str]:
 
 def _prefixes(item: Item) -> dict[str, str]:
     if "parts" in item:
-        keys = {name: str(part["delta_key"]) for name, part in item["parts"].items()}
-        return {f"{name}_delta_prefix": f"{k.rpartition('/')[0]}/" for name, k in keys.items()}
+        return {
+            f"{name}_delta_prefix": delta_prefix(str(part["delta_key"]))
+            for name, part in item["parts"].items()
+        }
     names = (f"{LINES}_delta_prefix", f"{WORDS}_delta_prefix")
     return {name: str(item[name]) for name in names if item.get(name)}
-
-
-def _receipt_of(item: Item) -> dict[str, Any]:
-    """Find which receipt a run is of, where its key does not say it and it is of one."""
-    attributes = json.loads(item.get("attributes") or "{}")
-    found: dict[str, Any] = {}
-    if attributes.get("image_id"):
-        found["image_id"] = attributes["image_id"]
-    if str(attributes.get("receipt_id", "")).isdecimal():
-        found["receipt_id"] = int(attributes["receipt_id"])
-    return found
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever an item may hold

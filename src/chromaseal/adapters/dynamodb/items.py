@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from blake3 import blake3
 
+from chromaseal.keys import delta_prefix
 from chromaseal.run.model import ADOPTED_FROM, WAITING_STATES, Run, RunPart, RunState
 
 Item: TypeAlias = dict[str, Any]
@@ -239,7 +240,7 @@ def _shared_fields(run: Run) -> Item:
         if name not in run.parts:
             continue
         part = run.parts[name]
-        fields[f"{name}_delta_prefix"] = f"{part.delta_key.rpartition('/')[0]}/"
+        fields[f"{name}_delta_prefix"] = delta_prefix(part.delta_key)
         fields |= shared_part(name, part)
     return fields
 
