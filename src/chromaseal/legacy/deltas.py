@@ -93,13 +93,7 @@ def adopt(
     """
     if parts.ledger.get(run.run_id) is not None:
         return Adopted(run.run_id, KNOWN)
-    found: dict[str, _Read] = {}
-    with parts.checkouts.workspace() as workspace:
-        for name in sorted(run.prefixes):
-            scratch = workspace / name
-            scratch.mkdir()
-            there = (merged_into or {}).get(name)
-            found[name] = _read(parts, bucket, run, name, scratch, merged_into=there)
+    found = _read_all(parts, bucket, run, merged_into or {})
     left = {name: each for name, each in found.items() if not each.facts["merged"]}
     records = {name: len(each.delta.upserts) for name, each in found.items()}
     if not left:
@@ -133,15 +127,22 @@ def check_merged(
     """
     if parts.ledger.get(run.run_id) is not None:
         return Adopted(run.run_id, KNOWN)
-    missing: dict[str, int] = {}
+    found = _read_all(parts, bucket, run, merged_into)
+    missing = {n: len(each.delta.upserts) for n, each in found.items() if not each.facts["merged"]}
+    return Adopted(run.run_id, MISSING if missing else CONTAINED, missing)
+
+
+def _read_all(
+    parts: Parts, bucket: LegacyBucket, run: LegacyRun, merged_into: Mapping[str, Path]
+) -> dict[str, _Read]:
+    found: dict[str, _Read] = {}
     with parts.checkouts.workspace() as workspace:
         for name in sorted(run.prefixes):
             scratch = workspace / name
             scratch.mkdir()
-            found = _read(parts, bucket, run, name, scratch, merged_into=merged_into[name])
-            if not found.facts["merged"]:
-                missing[name] = len(found.delta.upserts)
-    return Adopted(run.run_id, MISSING if missing else CONTAINED, missing)
+            there = merged_into.get(name)
+            found[name] = _read(parts, bucket, run, name, scratch, merged_into=there)
+    return found
 
 
 def _read(
