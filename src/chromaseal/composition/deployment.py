@@ -135,12 +135,11 @@ def check(
             hint="pip install 'chromaseal[aws]'",
         ) from error
     deployed = Deployed(stack, region=region, endpoint=endpoint)
-    steps = ("credentials", "stack", "bucket", "writes", "table", "queues", "functions")
-    looked = _Look(deployed, stack, endpoint, ids or SystemIds())
-    for number, name in enumerate(steps):
+    steps = _Look(deployed, stack, endpoint, ids or SystemIds()).steps()
+    for number, (name, look) in enumerate(steps.items()):
         progress(name, number, len(steps))
         try:
-            yield from looked.at(name)
+            yield from look()
         except ChromasealError as error:
             yield wrong(name, "readable", error.message, error.hint)
             if name in {"credentials", "stack"}:
@@ -174,9 +173,9 @@ class _Look:
         self._vault = ""
         self._wanted: dict[str, Any] = {}
 
-    def at(self, step: str) -> Iterator[Remark]:
-        """Do one step."""
-        steps = {
+    def steps(self) -> dict[str, Callable[[], Iterator[Remark]]]:
+        """Give what is looked at, by name and in order."""
+        return {
             "credentials": self._credentials,
             "stack": self._whole,
             "bucket": self._bucket,
@@ -185,7 +184,6 @@ class _Look:
             "queues": self._queues,
             "functions": self._functions,
         }
-        return steps[step]()
 
     def _credentials(self) -> Iterator[Remark]:
         self._account = self._deployed.account()
