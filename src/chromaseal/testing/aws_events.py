@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote_plus
+
+from boto3.dynamodb.types import TypeSerializer
 
 from chromaseal.clock import Clock
 from chromaseal.stream.messages import Message, attributes_of, body_of
 
 REGION = "us-east-1"
 _ACCOUNT = "123456789012"
+_TYPED: Final = TypeSerializer()
 
 
 class InvocationContext:
@@ -57,15 +58,15 @@ def stream_record(
     names = {(False, True): "INSERT", (True, True): "MODIFY", (True, False): "REMOVE"}
     told: dict[str, Any] = {
         "ApproximateCreationDateTime": int(created_s),
-        "Keys": {name: _typed(item[name]) for name in ("PK", "SK")},
+        "Keys": {name: _TYPED.serialize(item[name]) for name in ("PK", "SK")},
         "SequenceNumber": f"{number:021d}",
         "SizeBytes": 100,
         "StreamViewType": "NEW_AND_OLD_IMAGES",
     }
     if after is not None:
-        told["NewImage"] = _typed(after)["M"]
+        told["NewImage"] = _TYPED.serialize(after)["M"]
     if before is not None:
-        told["OldImage"] = _typed(before)["M"]
+        told["OldImage"] = _TYPED.serialize(before)["M"]
     return {
         "eventID": f"event-{number}",
         "eventName": names[before is not None, after is not None],
@@ -126,20 +127,3 @@ def bucket_event(bucket: str, names: Sequence[str]) -> dict[str, Any]:
             for name in names
         ]
     }
-
-
-def _typed(value: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever an item may hold
-    """Give a value as DynamoDB's JSON has it."""
-    if value is None:
-        return {"NULL": True}
-    if isinstance(value, bool):
-        return {"BOOL": value}
-    if isinstance(value, str):
-        return {"S": value}
-    if isinstance(value, int | float | Decimal):
-        return {"N": str(value)}
-    if isinstance(value, Mapping):
-        return {"M": {name: _typed(each) for name, each in value.items()}}
-    if isinstance(value, list | tuple):
-        return {"L": [_typed(each) for each in value]}
-    raise TypeError(f"no item holds {json.dumps(value)}")
