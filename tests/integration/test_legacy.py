@@ -25,7 +25,6 @@ from chromaseal.legacy.bucket import NONE, OTHER, SAME, UNPROVED, LegacyBucket, 
 from chromaseal.legacy.deltas import Adopted, runs_in
 from chromaseal.legacy.exporting import export, trim
 from chromaseal.legacy.importing import ImportedSnapshot, import_snapshot
-from chromaseal.legacy.keys import exported_id
 from chromaseal.legacy.mirror import MirroredVault, bring_on
 from chromaseal.object_store import ObjectStore
 from chromaseal.record import Record
@@ -213,7 +212,7 @@ def test_a_mirror_follows_and_does_not_grow(vault: Vault, old: OldBucket, made: 
         mirrored.compact(["lines"])
     assert faulty.fired
     assert mirrored.behind.keys() == {"lines"}
-    ids = [exported_id(parse(entry.version.version_id)) for entry in vault.log("lines")]
+    ids = [parse(entry.version.version_id).existing_name for entry in vault.log("lines")]
     reader = OldReader(old, knows_archives=True)
     assert reader.snapshot_id("lines") == ids[1]
     assert mirrored.bring_mirror_on("lines")

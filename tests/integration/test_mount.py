@@ -14,9 +14,7 @@ import pytest
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.errors import Conflict, NotFound, Unavailable, UsageError
 from chromaseal.ids import SystemIds
-from chromaseal.legacy.keys import exported_id
 from chromaseal.mount import sync as syncing
-from chromaseal.mount.existing import existing_name
 from chromaseal.mount.filling import clone_file
 from chromaseal.mount.tidying import remove_attempts, remove_versions
 from chromaseal.mount.versions import newest_first
@@ -308,5 +306,7 @@ def test_a_late_tidier_removes_no_newer_version(scene: MountScene) -> None:
 
 def test_versions_are_called_as_in_a_mirror(scene: MountScene) -> None:
     """Readers who learn the newest version's name from a mirrored bucket find it on the mount."""
-    version_id = scene.next().version.version_id
-    assert existing_name(version_id) == exported_id(parse(version_id))
+    scene.push()
+    version_id = scene.sync(existing_readers=True).version.version_id
+    name = (scene.mount / "snapshots" / NAME / ".version").read_text().strip()
+    assert name == f"{version_id[:22]}_{version_id[30:38]}" == parse(version_id).existing_name

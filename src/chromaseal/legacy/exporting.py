@@ -76,7 +76,7 @@ def export(
     """
     refuse_vault(store)
     manifest = version.manifest
-    snapshot_id = keys.exported_id(parse(version.version_id))
+    snapshot_id = parse(version.version_id).existing_name
     done = Exported(version, snapshot_id, store.url, new=False)
     if _pointer(store, manifest.collection, snapshot_id)[0] == snapshot_id:
         return done

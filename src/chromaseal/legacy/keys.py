@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -24,7 +23,6 @@ from urllib.parse import urlsplit
 
 from chromaseal.errors import Damaged
 from chromaseal.keys import check_collection
-from chromaseal.snapshot.version_id import VersionId
 
 SNAPSHOT_ARCHIVE = "snapshot.tar.gz"
 DELTA_ARCHIVE = "delta.tar.gz"
@@ -39,7 +37,6 @@ _DELTA = re.compile(
     r"(?:(?P<upload>[0-9a-f]{32})/)?)(?P<path>.+)"
 )
 _IDS_OF_BATCHES = re.compile(r"[0-9a-f]{32}")
-_DIGITS = 8
 _NAME_BYTES = 255
 # What the key of an object may have; below a private directory it is a path still.
 _PATH_BYTES = 1024
@@ -108,15 +105,6 @@ def _is_of_delta(found: re.Match[str]) -> bool:
     # Right below a run's id there is an archive; right below a batch's, ChromaDB's own files.
     is_batch = _IDS_OF_BATCHES.fullmatch(found["run_id"]) is not None
     return is_batch or found["path"] == DELTA_ARCHIVE
-
-
-def exported_id(version_id: VersionId) -> str:
-    """Give the snapshot id under which a version is exported: always the same, in the same order.
-
-    ``YYYYMMDD_HHMMSS_ffffff_<8 hex digits>``, as the pipeline's newest writers make them.
-    """
-    stamp = version_id.created_at.astimezone(dt.UTC).strftime("%Y%m%d_%H%M%S_%f")
-    return f"{stamp}_{version_id.digest_prefix[:_DIGITS]}"
 
 
 def relative_prefix(prefix: str, url: str) -> str:

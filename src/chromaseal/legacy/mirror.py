@@ -13,7 +13,6 @@ from typing import Any
 from chromaseal.compaction.outcome import Compaction
 from chromaseal.errors import ChromasealError
 from chromaseal.legacy.exporting import Exported, export, trim
-from chromaseal.legacy.keys import exported_id
 from chromaseal.object_store import ObjectStore
 from chromaseal.parts import Parts
 from chromaseal.repair.collection import Repaired
@@ -55,7 +54,7 @@ def bring_on(
         exported = export(parts, newest, store, progress=progress)
         if exported.new:
             past = line(parts.store, newest)
-            trim(store, collection, {exported_id(parse(each.version_id)) for each in past})
+            trim(store, collection, {parse(each.version_id).existing_name for each in past})
     return exported
 
 

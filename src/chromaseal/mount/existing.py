@@ -13,20 +13,6 @@ from chromaseal.ids import Ids
 from chromaseal.mount.layout import DirectoryName, Layout, attempt_of
 
 _NEWEST = ".version"
-_DIGITS = 8
-
-
-def existing_name(version_id: str) -> str:
-    """Give a version id in the form that existing readers sort and parse.
-
-    Args:
-        version_id: of a version.
-
-    Returns:
-        UTC to the microsecond and the first eight digits of the manifest's digest.
-    """
-    stamp, _, digest = version_id.rpartition("_")
-    return f"{stamp.rpartition('_')[0]}_{digest[:_DIGITS]}"
 
 
 def add_link(layout: Layout, name: DirectoryName, ids: Ids) -> int:
@@ -36,7 +22,7 @@ def add_link(layout: Layout, name: DirectoryName, ids: Ids) -> int:
         OSError: the mount cannot be written to.
     """
     layout.links.mkdir(parents=True, exist_ok=True)
-    called = existing_name(name.version_id)
+    called = name.id.existing_name
     link = layout.links / called
     if not has_link(layout, name):
         target = os.path.relpath(layout.files(name), layout.links)
@@ -50,7 +36,7 @@ def add_link(layout: Layout, name: DirectoryName, ids: Ids) -> int:
 
 def has_link(layout: Layout, name: DirectoryName) -> bool:
     """Whether a version is found under its other name."""
-    link = layout.links / existing_name(name.version_id)
+    link = layout.links / name.id.existing_name
     return _leads(link) == os.path.relpath(layout.files(name), layout.links)
 
 
@@ -58,7 +44,7 @@ def remove_links(layout: Layout, name: DirectoryName) -> None:
     """Take away the names of a version that leaves."""
     if has_link(layout, name):
         with contextlib.suppress(OSError):
-            (layout.links / existing_name(name.version_id)).unlink()
+            (layout.links / name.id.existing_name).unlink()
 
 
 def replace_text(layout: Layout, path: Path, text: str, ids: Ids) -> int:

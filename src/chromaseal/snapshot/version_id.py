@@ -16,6 +16,7 @@ from chromaseal.errors import Damaged
 
 _TIME_FORMAT = "%Y%m%d_%H%M%S_%f"
 _PATTERN = re.compile(r"(\d{8}_\d{6}_\d{6})_(\d{6,})_([0-9a-f]{32})")
+_EXISTING_DIGITS = 8
 _TICK = dt.timedelta(microseconds=1)
 
 
@@ -29,8 +30,20 @@ class VersionId:
 
     def __str__(self) -> str:
         """Write the id."""
-        stamp = self.created_at.astimezone(dt.UTC).strftime(_TIME_FORMAT)
-        return f"{stamp}_{self.number:06d}_{self.digest_prefix}"
+        return f"{self._stamp}_{self.number:06d}_{self.digest_prefix}"
+
+    @property
+    def existing_name(self) -> str:
+        """Write it as programs that know nothing of chromaseal sort and parse their own ids.
+
+        ``YYYYMMDD_HHMMSS_ffffff_<8 hex digits>``, as the existing pipeline's newest writers make
+        them: always the same, in the same order.
+        """
+        return f"{self._stamp}_{self.digest_prefix[:_EXISTING_DIGITS]}"
+
+    @property
+    def _stamp(self) -> str:
+        return self.created_at.astimezone(dt.UTC).strftime(_TIME_FORMAT)
 
 
 @functools.lru_cache(maxsize=4096)
