@@ -48,6 +48,20 @@ def table(ministack_server: S3Server, dynamodb_url: str) -> Iterator[Any]:
     resource.meta.client.close()
 
 
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Make the folder that the pipeline's bucket is copied to."""
+    folder = tmp_path / "bucket"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def old(place: Path) -> OldBucket:
+    """Give the bucket as producers write to it."""
+    return OldBucket(ForeignDirectory(place, ids=SystemIds()))
+
+
 def read(table: Any, run_id: str) -> dict[str, Any]:  # noqa: ANN401
     """Give a run as other programs read it."""
     key = {"PK": f"IMAGE#{IMAGE}", "SK": f"RECEIPT#00001#COMPACTION_RUN#{run_id}"}
@@ -81,11 +95,10 @@ def test_a_run_is_taken_over_in_its_own_item(
     tmp_path: Path,
     dynamodb_url: str,
     table: Any,  # noqa: ANN401
+    place: Path,
+    old: OldBucket,
 ) -> None:
     """Other programs go on reading it, with what they wrote; what is done is left alone."""
-    place = tmp_path / "bucket"
-    place.mkdir()
-    old = OldBucket(ForeignDirectory(place, ids=SystemIds()))
     written = left_by_a_producer(old, tmp_path, table, RUNS[0])
     left_by_a_producer(old, tmp_path, table, RUNS[1], states={"lines": "COMPLETED"})
     done = left_by_a_producer(
@@ -127,13 +140,11 @@ def test_a_table_that_lost_what_finds_a_run_gets_it_again(
     tmp_path: Path,
     dynamodb_url: str,
     table: Any,  # noqa: ANN401
+    place: Path,
+    old: OldBucket,
 ) -> None:
     """The run's own item is the ledger's by then, whatever state it says."""
-    place = tmp_path / "bucket"
-    place.mkdir()
-    left_by_a_producer(
-        OldBucket(ForeignDirectory(place, ids=SystemIds())), tmp_path, table, RUNS[0]
-    )
+    left_by_a_producer(old, tmp_path, table, RUNS[0])
     settings = Settings((tmp_path / "vault").as_uri(), dynamodb_url, tmp_path / "cache")
     with open_vault(settings) as vault:
         list(adopt_runs(vault.parts, open_legacy(str(place), vault.parts.ids), look(dynamodb_url)))
@@ -152,11 +163,10 @@ def test_what_the_old_compactor_lost_is_named(
     tmp_path: Path,
     dynamodb_url: str,
     table: Any,  # noqa: ANN401
+    place: Path,
+    old: OldBucket,
 ) -> None:
     """COMPLETED in the table, and not in the snapshot; where it is, nothing is said."""
-    place = tmp_path / "bucket"
-    place.mkdir()
-    old = OldBucket(ForeignDirectory(place, ids=SystemIds()))
     both = {"lines": "COMPLETED", "words": "COMPLETED"}
     began = SystemClock().now().isoformat()
     for run_id in RUNS[:3]:
@@ -201,11 +211,10 @@ def test_what_others_have_merged_meanwhile_is_refused(
     tmp_path: Path,
     dynamodb_url: str,
     table: Any,  # noqa: ANN401
+    place: Path,
+    old: OldBucket,
 ) -> None:
     """The table decides, by a condition, not what was read of it before."""
-    place = tmp_path / "bucket"
-    place.mkdir()
-    old = OldBucket(ForeignDirectory(place, ids=SystemIds()))
     left_by_a_producer(old, tmp_path, table, RUNS[0])
     settings = Settings((tmp_path / "vault").as_uri(), dynamodb_url, tmp_path / "cache")
     with open_vault(settings) as vault:
@@ -226,11 +235,10 @@ def test_a_worker_merges_what_producers_leave(
     tmp_path: Path,
     dynamodb_url: str,
     table: Any,  # noqa: ANN401
+    place: Path,
+    old: OldBucket,
 ) -> None:
     """Both forms of a delta, by the command that stays; and an import leaves nothing to it."""
-    place = tmp_path / "bucket"
-    place.mkdir()
-    old = OldBucket(ForeignDirectory(place, ids=SystemIds()))
 
     def command(*arguments: str) -> Answer:
         options = ("--vault", str(tmp_path / "vault"), "--ledger", dynamodb_url, "--json")
