@@ -99,23 +99,6 @@ def waiting_runs(
         return list(legacy_runs(table, since=since))[::-1], []
 
 
-def waiting_run(
-    settings: Settings, vault: Vault, *, run_id: str, image_id: str, receipt_id: int
-) -> LegacyRun | None:
-    """Read one run in the pipeline's table, as a message of its stream names it.
-
-    Returns:
-        None where it is not there, nothing of it waits, or it is the ledger's already.
-    """
-    from chromaseal.adapters.dynamodb.items import compaction_run_key  # noqa: PLC0415
-    from chromaseal.adapters.dynamodb.legacy_runs import legacy_run_of  # noqa: PLC0415
-
-    parts = vault.parts
-    with closing(open_table(settings.ledger, parts.clock, parts.ids)) as table:
-        item = table.get(compaction_run_key(image_id, receipt_id, run_id))
-    return legacy_run_of(item) if item is not None else None
-
-
 def merged_runs(settings: Settings, vault: Vault) -> list[LegacyRun]:
     """Give the runs that the pipeline's table says to be merged, no older than deltas become.
 

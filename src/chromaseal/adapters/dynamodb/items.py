@@ -74,15 +74,10 @@ def run_key(run: Run) -> Key:
     """Say where a run is."""
     if not is_shared(run):
         return {"PK": f"CHROMASEAL#RUN#{run.run_id}", "SK": "RUN"}
-    attributes = run.attributes
-    return compaction_run_key(attributes["image_id"], int(attributes["receipt_id"]), run.run_id)
-
-
-def compaction_run_key(image_id: str, receipt_id: int, run_id: str) -> Key:
-    """Say where other programs have a run of a receipt."""
+    receipt_id = int(run.attributes["receipt_id"])
     return {
-        "PK": f"IMAGE#{image_id}",
-        "SK": f"RECEIPT#{receipt_id:05d}#COMPACTION_RUN#{run_id}",
+        "PK": f"IMAGE#{run.attributes['image_id']}",
+        "SK": f"RECEIPT#{receipt_id:05d}#COMPACTION_RUN#{run.run_id}",
     }
 
 
