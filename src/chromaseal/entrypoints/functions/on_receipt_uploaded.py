@@ -15,7 +15,7 @@ from chromaseal.entrypoints.functions.telling import (
     Event,
     count,
     logger,
-    number_of,
+    reserved_s,
     stops_at,
     told,
 )
@@ -43,14 +43,13 @@ def handler(event: Event, context: Context) -> None:
     from chromaseal.composition.fleet import feeder, open_inbox  # noqa: PLC0415
 
     here = equipment(settings_of(os.environ))
-    reserve_s = number_of(os.environ, "CHROMASEAL_RESERVE_S", _RESERVE_S)
+    is_over = stops_at(context, reserved_s(_RESERVE_S))
     for place, images in names.items():
         inbox = open_inbox(place, clock=SystemClock(), names=images)
         terms = here.terms(context.aws_request_id)
         feeding = feeder(
             here.vault, inbox, terms, _tell, jobs=_PAGES_AT_ONCE, settle_s=0.0, alone=False
         )
-        is_over = stops_at(context, reserve_s)
         while feeding.feed(is_over) is not None:
             if is_over():
                 raise Interrupted(

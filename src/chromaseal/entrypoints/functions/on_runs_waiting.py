@@ -13,8 +13,8 @@ from chromaseal.entrypoints.functions.telling import (
     Event,
     count,
     logger,
-    number_of,
     partial_answer,
+    reserved_s,
     stops_at,
     told,
 )
@@ -33,13 +33,12 @@ def handler(event: Event, context: Context) -> Event:
     count("CompactionRecordsReceived", len(messages) + len(left))
     count("CompactionMessageParseError", len(left))
     here = equipment(settings_of(os.environ))
-    reserve_s = number_of(os.environ, "CHROMASEAL_RESERVE_S", _RESERVE_S)
     batch = work_off(
         here.vault,
         messages,
         here.terms(context.aws_request_id),
         labels_of=here.labels_of,
-        is_over=stops_at(context, reserve_s),
+        is_over=stops_at(context, reserved_s(_RESERVE_S)),
     )
     left |= batch.left
     _tell(batch, left)

@@ -17,6 +17,7 @@ from chromaseal.entrypoints.functions.telling import (
     log_error,
     logger,
     number_of,
+    reserved_s,
     stops_at,
     told,
 )
@@ -41,7 +42,7 @@ def handler(event: Event, context: Context) -> None:
         # The first upload makes it; until then there is nothing to keep in order.
         logger.info("no vault yet")
         return
-    is_over = stops_at(context, number_of(os.environ, "CHROMASEAL_RESERVE_S", _RESERVE_S))
+    is_over = stops_at(context, reserved_s(_RESERVE_S))
     failed: list[str] = []
     for name in _wanted(event):
         if is_over():

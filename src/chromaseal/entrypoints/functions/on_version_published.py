@@ -16,7 +16,7 @@ from chromaseal.entrypoints.functions.telling import (
     Event,
     count,
     logger,
-    number_of,
+    reserved_s,
     stops_at,
     told,
 )
@@ -57,7 +57,7 @@ def _mount(environment: Mapping[str, str]) -> str:
 
 
 def _sync(vault: Vault, collection: str, mount: str, context: Context) -> None:
-    reserve_s = number_of(os.environ, "CHROMASEAL_RESERVE_S", _RESERVE_S)
+    reserve_s = reserved_s(_RESERVE_S)
     is_over = stops_at(context, reserve_s)
 
     def go_on(_step: str = "", _done: int = 0, _total: int = 0) -> None:

@@ -89,6 +89,15 @@ def stops_at(context: Context, reserve_s: float) -> Callable[[], bool]:
     return lambda: context.get_remaining_time_in_millis() < reserve_s * 1000
 
 
+def reserved_s(usual: float) -> float:
+    """Give the seconds that are kept back for the end; ``CHROMASEAL_RESERVE_S`` says otherwise.
+
+    Raises:
+        UsageError: ``bad-settings``.
+    """
+    return number_of(os.environ, "CHROMASEAL_RESERVE_S", usual)
+
+
 def number_of(environment: Mapping[str, str], name: str, usual: float) -> float:
     """Read a number of at least 0 from the environment.
 
