@@ -18,9 +18,10 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests, pages_in
+from chromaseal.digests import PAGE_SIZE_BYTES, page_digests, pages_in
 from chromaseal.errors import Damaged
 from chromaseal.mount.layout import MODIFIED_NS
+from chromaseal.seal.page_table import digest_rows
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.layer import Pages
 from chromaseal.snapshot.page_file import read_pages, write_pages
@@ -177,7 +178,7 @@ def _begun(older: Path, descriptor: int, clone: Clone) -> bool:
 @contextlib.contextmanager
 def _opened(kept: Kept, path: str) -> Iterator[Callable[[Pages], bytes]]:
     """Give what reads pages of a kept file, each of which is checked."""
-    rows = np.frombuffer(kept.tables[path].digests, dtype=f"V{DIGEST_SIZE_BYTES}")
+    rows = digest_rows(kept.tables[path].digests)
     try:
         file = kept.open(path)
     except OSError as error:

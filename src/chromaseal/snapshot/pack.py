@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, page_digests
-from chromaseal.seal.page_table import PageTable, Tables, differing_pages
+from chromaseal.seal.page_table import PageTable, Tables, differing_pages, digest_rows
 from chromaseal.seal.sealed import FILE_CHANGED, Sealed, SealedFile, changed_while_reading
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.layer import FRAME_PAGES, RAW, XOR, PackedPages, Pages, pack
@@ -96,8 +96,7 @@ class _Reader:
 
     def digests(self, pages: Pages) -> bytes:
         """Give the digests that the pages should have."""
-        rows = np.frombuffer(self._table.digests, dtype=f"V{DIGEST_SIZE_BYTES}")
-        return rows[pages].tobytes()
+        return digest_rows(self._table.digests)[pages].tobytes()
 
     def whole(self, pages: Pages) -> NDArray[np.bool_]:
         """Say which pages the file has in full length."""

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
-import numpy as np
-
-from chromaseal.digests import DIGEST_SIZE_BYTES, PAGE_SIZE_BYTES, file_page_digests, page_digests
+from chromaseal.digests import PAGE_SIZE_BYTES, file_page_digests, page_digests
 from chromaseal.seal.evidence import FileEntry
-from chromaseal.seal.page_table import NO_PAGES, PageTable, differing_pages
+from chromaseal.seal.page_table import NO_PAGES, PageTable, differing_pages, digest_rows
 from chromaseal.seal.sealed import Sealed, SealedFile, changed_while_reading
 from chromaseal.snapshot.kept import Kept, directory_in, newer_in
 from chromaseal.snapshot.layer import Pages
@@ -111,8 +109,7 @@ def _write_newer(newer: IO[bytes], file: SealedFile, source: Path, apart: Pages)
 
 
 def _checked(content: bytes, pages: Pages, file: SealedFile, source: Path) -> bytes:
-    rows = np.frombuffer(file.table.digests, dtype=f"V{DIGEST_SIZE_BYTES}")
     content = content[: size_of_pages(pages, file.table.size_bytes)]
-    if page_digests(content) != rows[pages].tobytes():
+    if page_digests(content) != digest_rows(file.table.digests)[pages].tobytes():
         raise changed_while_reading(source)
     return content
