@@ -23,7 +23,6 @@ from chromaseal.legacy.bucket import LegacyBucket
 from chromaseal.legacy.deltas import ADOPTED, KNOWN, LegacyRun, adopt
 from chromaseal.legacy.exporting import export
 from chromaseal.legacy.importing import import_snapshot
-from chromaseal.legacy.keys import exported_id
 from chromaseal.legacy.mirror import bring_on
 from chromaseal.snapshot.version_id import parse
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
@@ -152,7 +151,7 @@ def test_a_pointer_that_moved_on_during_an_export_stays(vault: Vault) -> None:
     for number in range(2):
         vault.write({"lines": upserts(record("r", number))})
         vault.compact(["lines"])
-    newer = exported_id(parse(vault.version("lines").version_id))
+    newer = parse(vault.version("lines").version_id).existing_name
 
     def overtaken(step: str, done: int, _total: int) -> None:
         if step == "store" and done == 0:
