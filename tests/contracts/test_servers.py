@@ -83,10 +83,9 @@ def listening_addresses(pid: int) -> set[str]:
                 links.append(str(descriptor.readlink()))
     own = {link.removeprefix("socket:[")[:-1] for link in links if link.startswith("socket:[")}
     found: set[str] = set()
-    if not own:
-        return found
     for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+        # The tables are of the network that the tests and all that they start share.
+        for line in Path(f"/proc/self/net/{table}").read_text().splitlines()[1:]:
             columns = line.split()
             if columns[3] == LISTENING and columns[9] in own:
                 found.add(columns[1].partition(":")[0])
