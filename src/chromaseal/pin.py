@@ -16,7 +16,7 @@ from chromaseal.errors import Conflict, Damaged, NotFound, Unsupported, UsageErr
 from chromaseal.ids import Ids
 from chromaseal.object_store import ObjectStore
 from chromaseal.probe import refuse_unconditional
-from chromaseal.settle import put_once
+from chromaseal.settle import put_once, swap
 
 VAULT_FORMAT = "chromaseal.vault"
 COLLECTION_FORMAT = "chromaseal.collection"
@@ -56,9 +56,9 @@ def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
         Unsupported: ``newer-vault``; ``no-conditional-writes``, a new vault's store cannot hold
             one.
     """
-    found = _read(store, keys.VAULT, VAULT_FORMAT)
+    found = read_vault_pin(store)
     if found is not None:
-        return _checked_id(found)
+        return found
     refuse_lost_vault(store)
     if not create:
         raise NotFound(
@@ -69,10 +69,10 @@ def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
         )
     # Others may be trying the store at this moment, or have died while they did.
     if any(not found.key.startswith(keys.PROBES) for found in store.list("")):
-        found = _read(store, keys.VAULT, VAULT_FORMAT)
+        found = read_vault_pin(store)
         if found is not None:
             # Somebody else made it a vault since the first look.
-            return _checked_id(found)
+            return found
         raise Conflict(
             f"{store.url} has objects but is no vault of chromaseal",
             kind="not-a-vault",
@@ -80,12 +80,38 @@ def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
         )
     refuse_unconditional(store, ids)
     vault_id = ids.run_id()
-    plain = {"format": VAULT_FORMAT, "format_version": FORMAT_VERSION, "vault_id": vault_id}
     try:
-        put_once(store, keys.VAULT, _encode(plain))
+        put_once(store, keys.VAULT, _vault_pin(vault_id))
     except Conflict:
         return pin_vault(store, ids=ids, create=False)
     return vault_id
+
+
+def read_vault_pin(store: ObjectStore) -> str | None:
+    """Give the vault's id; None where the prefix has no pin.
+
+    Raises:
+        Damaged: ``bad-pin``.
+        Unsupported: ``newer-vault``.
+    """
+    found = _read(store, keys.VAULT, VAULT_FORMAT)
+    return None if found is None else _checked_id(found)
+
+
+def put_vault_pin(store: ObjectStore, vault_id: str) -> None:
+    """Store a vault's pin where it is lost, or in place of one that cannot be read.
+
+    Raises:
+        Conflict: ``different-content`` or ``lost-race``, somebody else did it at this moment.
+        Unavailable: ``unknown-outcome``; may be repeated.
+    """
+    body = _vault_pin(vault_id)
+    try:
+        found = store.get(keys.VAULT)
+    except NotFound:
+        put_once(store, keys.VAULT, body)
+        return
+    swap(store, keys.VAULT, body, etag=found.etag)
 
 
 def refuse_lost_vault(store: ObjectStore) -> None:
@@ -98,8 +124,7 @@ def refuse_lost_vault(store: ObjectStore) -> None:
         raise Damaged(
             f"{keys.VAULT} is missing in {store.url}, though it has collections",
             kind="missing-pin",
-            hint="bring the object back from a backup of the vault; nothing else has the vault's "
-            "id, by which ledger and caches are known",
+            hint="chromaseal doctor --rebuild-pin puts it back; the ledger has the vault's id",
         )
 
 
@@ -200,6 +225,10 @@ def check_pin(pin: CollectionPin, wanted: CollectionPin) -> None:
         )
 
 
+def _vault_pin(vault_id: str) -> bytes:
+    return _encode({"format": VAULT_FORMAT, "format_version": FORMAT_VERSION, "vault_id": vault_id})
+
+
 def _encode(plain: dict[str, Any]) -> bytes:
     return json.dumps(plain, sort_keys=True, indent=1).encode() + b"\n"
 
@@ -233,8 +262,9 @@ def _checked_id(raw: dict[str, Any]) -> str:
 
 
 def _bad_pin(key: str) -> Damaged:
+    mends = "chromaseal doctor --rebuild-pin puts it back; the ledger has the vault's id"
     return Damaged(
         f"{key} is not what it should be",
         kind="bad-pin",
-        hint="bring the object back from a backup of the vault",
+        hint=mends if key == keys.VAULT else "bring the object back from a backup of the vault",
     )

@@ -39,6 +39,10 @@ class DeferredLedger(ABC):
         """Tie the ledger to a vault, for ever; the first vault that comes has it."""
         self._ledger().bind(vault_id)
 
+    def bound_to(self) -> str:
+        """Give the id of the vault that the ledger is tied to; empty for none."""
+        return self._ledger().bound_to()
+
     def add(self, run: Run) -> bool:
         """Keep a new run; one of that id that is there stays as it is."""
         return self._ledger().add(run)

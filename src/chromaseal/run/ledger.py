@@ -50,6 +50,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def bound_to(self) -> str:
+        """Give the id of the vault that the ledger is tied to; empty for none."""
+        ...
+
     def add(self, run: Run) -> bool:
         """Keep a new run; one of that id that is there stays as it is.
 

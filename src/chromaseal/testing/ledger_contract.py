@@ -132,10 +132,12 @@ class LedgerContract:
 
     def test_belongs_to_one_vault(self, ledger: Ledger) -> None:
         """Runs of one vault are never taken for those of another."""
+        assert ledger.bound_to() == ""
         ledger.bind("vault-a")
         ledger.bind("vault-a")
         with pytest.raises(Conflict):
             ledger.bind("vault-b")
+        assert ledger.bound_to() == "vault-a"
 
     def test_finds_by_prefix(self, ledger: Ledger) -> None:
         """A shortened id gives the runs that it can stand for, at most as many as asked."""

@@ -76,6 +76,10 @@ class DynamoLedger:
                 hint="name a ledger of this vault's own with --ledger",
             )
 
+    def bound_to(self) -> str:
+        """Give the id of the vault that the ledger is tied to; empty for none."""
+        return str((self._ledger_item() or {}).get("vault_id", ""))
+
     def add(self, run: Run) -> bool:
         """Keep a new run; one of that id that is there stays as it is.
 

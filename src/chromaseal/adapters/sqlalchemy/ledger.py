@@ -53,18 +53,25 @@ class SqlLedger:
         """Tie the ledger to a vault, for ever; the first vault that comes has it."""
         if not self._database.there:
             return
-        found = self._vault_id()
+        found = self.bound_to()
         if not found and self._database.writable:
             with self._database.writing() as connection:
                 once = self._database.insert_once(schema.vault)
                 connection.execute(once, {"only": 1, "vault_id": vault_id})
-            found = self._vault_id()
+            found = self.bound_to()
         if found not in {"", vault_id}:
             raise Conflict(
                 f"the ledger {self.url} keeps the runs of vault {found}, this is {vault_id}",
                 kind="other-vault",
                 hint="name a ledger of this vault's own with --ledger",
             )
+
+    def bound_to(self) -> str:
+        """Give the id of the vault that the ledger is tied to; empty for none."""
+        if not self._database.there:
+            return ""
+        with self._database.reading() as connection:
+            return str(connection.execute(select(schema.vault.c.vault_id)).scalar() or "")
 
     def add(self, run: Run) -> bool:
         """Keep a new run; one of that id that is there stays as it is."""
@@ -213,10 +220,6 @@ class SqlLedger:
             if found < schema.SCHEMA:
                 upgrade(connection, found, schema.SCHEMA)
                 database.note_schema(connection, schema.SCHEMA)
-
-    def _vault_id(self) -> str:
-        with self._database.reading() as connection:
-            return str(connection.execute(select(schema.vault.c.vault_id)).scalar() or "")
 
     def _insert(self, connection: Connection, new: Run) -> bool:
         if connection.execute(self._insert_run, statements.run_values(new)).scalar() is None:

@@ -194,7 +194,8 @@ def _run(app: typer.Typer, output: Output) -> int:
 
 def _interrupted() -> Interrupted:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    if command in _ONLY_LOOKING and "--rebuild-ledger" not in sys.argv:
+    rebuilds = {"--rebuild-ledger", "--rebuild-pin"} & set(sys.argv)
+    if command in _ONLY_LOOKING and not rebuilds:
         return Interrupted(
             "it was stopped before its end, and has stored nothing",
             kind="interrupted",

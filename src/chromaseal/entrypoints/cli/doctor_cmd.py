@@ -9,9 +9,11 @@ import typer
 
 from chromaseal.composition.engine import settings_here
 from chromaseal.composition.environment import examine_environment
+from chromaseal.composition.vault_pin import rebuild_pin as rebuild_pin_at
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, counted
-from chromaseal.errors import ChromasealError, Damaged, Incomplete
+from chromaseal.errors import ChromasealError, Damaged, Incomplete, UsageError
+from chromaseal.settings import Settings, without_secrets
 from chromaseal.sweep.ledger import Swept
 from chromaseal.verification.remark import Remark, wrong
 
@@ -24,6 +26,21 @@ def doctor(
         typer.Option(
             "--rebuild-ledger",
             help="Make or complete the ledger from what the vault holds, and say what came of it.",
+        ),
+    ] = False,
+    rebuild_pin: Annotated[
+        bool,
+        typer.Option(
+            "--rebuild-pin",
+            help="Put a vault's lost or unreadable pin back, with the id that the ledger has.",
+        ),
+    ] = False,
+    new_id: Annotated[
+        bool,
+        typer.Option(
+            "--new-id",
+            help="With --rebuild-pin, where the ledger is lost too: an id that the vault never "
+            "had. Mounts and ledgers of the old id are refused from then on.",
         ),
     ] = False,
     vault: VaultOption = "",
@@ -39,11 +56,19 @@ def doctor(
     COMPLETED, deltas that no version has wait, damaged ones have failed. What the ledger knows
     stays. For when no writer is at work; may be repeated.
 
+    With --rebuild-pin a vault whose own pin is lost can be opened again. It changes nothing
+    where the vault has one; may be repeated.
+
     Example: [bold]chromaseal doctor --vault ./vault[/]
     """
     output = Output.of(as_json=as_json)
+    if new_id and not rebuild_pin:
+        raise UsageError("--new-id says how --rebuild-pin works", hint="say both, or neither")
+    if rebuild_pin:
+        _put_pin_back(output, settings_here(vault=vault, ledger=ledger), new_id=new_id)
     if rebuild_ledger:
         _rebuild(output, vault, ledger)
+    if rebuild_pin or rebuild_ledger:
         return
     remarks = list(examine_environment(settings_here(vault=vault, ledger=ledger)))
     try:
@@ -76,6 +101,13 @@ def _show(output: Output, remarks: list[Remark]) -> None:
             hint=failed[0].mend or "the table says what each check found",
         )
     output.say(f"all is well: {len(remarks)} checks")
+
+
+def _put_pin_back(output: Output, settings: Settings, *, new_id: bool) -> None:
+    vault_id = rebuild_pin_at(settings, new_id=new_id)
+    place = without_secrets(settings.vault)
+    output.record("rebuilt-pin", vault=place, vault_id=vault_id)
+    output.say(f"{place} is the vault {vault_id}")
 
 
 def _rebuild(output: Output, vault: str, ledger: str) -> None:

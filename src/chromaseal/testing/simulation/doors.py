@@ -130,6 +130,10 @@ class SimulatedLedger:
         """Tie the ledger to a vault."""
         self._inner.bind(vault_id)
 
+    def bound_to(self) -> str:
+        """Give the id of the vault that the ledger is tied to."""
+        return self._inner.bound_to()
+
     def add(self, run: Run) -> bool:
         """Keep a new run."""
         lost = {Mishap.LOST_ROW: lambda: True}

@@ -71,6 +71,10 @@ class MemoryLedger:
         if self._vault_id != vault_id:
             raise Conflict(f"this keeps the runs of vault {self._vault_id}", kind="other-vault")
 
+    def bound_to(self) -> str:
+        """Give the id of the vault that the ledger is tied to; empty for none."""
+        return self._vault_id
+
     def add(self, run: Run) -> bool:
         """Keep a new run; one of that id that is there stays as it is."""
         with self._changed:

@@ -1,0 +1,27 @@
+"""URLs of a vault that cannot be opened, its pin being lost -> the same vault with its pin."""
+
+from __future__ import annotations
+
+from chromaseal.composition.engine import open_ledger, open_store
+from chromaseal.ids import SystemIds
+from chromaseal.repair.lost_vault_pin import put_back_vault_pin
+from chromaseal.settings import Settings
+
+
+def rebuild_pin(settings: Settings, *, new_id: bool) -> str:
+    """Put a vault's pin back; see ``repair.lost_vault_pin``.
+
+    Args:
+        settings: where vault and ledger are.
+        new_id: whether the vault is to have an id that it never had.
+
+    Returns:
+        The vault's id.
+    """
+    ids = SystemIds()
+    store = open_store(settings.vault, ids)
+    ledger = open_ledger(settings.ledger, only_read=True, ids=ids)
+    try:
+        return put_back_vault_pin(store, ledger, ids, new_id=new_id)
+    finally:
+        ledger.close()

@@ -1,0 +1,97 @@
+"""A vault whose own pin is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chromaseal import keys
+from chromaseal.adapters.local.object_store import LocalObjectStore
+from chromaseal.composition.vault_pin import rebuild_pin
+from chromaseal.errors import Conflict, NotFound, UsageError
+from chromaseal.ids import SystemIds
+from chromaseal.settings import Settings
+from chromaseal.testing.command_line import chromaseal
+from chromaseal.testing.records import record, upserts
+from chromaseal.vault import Vault
+
+
+@pytest.fixture
+def settings(written: Vault, tmp_path: Path) -> Settings:
+    """Say where the vault of four versions and its ledger are."""
+    ledger = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    return Settings(written.parts.store.url, ledger, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("left", [None, b"", b"{", b'{"format": "other"}'])
+def test_the_pin_comes_back_as_it_was(
+    written: Vault, settings: Settings, vault_at: Callable[[], Vault], left: bytes | None
+) -> None:
+    """Lost or garbled, byte for byte; and where it is right, nothing changes."""
+    store = written.parts.store
+    was = store.get(keys.VAULT).body
+    store.delete(keys.VAULT)
+    if left is not None:
+        store.create(keys.VAULT, left)
+    vault_id = rebuild_pin(settings, new_id=False)
+    assert store.get(keys.VAULT).body == was
+    assert rebuild_pin(settings, new_id=True) == vault_id
+    assert store.get(keys.VAULT).body == was
+    with vault_at() as again:
+        again.write({"notes": upserts(record("late", 1))})
+        assert len(again.compact()[0].merged) == 1
+
+
+def test_runs_whose_deltas_are_gone_prove_it_too(written: Vault, settings: Settings) -> None:
+    """Garbage collection takes deltas; versions that the ledger names stay."""
+    for found in list(written.parts.store.list(keys.deltas("notes"))):
+        written.parts.store.delete(found.key)
+    was = written.parts.store.get(keys.VAULT).body
+    written.parts.store.delete(keys.VAULT)
+    rebuild_pin(settings, new_id=False)
+    assert written.parts.store.get(keys.VAULT).body == was
+
+
+def test_the_ledger_of_another_vault_gives_no_id(written: Vault, settings: Settings) -> None:
+    """Its runs are not here."""
+    written.parts.store.delete(keys.VAULT)
+    for prefix in (keys.deltas("notes"), keys.manifests("notes")):
+        for found in list(written.parts.store.list(prefix)):
+            written.parts.store.delete(found.key)
+    with pytest.raises(Conflict) as caught:
+        rebuild_pin(settings, new_id=False)
+    assert caught.value.kind == "other-vault"
+    assert written.parts.store.head(keys.VAULT) is None
+
+
+def test_no_vault_is_made_of_what_never_was_one(tmp_path: Path, settings: Settings) -> None:
+    """Collections are what tells a vault."""
+    empty = Settings((tmp_path / "empty").as_uri(), settings.ledger, settings.cache)
+    with pytest.raises(NotFound) as caught:
+        rebuild_pin(empty, new_id=True)
+    assert caught.value.kind == "no-vault"
+    LocalObjectStore(tmp_path / "empty", ids=SystemIds())
+    assert not (tmp_path / "empty" / keys.VAULT).exists()
+
+
+def test_the_command_says_what_to_do_and_does_it(written: Vault, settings: Settings) -> None:
+    """Doctor names it; without a ledger an id is made only where that was said."""
+    written.parts.store.delete(keys.VAULT)
+    place = ("--vault", settings.vault, "--ledger", settings.ledger)
+
+    def doctor(*arguments: str) -> tuple[int, str]:
+        answer = chromaseal("doctor", *arguments, "--json", cache=settings.cache)
+        return answer.exit_code, answer.out + answer.errors
+
+    code, told = doctor(*place)
+    assert (code, "--rebuild-pin puts it back" in told) == (6, True)
+    lost = (*place[:3], f"{settings.ledger}-lost")
+    code, told = doctor("--rebuild-pin", *lost)
+    assert (code, "no-vault-id" in told, "--new-id" in told) == (4, True, True)
+    assert doctor("--new-id", *place)[0] == UsageError.exit_code
+    assert doctor("--rebuild-pin", "--rebuild-ledger", "--new-id", *lost)[0] == 0
+    assert doctor(*lost)[0] == 0
+    assert doctor("--rebuild-pin", *place)[0] == 0
+    assert "keeps the runs of vault" in doctor(*place)[1]
