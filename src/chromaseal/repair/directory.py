@@ -19,6 +19,7 @@ from chromaseal.errors import Conflict, Damaged
 from chromaseal.repair.equipment import Equipment
 from chromaseal.repair.placing import (
     bring_along,
+    finish_placing,
     give_owners,
     refuse_mount_point,
     stamps,
@@ -50,7 +51,8 @@ class RepairedDirectory:
         problem: what was wrong; empty if nothing was.
         sources: what each collection was made from.
         records: how many there are.
-        kept: where the damaged directory is now; None where it was left alone.
+        kept: where the damaged directory is now; None where it was left alone. Of a directory
+            that is whole: where an earlier repair, which died, has left it.
     """
 
     problem: str = ""
@@ -95,9 +97,10 @@ def repair_directory(
         Damaged: ``cannot-repair``: something is lost or in doubt; the message begins to say what.
         Conflict: ``still-open``, ``changed-while-reading`` or ``cannot-write``.
     """
+    finished = None if dry_run else _finish(directory)
     verdict = _examine(directory, equipment, progress)
     if verdict.sound:
-        return RepairedDirectory(records=_records(verdict))
+        return RepairedDirectory(records=_records(verdict), kept=finished)
     _refuse_unknown(directory, verdict)
     refuse_mount_point(directory)
     before = stamps(directory)
@@ -218,6 +221,13 @@ class _Rebuilding:
     def _replay(self, directory: Path, limits: Limits, *, full_text: bool = False) -> None:
         request = {"directory": str(directory), "full_text": full_text}
         self._sandbox.run("replay", request, limits=limits)
+
+
+def _finish(directory: Path) -> Path | None:
+    try:
+        return finish_placing(directory)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
 
 
 def _not_plain(folder: str, names: list[str]) -> set[str]:

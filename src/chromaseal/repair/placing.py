@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from chromaseal.errors import Conflict
@@ -13,7 +15,7 @@ from chromaseal.seal.page_table import FileStamp, stamp_of
 from chromaseal.seal.presence import is_segment_name
 from chromaseal.seal.quiet import DATABASE, INDEX_FILES
 from chromaseal.seal.sealed import changed_while_reading, refuse_open
-from chromaseal.snapshot.checkout import sync_tree, taking_name
+from chromaseal.snapshot.checkout import sync, sync_tree, taking_name
 
 _OF_THE_DATABASE = {f"{DATABASE}{suffix}" for suffix in ("", "-journal", "-wal", "-shm")}
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -23,6 +25,8 @@ _MARK_SAYS = """\
 chromaseal repair has made this directory, and was stopped before it had put everything in its
 place. Of the two directories the other one, without this file, is the damaged one.
 """
+_WAITING = ".repairing-"
+_KEPT = ".damaged-"
 _PERMISSIONS = 0o7777
 
 
@@ -97,25 +101,82 @@ def take_place(
         Conflict: ``still-open`` or ``changed-while-reading``.
         OSError: they could not be exchanged.
     """
-    stem = f"{directory.name}.{{}}-{equipment.clock.now().strftime(_TIME)}"
-    waiting = directory.with_name(stem.format("repairing"))
-    kept = directory.with_name(stem.format("damaged"))
+    moment = equipment.clock.now().strftime(_TIME)
+    waiting = directory.with_name(f"{directory.name}{_WAITING}{moment}")
     (made / MARK).write_text(_MARK_SAYS)
     sync_tree(made)
-    made.replace(waiting)
-    try:
-        refuse_open(directory, equipment.open_files)
-        _refuse_written(directory, before)
-        with taking_name(directory, durable=True):
-            equipment.exchange(directory, waiting)
-    except BaseException:
-        if (waiting / MARK).exists():
-            shutil.rmtree(waiting, ignore_errors=True)
-        raise
-    # A power cut before the next line leaves the damaged one as "repairing", without the mark.
+    with _alone_in(directory.parent):
+        made.replace(waiting)
+        try:
+            refuse_open(directory, equipment.open_files)
+            _refuse_written(directory, before)
+            with taking_name(directory, durable=True):
+                equipment.exchange(directory, waiting)
+        except BaseException:
+            if (waiting / MARK).exists():
+                shutil.rmtree(waiting, ignore_errors=True)
+            raise
+        # Whoever dies before the end leaves the rest to ``finish_placing``.
+        return _keep(directory, waiting)
+
+
+def finish_placing(directory: Path) -> Path | None:
+    """Do what a repair that died had left to do, or remove what it had not come to use.
+
+    Args:
+        directory: what was to be repaired.
+
+    Returns:
+        Where the damaged directory is, if the repaired one stands in its place already.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    with _alone_in(directory.parent) as alone:
+        left = _beside(directory, f"{directory.name}{_WAITING}")
+        unused = [path for path in left if (path / MARK).exists()]
+        if alone:
+            for path in unused:
+                # A directory that is half removed would be taken for the damaged one.
+                path.replace(path.with_name(f".{path.name}"))
+            for path in _beside(directory, f".{directory.name}{_WAITING}"):
+                shutil.rmtree(path)
+        if not (directory / MARK).exists():
+            return None
+        kept = [_keep(directory, path) for path in left if path not in unused]
+        (directory / MARK).unlink(missing_ok=True)
+        return kept[-1] if kept else None
+
+
+def _beside(directory: Path, stem: str) -> list[Path]:
+    return [path for path in sorted(directory.parent.iterdir()) if path.name.startswith(stem)]
+
+
+def _keep(directory: Path, waiting: Path) -> Path:
+    """Give the damaged directory the name that it stays under; the other one needs no mark then."""
+    moment = waiting.name.removeprefix(f"{directory.name}{_WAITING}")
+    kept = directory.with_name(f"{directory.name}{_KEPT}{moment}")
     waiting.replace(kept)
-    (directory / MARK).unlink()
+    sync(directory.parent)
+    (directory / MARK).unlink(missing_ok=True)
+    sync(directory)
     return kept
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Let no other repair change names in a folder meanwhile; whether that is certain."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            # Not every file system locks directories, NFS for one.
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_written(directory: Path, before: Mapping[str, FileStamp]) -> None:

@@ -70,6 +70,8 @@ def _repair_directory(output: Output, directory: str, *, dry_run: bool) -> None:
     records = counted(repaired.records, "record")
     if not repaired.problem:
         output.say(f"{directory} is whole: every check holds, {records}")
+        if repaired.kept:
+            output.say(f"an earlier repair had made it; the damaged one is now {repaired.kept}")
         return
     output.say(f"{directory} was damaged: {repaired.problem}")
     for source in repaired.sources:

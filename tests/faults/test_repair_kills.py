@@ -1,0 +1,152 @@
+"""SIGKILL before every change that putting a repaired directory in its place makes.
+
+Whoever looks finds the damaged directory or the repaired one whole, nothing of the damaged one is
+ever lost, and the next repair ends what was left.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chromaseal.adapters.linux.exchange import exchange
+from chromaseal.adapters.linux.open_files import ProcOpenFiles
+from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.clock import SystemClock
+from chromaseal.ids import SystemIds
+from chromaseal.repair.equipment import Equipment
+from chromaseal.repair.placing import MARK, finish_placing, stamps, take_place
+from chromaseal.seal.quiet import DATABASE
+from chromaseal.testing.directory_states import contents
+from chromaseal.testing.killing import kill_at_change, kill_this_process
+
+MOST = 100
+DAMAGED = {DATABASE: b"damaged", "index/header.bin": b"old", "mine.txt": b"mine"}
+REPAIRED = {DATABASE: b"repaired", "index/header.bin": b"new", "mine.txt": b"mine"}
+
+
+def make(directory: Path, files: dict[str, bytes]) -> Path:
+    """Make a directory."""
+    for name, body in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_bytes(body)
+    return directory
+
+
+class Scene:
+    """A damaged directory and, hidden beside it, what a repair has made.
+
+    Args:
+        folder: an empty one.
+        sandbox: what a repair has besides; it is asked for nothing here.
+    """
+
+    def __init__(self, folder: Path, sandbox: ProcessSandbox) -> None:
+        self.folder = folder
+        self._equipment = Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
+        self.directory = make(folder / "chroma", DAMAGED)
+        self._made = make(folder / ".chroma.made.unfinished", REPAIRED)
+        self.damaged, self.repaired = contents(self.directory), contents(self._made)
+
+    def place(self) -> None:
+        """Put the repaired one in the damaged one's place."""
+        take_place(self.directory, self._made, stamps(self.directory), self._equipment)
+
+    def die_before_exchange(self) -> None:
+        """Do the same, and die when everything is ready."""
+        dying = replace(self._equipment, exchange=lambda *_: kill_this_process())
+        take_place(self.directory, self._made, stamps(self.directory), dying)
+
+    def die_after_exchange(self) -> None:
+        """Do the same, and die when all but the names is done."""
+
+        def die(first: Path, second: Path) -> None:
+            exchange(first, second)
+            kill_this_process()
+
+        dying = replace(self._equipment, exchange=die)
+        take_place(self.directory, self._made, stamps(self.directory), dying)
+
+    def finish(self) -> None:
+        """Do what the next repair does first."""
+        finish_placing(self.directory)
+
+    def check_whole(self) -> None:
+        """Check that every name stands for one of the two, and that the damaged one is there."""
+        assert self._unmarked(self.directory) in (self.damaged, self.repaired)
+        visible = [path for path in self.folder.iterdir() if not path.name.startswith(".")]
+        alike = [path for path in visible if contents(path) == self.damaged]
+        assert len(alike) == 1
+        assert not (alike[0] / MARK).exists()
+
+    def check_finished(self) -> None:
+        """Check that nothing is left to be done."""
+        self.check_whole()
+        assert not (self.directory / MARK).exists()
+        names = {path.name.partition("-")[0] for path in self.folder.iterdir()} - {self._made.name}
+        assert names <= {"chroma", "chroma.damaged"}
+
+    def _unmarked(self, directory: Path) -> dict[str, bytes]:
+        return {name: body for name, body in contents(directory).items() if name != MARK}
+
+
+def dies(work: Callable[[], None], below: Path, at: int) -> bool:
+    """Do work in a process that dies before one of its changes; whether it came to that."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            kill_at_change(below, at)
+            work()
+            code = 0
+        except BaseException:  # noqa: BLE001 - a process's edge
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in {0, -signal.SIGKILL}
+    return status != 0
+
+
+def deaths(
+    folder: Path, sandbox: ProcessSandbox, prepare: Callable[[Scene], None], work: str
+) -> int:
+    """Let the work die before each of its changes, and finish it; give how many there were."""
+    for number in itertools.count():
+        assert number < MOST
+        place = folder / "place"
+        shutil.rmtree(place, ignore_errors=True)
+        scene = Scene(place, sandbox)
+        prepare(scene)
+        died = dies(getattr(scene, work), place, number)
+        scene.check_whole()
+        scene.finish()
+        scene.check_finished()
+        if not died:
+            return number
+    raise AssertionError
+
+
+def test_a_repair_that_dies_leaves_one_of_the_two(tmp_path: Path, sandbox: ProcessSandbox) -> None:
+    """Before the exchange the damaged one is in place, after it the repaired one."""
+    assert deaths(tmp_path, sandbox, lambda _: None, "place") > 8
+
+
+@pytest.mark.parametrize("death", ["die_before_exchange", "die_after_exchange"])
+def test_whoever_finishes_it_may_die_as_well(
+    tmp_path: Path, sandbox: ProcessSandbox, death: str
+) -> None:
+    """What a repair that died has left is finished by any number of repairs that die."""
+
+    def half(scene: Scene) -> None:
+        assert dies(getattr(scene, death), scene.folder, MOST)
+
+    assert deaths(tmp_path, sandbox, half, "finish") > 4
