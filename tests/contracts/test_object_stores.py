@@ -13,6 +13,8 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.ids import SystemIds
 from chromaseal.metering import CountingStore
 from chromaseal.object_store import ObjectStore
+from chromaseal.retried_store import RetriedStore
+from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.faults import FaultyStore
 from chromaseal.testing.killing import KillingStore
 from chromaseal.testing.object_store_contract import ObjectStoreContract
@@ -104,6 +106,15 @@ class TestKillingNobody(ObjectStoreContract):
     def store(self) -> ObjectStore:
         """Give an empty one."""
         return KillingStore(ObstoreObjectStore("memory://"), at=1 << 60)
+
+
+class TestRetried(ObjectStoreContract):
+    """The wrapper that asks again, of a store that always answers."""
+
+    @pytest.fixture
+    def store(self) -> ObjectStore:
+        """Give an empty one."""
+        return RetriedStore(ObstoreObjectStore("memory://"), clock=ManualClock(), ids=SystemIds())
 
 
 class TestCounting(ObjectStoreContract):

@@ -15,6 +15,8 @@ import pytest
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.errors import Unavailable
 from chromaseal.ids import SystemIds
+from chromaseal.retried_store import RetriedStore
+from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.servers import S3Server
 
 BODY = b"what the store is to check"
@@ -78,14 +80,25 @@ def test_every_put_carries_its_checksum(recorder: Recorder) -> None:
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_no_write_is_sent_twice(recorder: Recorder, status: int) -> None:
-    """A write without a clear answer is told as such; a silent retry could meet itself."""
+    """A request without a clear answer is told as such: whoever repeats it, says so."""
     recorder.status = status
     store = recorder.store()
     with pytest.raises(Unavailable):
         store.create("a", BODY)
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as caught:
         store.replace("a", BODY, etag='["\\"seen\\"", null]')
+    assert caught.value.kind == "store-unavailable"
     assert len(recorder.puts) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_is_no_silence(recorder: Recorder, status: int) -> None:
+    """Who has no right will have none at the next request, so it is not made."""
+    recorder.status = status
+    with pytest.raises(Unavailable) as caught:
+        RetriedStore(recorder.store(), clock=ManualClock(), ids=SystemIds()).create("a", BODY)
+    assert caught.value.kind == "store-refuses"
+    assert len(recorder.puts) == 1
 
 
 @pytest.mark.parametrize(
@@ -127,7 +140,7 @@ def test_http_without_tls_has_to_be_allowed(no_settings: pytest.MonkeyPatch) -> 
     no_settings.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     with pytest.raises(Unavailable) as caught:
         ObstoreObjectStore("s3://bucket/prefix").get("key")
-    assert caught.value.kind == "store-unavailable"
+    assert caught.value.kind == "store-refuses"
     assert "without TLS" in caught.value.message
     assert "AWS_ALLOW_HTTP=true" in caught.value.hint
 
@@ -140,7 +153,7 @@ def test_missing_credentials_are_called_that(
     no_settings.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{recorder.server_port}")
     with pytest.raises(Unavailable) as caught:
         ObstoreObjectStore("s3://bucket/prefix").get("key")
-    assert caught.value.kind == "store-unavailable"
+    assert caught.value.kind == "store-refuses"
     assert "no credentials found" in caught.value.message
     assert "http://" not in caught.value.message
     assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in caught.value.hint
@@ -153,5 +166,5 @@ def test_a_missing_account_is_called_that(monkeypatch: pytest.MonkeyPatch) -> No
             monkeypatch.delenv(name)
     with pytest.raises(Unavailable) as caught:
         ObstoreObjectStore("az://container/prefix")
-    assert caught.value.kind == "store-unavailable"
+    assert caught.value.kind == "store-refuses"
     assert "AZURE_STORAGE_ACCOUNT_NAME" in caught.value.hint

@@ -32,6 +32,7 @@ from chromaseal.observed_store import ObservedStore
 from chromaseal.parts import Parts
 from chromaseal.pin import pin_vault
 from chromaseal.reader import Reader
+from chromaseal.retried_store import RetriedStore
 from chromaseal.run.deferred_ledger import LedgerWithLeases
 from chromaseal.run.late_ledger import LateLedger
 from chromaseal.run.unnamed_ledger import UnnamedLedger
@@ -110,7 +111,7 @@ def open_vault(
         Unavailable: store or ledger did not answer.
     """
     clock, ids = clock or SystemClock(), ids or SystemIds()
-    store = store or open_store(settings.vault, ids)
+    store = store or open_store(settings.vault, ids, clock=clock)
     vault_id = _vault_id(store, ids, create=create, made=made)
     ledger = _ledger(settings.ledger, vault_id, clock, ids, only_read=only_read)
     processes = _processes()
@@ -141,7 +142,7 @@ def open_vault(
 def _vault(parts: Parts, mirror_url: str, held: ExitStack, copies: OpenCopies | None) -> Vault:
     if not mirror_url:
         return Vault(parts, open_reader=_open_reader, close=held.close, copies=copies)
-    mirror = open_foreign_store(mirror_url, parts.ids)
+    mirror = open_foreign_store(mirror_url, parts.ids, clock=parts.clock)
     return MirroredVault(
         parts, mirror=mirror, open_reader=_open_reader, close=held.close, copies=copies
     )
@@ -181,29 +182,37 @@ def _vault_id(store: ObjectStore, ids: Ids, *, create: bool, made: Callable[[str
     return vault_id
 
 
-def open_store(url: str, ids: Ids) -> ObjectStore:
-    """Open the object store that a URL names.
+def open_store(url: str, ids: Ids, *, clock: Clock | None = None) -> ObjectStore:
+    """Open the object store that a URL names; what a bucket does not answer is asked again.
 
     Raises:
         UsageError: ``bad-url``.
     """
-    return _store(url, ids, LocalObjectStore, ObstoreObjectStore, "vault")
+    bucket = _retried(ObstoreObjectStore, clock, ids)
+    return _store(url, ids, LocalObjectStore, bucket, "vault")
 
 
-def open_foreign_store(url: str, ids: Ids) -> ObjectStore:
+def open_foreign_store(url: str, ids: Ids, *, clock: Clock | None = None) -> ObjectStore:
     """Open the object store that a URL names and whose objects others have named.
 
     Raises:
         UsageError: ``bad-url``.
     """
-    return _store(url, ids, ForeignDirectory, ForeignBucket, "bucket")
+    bucket = _retried(ForeignBucket, clock, ids)
+    return _store(url, ids, ForeignDirectory, bucket, "bucket")
+
+
+def _retried(
+    bucket: type[ObstoreObjectStore], clock: Clock | None, ids: Ids
+) -> Callable[[str], ObjectStore]:
+    return lambda url: RetriedStore(bucket(url), clock=clock or SystemClock(), ids=ids)
 
 
 def _store(
     url: str,
     ids: Ids,
     directory: type[LocalObjectStore],
-    bucket: type[ObstoreObjectStore],
+    bucket: Callable[[str], ObjectStore],
     what: str,
 ) -> ObjectStore:
     if url.startswith("file://"):

@@ -78,6 +78,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "more left out": "a child process had more to tell than is passed on",
     "nothing published": "a replica could not be published this time",
     "race lost": "another writer was first; this one waits and begins again on top of it",
+    "request retried": "the store did not answer, and is asked again after a wait",
     "reply settled": "a conditional write was refused or not answered; the object was read back",
     "runs moved": "runs have another state in the ledger",
     "verified as a whole": "the changed pages do not say what changed: all was looked at",
@@ -115,6 +116,7 @@ FACTS: Final[Mapping[str, str]] = {
     "lost_races": "how many races were lost so far",
     "number": "of a version",
     "objects": "number of objects",
+    "operation": "what the store was asked for",
     "outcome": "ok, or the kind of the error; of a commit: won or lost",
     "parts": "number of objects of a layer",
     "passed": "whether the check passed",
@@ -179,6 +181,10 @@ MEASURES: Final = (
     Measure(
         *("chromaseal.store.io", "By", "Bytes to and from the store", "operation", ""),
         *("size_bytes", ("operation",)),
+    ),
+    Measure(
+        *("chromaseal.store.retries", "{request}", "Requests that were made again", "event"),
+        *("request retried", "", ("operation",)),
     ),
     Measure(
         *("chromaseal.check.duration", "s", "How long checks take", "event", "check"),

@@ -88,14 +88,14 @@ class InboxBucket(ObstoreObjectStore):
     def states(self) -> dict[str, str]:
         """Give what every object right below the prefix looks like, by name, in their order."""
         with self._answered(""):
-            found = obstore.list_with_delimiter(self._reads)["objects"]
+            found = obstore.list_with_delimiter(self._store)["objects"]
         return {meta["path"]: _state(meta) for meta in sorted(found, key=lambda m: m["path"])}
 
     def state(self, key: str) -> str:
         """Give what one object looks like; empty where there is none."""
         try:
             with self._answered(key):
-                return _state(obstore.head(self._reads, key))
+                return _state(obstore.head(self._store, key))
         except NotFound:
             return ""
 

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, PreconditionError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    InvalidPathError,
+    NotFoundError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+    UnknownConfigurationKeyError,
+)
 from obstore.store import MemoryStore, from_url
 
 from chromaseal.errors import Conflict, NotFound, Unavailable, UsageError
@@ -25,6 +35,15 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _TIMEOUT_S = 300
+# Who is told that is told the same again.
+_REFUSALS = (
+    InvalidPathError,
+    NotSupportedError,
+    PermissionDeniedError,
+    PermissionError,
+    UnauthenticatedError,
+    UnknownConfigurationKeyError,
+)
 # obstore takes this one apart from the other options and panics where it finds it among them;
 # given any of its kind, it does not look for it in the environment either.
 _ALLOW_HTTP = "allow_http"
@@ -49,8 +68,8 @@ _CREDENTIALS = {
 class ObstoreObjectStore:
     """A prefix of a bucket.
 
-    Conditional writes go out once: a silent retry of one that landed comes back as "already
-    there" or "changed", which looks like a race lost to somebody else. Reads are retried.
+    Every request goes out once, so that whoever asks again (``RetriedStore``) can tell of it, and
+    so that of a conditional write nobody but its writer meets its own object.
 
     Args:
         url: ``s3://bucket/prefix``, ``gs://``, ``az://`` or ``memory://``; credentials and
@@ -61,14 +80,14 @@ class ObstoreObjectStore:
 
     Raises:
         UsageError: ``bad-url``.
-        Unavailable: ``store-unavailable``, the environment does not say what the service needs.
+        Unavailable: ``store-refuses``, the environment does not say what the service needs.
     """
 
     def __init__(self, url: str, *, options: Mapping[str, str] | None = None) -> None:
         self._url = without_secrets(url)
         if url.startswith("memory://"):
             memory: obstore.store.ObjectStore = MemoryStore()
-            self._reads = self._writes = memory
+            self._store = memory
             return
         named = dict(options or {})
         client: ClientConfig = {"timeout": f"{_TIMEOUT_S}s"}
@@ -85,8 +104,7 @@ class ObstoreObjectStore:
         if not urlsplit(url).netloc:
             raise _bad_url(self._url, "it names no bucket")
         try:
-            self._reads = from_url(url, config=config, client_options=client)
-            self._writes = from_url(url, config=config, client_options=client, retry_config=once)
+            self._store = from_url(url, config=config, client_options=client, retry_config=once)
         except ValueError as error:
             raise _bad_url(self._url, _USER.sub("", str(error))) from error
         except BaseError as error:
@@ -100,13 +118,13 @@ class ObstoreObjectStore:
     def create(self, key: str, body: bytes | memoryview) -> None:
         """Store an object where none is."""
         with self._answered(key):
-            obstore.put(self._writes, self._checked(key), bytes(body), mode="create")
+            obstore.put(self._store, self._checked(key), bytes(body), mode="create")
 
     def replace(self, key: str, body: bytes, *, etag: str) -> None:
         """Change an object that still carries ``etag``."""
         try:
             with self._answered(key):
-                obstore.put(self._writes, self._checked(key), body, mode=_update_version(etag))
+                obstore.put(self._store, self._checked(key), body, mode=_update_version(etag))
         except NotFound:
             # S3 answers 404, others 412, when what was seen is gone.
             raise Conflict(f"{key} is gone", kind="lost-race") from None
@@ -114,7 +132,7 @@ class ObstoreObjectStore:
     def get(self, key: str) -> StoredObject:
         """Read an object whole."""
         with self._answered(key):
-            found = obstore.get(self._reads, self._checked(key))
+            found = obstore.get(self._store, self._checked(key))
             return StoredObject(bytes(found.bytes()), _tag(found.meta))
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
@@ -122,7 +140,7 @@ class ObstoreObjectStore:
         try:
             with self._answered(key):
                 found = obstore.get_range(
-                    self._reads, self._checked(key), start=start, length=length
+                    self._store, self._checked(key), start=start, length=length
                 )
                 return bytes(found)
         except (Unavailable, ValueError) as error:
@@ -135,7 +153,7 @@ class ObstoreObjectStore:
         """Tell of an object without its content."""
         try:
             with self._answered(key):
-                found = obstore.head(self._reads, self._checked(key))
+                found = obstore.head(self._store, self._checked(key))
         except NotFound:
             return None
         return ObjectInfo(key, found["size"])
@@ -144,14 +162,14 @@ class ObstoreObjectStore:
         """Tell of every object whose key starts with ``prefix``, in order."""
         folder = prefix.rpartition("/")[0]
         with self._answered(prefix):
-            batches = obstore.list(self._reads, prefix=folder or None)
+            batches = obstore.list(self._store, prefix=folder or None)
             found = [ObjectInfo(each["path"], each["size"]) for batch in batches for each in batch]
         return iter(sorted((i for i in found if i.key.startswith(prefix)), key=lambda i: i.key))
 
     def delete(self, key: str) -> None:
         """Remove an object."""
         with self._answered(key), contextlib.suppress(NotFound, FileNotFoundError, NotFoundError):
-            obstore.delete(self._reads, self._checked(key))
+            obstore.delete(self._store, self._checked(key))
 
     def _checked(self, key: str) -> str:
         """Give the key back if it may be asked for."""
@@ -175,16 +193,22 @@ class ObstoreObjectStore:
         text = _USER.sub("", str(error))
         why, hint = text.splitlines()[0], "check the address, the credentials and the network"
         variables = _CREDENTIALS.get(urlsplit(self._url).scheme, "")
+        refused = isinstance(error, _REFUSALS)
         if "BadScheme" in text:
+            refused = True
             why = f"the endpoint speaks http without TLS, which {_ALLOW_HTTP_HERE} does not allow"
             hint = f"set {_ALLOW_HTTP_HERE}=true if that is meant"
         elif any(mark in why for mark in _ASKED_FOR_CREDENTIALS):
+            refused = True
             why = "no credentials found, neither in the environment nor from the machine"
             hint = f"set {variables}"
         elif "MissingAccount" in text:
+            refused = True
             hint = f"set {variables}"
         return Unavailable(
-            f"{what}: {why}", kind="store-unavailable", hint=f"{hint}, then run it again"
+            f"{what}: {why}",
+            kind="store-refuses" if refused else "store-unavailable",
+            hint=f"{hint}, then run it again",
         )
 
     def _is_empty(self, key: str, start: int, length: int) -> bool:

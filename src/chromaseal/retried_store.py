@@ -1,0 +1,100 @@
+"""An object store around another one that asks again where no answer came, and tells of it.
+
+Reads and removals can be repeated as they are. So can conditional writes, because nobody here
+believes a refusal: whoever meets an object of this very write reads it back (``settle``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
+
+from chromaseal.clock import Clock
+from chromaseal.errors import Unavailable
+from chromaseal.ids import Ids
+from chromaseal.object_store import ObjectInfo, ObjectStore, StoredObject
+from chromaseal.telemetry.emit import event
+from chromaseal.telemetry.observer import Severity
+
+# Half a minute of waiting in all, which a restarting server or a throttled bucket needs.
+ATTEMPTS: Final = 9
+_FIRST_WAIT_S = 0.1
+_T = TypeVar("_T")
+
+
+class RetriedStore:
+    """The other store; what it does not answer is asked again, after waits that double.
+
+    Only ``store-unavailable`` is: whoever is refused is refused again.
+
+    Args:
+        inner: where the objects are.
+        clock: for the waiting.
+        ids: for the chance that keeps those who failed together apart.
+    """
+
+    def __init__(self, inner: ObjectStore, *, clock: Clock, ids: Ids) -> None:
+        self.inner = inner
+        self._clock = clock
+        self._ids = ids
+
+    @property
+    def url(self) -> str:
+        """Say where the objects are."""
+        return self.inner.url
+
+    def create(self, key: str, body: bytes | memoryview) -> None:
+        """Store an object where none is."""
+        self._until_answered("create object", key, lambda: self.inner.create(key, body))
+
+    def replace(self, key: str, body: bytes, *, etag: str) -> None:
+        """Change an object that still carries ``etag``."""
+        self._until_answered(
+            "replace object", key, lambda: self.inner.replace(key, body, etag=etag)
+        )
+
+    def get(self, key: str) -> StoredObject:
+        """Read an object whole."""
+        return self._until_answered("get object", key, lambda: self.inner.get(key))
+
+    def get_range(self, key: str, *, start: int, length: int) -> bytes:
+        """Read a part of an object."""
+        return self._until_answered(
+            "get range", key, lambda: self.inner.get_range(key, start=start, length=length)
+        )
+
+    def head(self, key: str) -> ObjectInfo | None:
+        """Tell of an object without its content."""
+        return self._until_answered("head object", key, lambda: self.inner.head(key))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Tell of every object whose key starts with ``prefix``, in order."""
+        return iter(
+            self._until_answered("list objects", prefix, lambda: [*self.inner.list(prefix)])
+        )
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        self._until_answered("delete object", key, lambda: self.inner.delete(key))
+
+    def _until_answered(self, operation: str, key: str, ask: Callable[[], _T]) -> _T:
+        wait_s = _FIRST_WAIT_S
+        for attempt in range(1, ATTEMPTS):
+            try:
+                return ask()
+            except Unavailable as error:
+                if error.kind != "store-unavailable":
+                    raise
+                waited_s = wait_s * (0.5 + self._ids.fraction())
+                event(
+                    "request retried",
+                    Severity.WARNING,
+                    operation=operation,
+                    key=key,
+                    reason=error.message,
+                    attempts=attempt,
+                    waited_s=waited_s,
+                )
+            self._clock.sleep(waited_s)
+            wait_s *= 2
+        return ask()
