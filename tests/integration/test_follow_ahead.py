@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ import pytest
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.replication import follow
+from chromaseal.replication.spare import open_anywhere
 from chromaseal.testing.directory_states import contents
 from chromaseal.testing.machine import Machine, RememberingSandbox
 from chromaseal.testing.synced import Synced
 
 NAME = "notes"
 DATABASE = "chroma.sqlite3"
+# In SQLite's header, for whoever makes files of that format; ChromaDB does not look at it.
+APPLICATION_ID_AT = 68
 DYING_FOLLOWER = """
 import os, signal, sys
 from pathlib import Path
@@ -161,6 +165,96 @@ def test_a_second_follower_leaves_it_alone(
 
     watched.look = overtake
     assert contents(watched.next()) == contents(states[2])
+
+
+class OldCopies:
+    """A follower that has made more copies than it keeps, as nobody's open files are seen.
+
+    Args:
+        machine: where versions come from.
+        state: of every version but for one file, so that all have the same files.
+        folder: what the follower keeps.
+    """
+
+    def __init__(self, machine: Machine, state: Path, folder: Path) -> None:
+        self._machine = machine
+        self._state = shutil.copytree(state, folder.with_name("state"))
+        self._versions = 0
+        self.watched = Watched(machine, folder)
+
+    def next(self) -> Path:
+        """Publish a version and follow it; give the copy."""
+        self._versions += 1
+        with (self._state / DATABASE).open("r+b") as database:
+            database.seek(APPLICATION_ID_AT)
+            database.write(self._versions.to_bytes(4))
+        self._machine.push(NAME, self._state)
+        copy = self.watched.next()
+        assert contents(copy) == contents(self._state)
+        return copy
+
+    def names(self) -> set[str]:
+        """Give the copies that readers can find."""
+        found = {path.name for path in self.watched.folder.iterdir()}
+        return {name for name in found if not name.startswith(".") and name != follow.CURRENT}
+
+
+@pytest.fixture
+def old_copies(machine: Machine, states: list[Path], tmp_path: Path) -> OldCopies:
+    """Give one before its first version."""
+    return OldCopies(machine, states[0], tmp_path / "followed")
+
+
+def test_an_old_copy_becomes_a_newer_one(old_copies: OldCopies) -> None:
+    """Three directories take turns, so nothing is copied any more; now and then it is all anew."""
+    inodes = [inode(old_copies.next()) for _ in range(24)]
+    anew = [n for n in range(3, 24) if inodes[n] != inodes[n - 3]]
+    assert len(set(inodes[:3])) == 3
+    assert len(anew) == 1
+    assert anew[0] > 12
+
+
+@pytest.mark.parametrize("how", ["written", "touched", "another file"])
+def test_an_old_copy_that_somebody_touched_is_not_used_again(
+    old_copies: OldCopies, how: str
+) -> None:
+    """It goes, as it always did."""
+    old_copies.next()
+    copy = old_copies.next()
+    if how == "another file":
+        (copy / "mine").write_bytes(b"x")
+    elif how == "touched":
+        (copy / DATABASE).touch()
+    else:
+        (copy / DATABASE).write_bytes(b"")
+    was = inode(copy)
+    assert was not in [inode(old_copies.next()) for _ in range(3)]
+    assert copy.name not in old_copies.names()
+
+
+def test_an_old_copy_that_somebody_has_open_stays(old_copies: OldCopies) -> None:
+    """Also where no /proc tells who; and it is nobody's next version."""
+    old_copies.next()
+    copy = old_copies.next()
+    was = contents(copy)
+    with (copy / DATABASE).open("rb") as reader:
+        made = [inode(old_copies.next()) for _ in range(4)]
+        assert inode(copy) not in made
+        assert reader.read() == was[DATABASE]
+        assert contents(copy) == was
+    old_copies.next()
+    assert copy.name not in old_copies.names()
+
+
+def test_asking_whether_a_file_is_open_disturbs_nobody(tmp_path: Path) -> None:
+    """Whoever opens it at that moment waits, and the process that asks lives on."""
+    (tmp_path / "file").write_bytes(b"x")
+    assert open_anywhere(tmp_path) is False
+    opening = [sys.executable, "-c", "import sys\nwhile True: open(sys.argv[1]).close()"]
+    with subprocess.Popen([*opening, str(tmp_path / "file")]) as other:
+        found = {open_anywhere(tmp_path) for _ in range(5000)}
+        other.kill()
+    assert found == {False, True}
 
 
 @pytest.mark.slow

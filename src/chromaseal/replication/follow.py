@@ -26,7 +26,7 @@ from chromaseal.clock import Clock
 from chromaseal.errors import Conflict, Damaged, NotFound, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import write_whole
-from chromaseal.replication.spare import Copies
+from chromaseal.replication.spare import Copies, open_anywhere
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.snapshot.checkout import cannot_write, name_of_unfinished, sync
 from chromaseal.snapshot.fallback import Told, newest_readable, tell_nobody
@@ -95,7 +95,7 @@ def follow(
                 moved = _move(parts, copies, passed, progress)
             if moved is not None:
                 yield moved
-                _tidy(parts, folder)
+                _tidy(parts, copies)
             # Whoever waits for a version has it by now.
             _prepare_next(copies)
             if moved is None:
@@ -139,8 +139,8 @@ def advance(
     with Copies(parts, collection, folder) as copies:
         passed = passed or Passed(parts.clock, tell_nobody)
         moved = _move(parts, copies, passed, progress)
-    if moved is not None:
-        _tidy(parts, folder)
+        if moved is not None:
+            _tidy(parts, copies)
     return moved
 
 
@@ -192,10 +192,10 @@ def _fetch(copies: Copies, version: Version, progress: Progress, *, instead: boo
     return True
 
 
-def _tidy(parts: Parts, folder: Path) -> None:
-    """Remove the copies that nobody needs any more."""
-    with _alone_in(folder):
-        _remove_old(parts, folder)
+def _tidy(parts: Parts, copies: Copies) -> None:
+    """Remove the copies that nobody needs any more, but for what the next one is made of."""
+    with _alone_in(copies.folder) as alone:
+        _remove_old(parts, copies, alone=alone)
 
 
 def _prepare_next(copies: Copies) -> None:
@@ -291,10 +291,15 @@ def _point(parts: Parts, folder: Path, version_id: str) -> None:
         raise cannot_write(folder / CURRENT, error) from error
 
 
-def _remove_old(parts: Parts, folder: Path) -> None:
-    copies = sorted(path for path in folder.iterdir() if _id_of(path.name) is not None)
-    for old in copies[:-_KEPT_COPIES]:
-        if old.name != current(folder) and not parts.open_files.holders(old):
+def _remove_old(parts: Parts, copies: Copies, *, alone: bool) -> None:
+    folder = copies.folder
+    there = sorted(path for path in folder.iterdir() if _id_of(path.name) is not None)
+    for old in there[:-_KEPT_COPIES]:
+        needed = old.name == current(folder) or parts.open_files.holders(old)
+        if needed or (alone and copies.use_again(old)):
+            continue
+        # Processes of other containers are seen by this only.
+        if not open_anywhere(old):
             shutil.rmtree(old, ignore_errors=True)
 
 

@@ -3,13 +3,19 @@
 Copying a version, checking every page and waiting for the disk takes time by the size of the
 whole; what a commit changes takes time by that alone. So a follower does the former while it
 waits for the next version, and the latter when it comes.
+
+Most of the time it need not do the former either: an old copy that would be removed, and that
+nobody has touched since it was made, differs from the newest version by a few commits only.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
+import signal
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +36,9 @@ from chromaseal.snapshot.page_file import read_pages, size_of_pages, write_pages
 from chromaseal.telemetry.emit import step
 
 _CHUNK_PAGES = 1024
+_MOST_TIMES_USED_AGAIN = 15
+# Readers may keep old copies open, and those stay for longer.
+_COPIES_REMEMBERED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +98,16 @@ def lead_on(spare: Spare, kept: Kept) -> None:
 
 
 def _is_untouched(spare: Spare) -> bool:
+    there = {
+        path.relative_to(spare.directory).as_posix()
+        for path in spare.directory.rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
     try:
-        return stamps_of(spare.directory, spare.tables) == spare.stamps
+        same = stamps_of(spare.directory, spare.tables) == spare.stamps
     except OSError:
         return False
+    return same and there == spare.tables.keys()
 
 
 def _patch(kept: Kept, path: str, target: Path, changed: Pages) -> None:
@@ -111,6 +126,45 @@ def _check(content: bytes, pages: Pages, table: PageTable, file: Path) -> None:
     wanted = digest_rows(table.digests)[pages].tobytes()
     if not whole or page_digests(content) != wanted:
         raise Damaged(f"pages of {file} are not what the version has", kind="bad-file")
+
+
+def open_anywhere(directory: Path) -> bool | None:
+    """Tell whether any process of this machine has a file of a directory open or mapped.
+
+    A write lease is given on a file that nobody else has open, whatever containers there are
+    (``fcntl(2)``, F_SETLEASE).
+
+    Returns:
+        None where the file system, or the owner of the files, does not allow the question.
+    """
+    with contextlib.suppress(OSError):
+        files = [p for p in directory.rglob("*") if not p.is_symlink() and not p.is_dir()]
+        if all(map(_is_free, files)):
+            return False
+        # Where nothing can be leased, as on NFS, that says nothing.
+        with tempfile.TemporaryFile(dir=directory.parent) as nobodys:
+            return True if _can_be_leased(nobodys.fileno()) else None
+    return None
+
+
+def _is_free(file: Path) -> bool:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        return _can_be_leased(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _can_be_leased(descriptor: int) -> bool:
+    # Whoever opens the file meanwhile waits for the end of the lease, and this process is told by a
+    # signal; the usual one would end it, and this one is ignored by default.
+    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except BlockingIOError:
+        return False
+    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return True
 
 
 class Copies:
@@ -136,6 +190,8 @@ class Copies:
         self._spare: Spare | None = None
         self._held: IO[bytes] | None = None
         self._prepared = ""
+        self._made: dict[str, Spare] = {}
+        self._used_again = 0
 
     def __enter__(self) -> Self:
         return self
@@ -159,16 +215,63 @@ class Copies:
 
     def prepare(self, version_id: str) -> None:
         """Have a spare of a version that is kept here; without one the next copy takes longer."""
-        _remove(self._taken())
+        old = self._taken()
         self._prepared = version_id
         with contextlib.suppress(ChromasealError, OSError), step("prepare copy") as told:
             told.note(collection=self.collection, version_id=version_id)
             version = load(self._parts.store, self.collection, version_id)
             kept = self._parts.checkouts.kept(version)
             if kept is not None and kept.tables:
-                place = unfinished_beside(self.folder / version_id, self._parts.ids)
-                self._spare = make_spare(kept, place)
-                self._held = (place / min(kept.tables)).open("rb")
+                spare = self._led(old, kept)
+                self._used_again = self._used_again + 1 if spare else 0
+                told.note(
+                    copied_bytes=0 if spare else sum(t.size_bytes for t in kept.tables.values())
+                )
+                self._hold(spare or self._new(version_id, kept))
+                old = None if spare else old
+        _remove(old)
+
+    def use_again(self, copy: Path) -> bool:
+        """Take an old copy away from a folder, to make the next version's of it.
+
+        Only one that this process has made, that is what it was then, and that nobody has open.
+        What rots on the disk meanwhile would go unseen, so now and then a copy is made anew.
+
+        Returns:
+            Whether it was taken; otherwise it is where it was.
+        """
+        made = self._made.pop(copy.name, None)
+        if made is None or self._spare is not None or self._used_again >= _MOST_TIMES_USED_AGAIN:
+            return False
+        place = unfinished_beside(copy, self._parts.ids)
+        try:
+            copy.rename(place)
+        except OSError:
+            return False
+        # Under its new name nobody comes to open it any more.
+        spare = Spare(place, made.tables, made.stamps)
+        if open_anywhere(place) is not False or not _is_untouched(spare):
+            place.rename(copy)
+            return False
+        self._hold(spare)
+        return True
+
+    def _led(self, old: Spare | None, kept: Kept) -> Spare | None:
+        """Make an old copy the copy of another version; None where that cannot be."""
+        if old is None:
+            return None
+        try:
+            lead_on(old, kept)
+            return Spare(old.directory, kept.tables, stamps_of(old.directory, kept.tables))
+        except (Damaged, OSError):
+            return None
+
+    def _new(self, version_id: str, kept: Kept) -> Spare:
+        return make_spare(kept, unfinished_beside(self.folder / version_id, self._parts.ids))
+
+    def _hold(self, spare: Spare) -> None:
+        self._spare = spare
+        self._held = (spare.directory / min(spare.tables)).open("rb")
 
     def copy(self, version: Version, target: Path, progress: Progress) -> None:
         """Make the copy of a version; it appears whole, and survives a power cut.
@@ -179,7 +282,8 @@ class Copies:
             Conflict: ``cannot-write``.
         """
         if self._spare is None or not self._lead_spare(version, target, progress):
-            self._parts.checkouts.copy(version, target, durable=True, progress=progress)
+            kept = self._parts.checkouts.copy(version, target, durable=True, progress=progress)
+            self._remember(kept, target)
 
     def _lead_spare(self, version: Version, target: Path, progress: Progress) -> bool:
         kept = self._parts.checkouts.bring(version, progress=progress)
@@ -190,6 +294,7 @@ class Copies:
             lead_on(spare, kept)
             with taking_name(target, durable=True):
                 spare.directory.replace(target)
+            self._remember(kept, target)
         except (Damaged, OSError):
             # It is there to save time, and all that it can tell a copy made anew tells, too.
             return False
@@ -197,6 +302,12 @@ class Copies:
             # Under this name there is something only where that went wrong.
             _remove(spare)
         return True
+
+    def _remember(self, kept: Kept, copy: Path) -> None:
+        with contextlib.suppress(OSError):
+            self._made[copy.name] = Spare(copy, kept.tables, stamps_of(copy, kept.tables))
+        for name in sorted(self._made)[:-_COPIES_REMEMBERED]:
+            del self._made[name]
 
     def _taken(self) -> Spare | None:
         """Let go of the spare."""
