@@ -25,12 +25,10 @@ def add_link(layout: Layout, name: DirectoryName, ids: Ids) -> int:
     called = name.id.existing_name
     link = layout.links / called
     if not has_link(layout, name):
-        target = os.path.relpath(layout.files(name), layout.links)
-        with contextlib.suppress(FileNotFoundError):
-            link.unlink()
-        # Whoever else is here has put the same version there.
-        with contextlib.suppress(FileExistsError):
-            link.symlink_to(target, target_is_directory=True)
+        # Readers may look for it at any moment, so it comes in one step, whatever was there.
+        unfinished = layout.work / attempt_of(ids.unique())
+        unfinished.symlink_to(os.path.relpath(layout.files(name), layout.links))
+        unfinished.replace(link)
     return replace_text(layout, layout.links / _NEWEST, called, ids)
 
 
