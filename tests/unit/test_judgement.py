@@ -46,6 +46,9 @@ class Index:
         return np.array(made, np.float32)
 
 
+WHOLE_RECORD = {VECTOR, DOCUMENT, METADATA}
+
+
 @dataclass
 class Facts:
     """A healthy directory, to be spoiled: a, b flushed at 10; c in the log at 11."""
@@ -99,16 +102,17 @@ def test_a_healthy_directory_is_complete() -> None:
 
 
 def test_an_index_of_another_moment_is_in_doubt() -> None:
-    """Elements that nobody names: every vector that only the index has is in doubt."""
+    """Elements that nobody names: it may be the newer one, so that nothing else is sure either."""
     facts = Facts(index=Index({"a": 1, "b": 2}, strangers=1))
-    assert facts.parts() == {"a": {VECTOR: "the index and the tables are not of the same moment"}}
+    why = "the index and the tables are not of the same moment"
+    assert facts.parts() == {i: dict.fromkeys(WHOLE_RECORD, why) for i in "abc"}
 
 
 def test_ids_that_differ_are_another_moment() -> None:
-    """A vector without a row: deleted, or its row is lost; the others may be old, too."""
+    """A vector without a row: deleted since, its row is lost, or not yet in tables of before."""
     parts = Facts(index=Index({"a": 1, "b": 2, "z": 3})).parts()
     assert parts["z"].keys() == {DOCUMENT, METADATA}
-    assert parts["a"].keys() == {VECTOR}
+    assert {i: parts[i].keys() for i in "abc"} == dict.fromkeys("abc", WHOLE_RECORD)
 
 
 def test_a_damaged_page_costs_what_lies_on_it() -> None:
@@ -213,10 +217,12 @@ def test_an_update_without_a_vector_settles_no_damaged_entry() -> None:
 
 
 def test_a_flushed_entry_has_the_index_for_a_witness() -> None:
-    """Where they differ the index may be an older one: all that only it has is in doubt."""
+    """Where they differ the index may be an older or a newer one, so all is in doubt."""
     facts = Facts()
     facts.log[0] = replace(entry(10, "b"), vector=np.array([5, 5], np.float32))
-    assert {i: set(parts) for i, parts in facts.parts().items()} == {"a": {VECTOR}, "b": {VECTOR}}
+    parts = facts.parts()
+    assert {i: parts[i].keys() for i in parts} == dict.fromkeys("abc", WHOLE_RECORD)
+    assert parts["b"][VECTOR] == "the log has another one for the same moment"
 
 
 def test_a_flushed_entry_stands_in_for_a_damaged_page() -> None:

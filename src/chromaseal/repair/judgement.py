@@ -212,12 +212,15 @@ class _Judging:
         doubtful = story.against(row)
         # Where the log has everything, an index of another moment says nothing.
         outdated = self._from_log and self._is_mixed
-        if vector is not None and self._has_gap(row):
+        if mixed:
+            # Nothing tells whether it is the index that is older, or the tables with their log.
+            doubtful |= dict.fromkeys([VECTOR, DOCUMENT, METADATA], _ANOTHER_MOMENT)
+        if vector is None:
+            doubtful.pop(VECTOR, None)
+        elif self._has_gap(row):
             doubtful[VECTOR] = "its last change is not in the log"
-        elif vector is not None and not outdated and self._is_contradicted(row.record_id):
+        elif not outdated and self._is_contradicted(row.record_id):
             doubtful[VECTOR] = "the log has another one for the same moment"
-        elif vector is not None and mixed and not story.has_vector(row.record_id):
-            doubtful[VECTOR] = _ANOTHER_MOMENT
         if self._is_torn:
             doubtful |= {VECTOR: _TORN, DOCUMENT: _TORN, METADATA: _TORN}
         elif not (self._remains.values_confirmed or self._from_log):

@@ -76,10 +76,6 @@ class LogStory:
             return None
         return self._flushed.vectors.get(record_id)
 
-    def has_vector(self, record_id: str) -> bool:
-        """Whether the log has a record's vector, be it older or newer than the last flush."""
-        return self.newest(record_id) is not None or self.of_index(record_id) is not None
-
     def value(self, record_id: str, key: str) -> Any:  # noqa: ANN401 - any metadata
         """Give a value that the last entries gave; None where they gave none."""
         return self._all.values.get(record_id, {}).get(key)
