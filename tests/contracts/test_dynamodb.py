@@ -13,7 +13,6 @@ import boto3
 import pytest
 
 from chromaseal.adapters.dynamodb import items, transactions
-from chromaseal.adapters.dynamodb.labels import labels_of
 from chromaseal.adapters.dynamodb.ledger import DynamoLedger
 from chromaseal.adapters.dynamodb.place import Place, parse
 from chromaseal.adapters.dynamodb.table import Table, connect, skew
@@ -397,37 +396,3 @@ def test_messages_name_the_region() -> None:
     """A table is found by its name and region; an endpoint is nobody else's business."""
     url = "dynamodb://k:s@runs?region=eu-west-1&endpoint=http://h"
     assert without_secrets(url) == "dynamodb://runs?region=eu-west-1"
-
-
-def test_a_receipts_labels_are_those_of_its_own_words(
-    client: FaultyClient,
-    table: Any,  # noqa: ANN401
-    dynamodb_url: str,
-) -> None:
-    """Not those of the receipt beside it, nor the words themselves; as they are at this moment."""
-    for receipt_id, word_id, label in ((7, 1, "merchant"), (7, 2, "total"), (8, 1, "date")):
-        word = f"RECEIPT#{receipt_id:05d}#LINE#00001#WORD#{word_id:05d}"
-        table.put_item(Item={"PK": f"IMAGE#{IMAGE_ID}", "SK": word, "TYPE": "RECEIPT_WORD"})
-        table.put_item(
-            Item={
-                "PK": f"IMAGE#{IMAGE_ID}",
-                "SK": f"{word}#LABEL#{label.upper()}",
-                "TYPE": "RECEIPT_WORD_LABEL",
-                "validation_status": "VALID",
-                "timestamp_added": "2026-11-23T12:00:00",
-            }
-        )
-    labels = Table(parse(dynamodb_url), client, clock=SystemClock(), ids=SystemIds())
-    found = labels_of(labels, IMAGE_ID, 7)
-    assert [(each.word_id, each.label, each.status) for each in found] == [
-        (1, "MERCHANT", "VALID"),
-        (2, "TOTAL", "VALID"),
-    ]
-    table.delete_item(
-        Key={
-            "PK": f"IMAGE#{IMAGE_ID}",
-            "SK": "RECEIPT#00007#LINE#00001#WORD#00001#LABEL#MERCHANT",
-        }
-    )
-    assert [each.label for each in labels_of(labels, IMAGE_ID, 7)] == ["TOTAL"]
-    assert labels_of(labels, IMAGE_ID, 9) == []
