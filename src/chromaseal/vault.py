@@ -13,6 +13,7 @@ from chromaseal import pools
 from chromaseal.cancelling import Cancelled, cancel, put_back
 from chromaseal.compaction.compactor import Compactor
 from chromaseal.compaction.outcome import Compaction
+from chromaseal.compaction.portion import ALL, Portion
 from chromaseal.compaction.working_copies import FreshCopies, WorkingCopies
 from chromaseal.delta.model import Changes
 from chromaseal.embedding import ModelPin
@@ -125,9 +126,13 @@ class Vault(Upkeep):
         return written
 
     def compact(
-        self, collections: Sequence[str] = (), *, progress: CollectionProgress | None = None
+        self,
+        collections: Sequence[str] = (),
+        *,
+        portions: Mapping[str, Portion] | None = None,
+        progress: CollectionProgress | None = None,
     ) -> list[Compaction]:
-        """Fold the waiting runs of collections, of all of them by default, into versions.
+        """Fold the waiting runs of collections, or ``portions`` of these, into versions.
 
         Raises:
             ChromasealError: see ``Compactor.compact``; the other collections are done
@@ -137,14 +142,11 @@ class Vault(Upkeep):
         compactor = Compactor(self.parts, self._copies or FreshCopies(self.parts))
 
         def compact(name: str) -> Compaction:
+            told = functools.partial(progress, name) if progress else None
+            portion = (portions or {}).get(name, ALL)
             with step("compact", collection=name):
-                return compact_one(name)
-
-        def compact_one(name: str) -> Compaction:
-            refuse_lost_pin(self.parts.store, name)
-            if progress is None:
-                return compactor.compact(name)
-            return compactor.compact(name, progress=functools.partial(progress, name))
+                refuse_lost_pin(self.parts.store, name)
+                return compactor.compact(name, portion=portion, progress=told)
 
         # Collections have nothing to do with each other, and each merge is one thread's work.
         with pools.pool(_AT_ONCE) as pool:

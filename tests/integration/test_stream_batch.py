@@ -5,16 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from chromaseal.adapters.linux.process_name import own_name
 from chromaseal.delta.model import Changes
+from chromaseal.errors import Interrupted
+from chromaseal.fleet.room import needed_bytes
 from chromaseal.fleet.turn import Terms
 from chromaseal.ids import SystemIds
 from chromaseal.record import Metadata
 from chromaseal.run.model import RunState
-from chromaseal.stream.batch import work_off
+from chromaseal.stream.batch import Batch, work_off
 from chromaseal.stream.changes import run_id_of
 from chromaseal.stream.labels import WordLabel
 from chromaseal.stream.messages import FieldChange, Message
@@ -181,6 +183,88 @@ def test_who_compacts_takes_what_came_meanwhile(vault: Vault) -> None:
     batch = work_off(vault, {"m": about("a")}, terms(), labels_of=no_labels, is_over=come)
     assert [done.merged for done in batch.done] == [("a",), ("b",)]
     assert not batch.left
+
+
+def oldest_first(vault: Vault, count: int) -> list[str]:
+    """Let many runs wait, which all change one record."""
+    names = [f"run-{number:02d}" for number in range(count)]
+    for name in names:
+        row = record(ROW, image_id=IMAGE, receipt_id=1, last=name)
+        vault.write({"lines": Changes(upserts=[row])}, run_id=name)
+    return names
+
+
+def room_for(vault: Vault, count: int) -> int:
+    """Give the bytes that so many of the waiting runs need, and not one more."""
+    version = vault.version("lines") if vault.has_version("lines") else None
+    runs = vault.parts.ledger.waiting("lines")[:count]
+    deltas = sum(run.parts["lines"].size_bytes for run in runs)
+    return needed_bytes(version.manifest.size_bytes if version else 0, deltas)
+
+
+def test_a_backlog_that_the_disk_has_no_room_for_is_worked_off_in_parts(vault: Vault) -> None:
+    """The oldest first, each once, and all of them within an invocation that has time for it."""
+    names = oldest_first(vault, 40)
+    narrow = replace(terms(), free_bytes=lambda: room_for(vault, 10))
+    messages = {name: about(name) for name in names}
+    batch = work_off(vault, messages, narrow, labels_of=no_labels)
+    assert not batch.left
+    merged = [done.merged for done in batch.done]
+    assert len(merged) >= 4
+    assert [name for each in merged for name in each] == names
+    assert all(vault.run(name).parts["lines"].attempts == 1 for name in names)
+    assert metadata_of(vault)[ROW]["last"] == names[-1]
+
+
+def test_what_there_was_no_time_for_is_left_to_the_next_messages(vault: Vault) -> None:
+    """40 runs, room for 10, time for one version: at least four invocations, whoever tells.
+
+    One message is all that is left of those of the 40 runs.
+    """
+    names = oldest_first(vault, 40)
+    merged: list[str] = []
+    waits = names
+    batch, invocations = Batch({"m": Interrupted("nothing was begun")}), 0
+    while batch.left:
+        invocations += 1
+        assert batch.left["m"].kind == "interrupted"
+        # Whatever was done first took longer than what is left.
+        narrow = replace(terms(), free_bytes=lambda: room_for(vault, 10), left_s=_little_left())
+        batch = work_off(vault, {"m": about(names[0])}, narrow, labels_of=no_labels)
+        merged += [name for done in batch.done for name in done.merged]
+        waits = [run.run_id for run in vault.parts.ledger.waiting("lines")]
+        assert merged + waits == names
+    assert not waits
+    assert invocations >= 4
+    assert metadata_of(vault)[ROW]["last"] == names[-1]
+
+
+def _little_left() -> Callable[[], float]:
+    """Tell of plenty of time once, and of none after that."""
+    left_s = iter([900.0])
+    return lambda: next(left_s, -1.0)
+
+
+def test_a_merge_that_takes_too_long_is_tried_with_less(vault: Vault) -> None:
+    """Each invocation that ends before the commit has the next one begin with half as much."""
+    names = oldest_first(vault, 8)
+    begun: list[int] = []
+
+    def too_many() -> bool:
+        parts = [vault.run(name).parts["lines"] for name in names]
+        merging = sum(part.state is RunState.MERGING for part in parts)
+        begun.append(merging)
+        return merging > 2
+
+    timely = replace(terms(), left_s=lambda: 900.0)
+    batch = Batch()
+    for _ in range(3):
+        batch = work_off(
+            vault, {"m": about(names[-1])}, timely, labels_of=no_labels, is_over=too_many
+        )
+    assert not batch.left
+    assert list(dict.fromkeys(filter(None, begun))) == [8, 4, 2, 1]
+    assert [name for done in batch.done for name in done.merged] == names
 
 
 def _ran_out(times: Iterator[int], most: int) -> bool:

@@ -1,4 +1,4 @@
-"""What would fill the disk is not begun."""
+"""What would fill the disk is not begun, and what has room is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from chromaseal.compaction.portion import ALL
 from chromaseal.composition.engine import open_vault
 from chromaseal.composition.fleet import free_bytes
 from chromaseal.errors import Unavailable
-from chromaseal.fleet.room import check_room, needed_bytes
+from chromaseal.fleet.room import needed_bytes, portions
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
 from chromaseal.testing.records import record, upserts
@@ -30,9 +31,9 @@ def test_a_full_disk_is_said_before_anything_is_begun(tmp_path: Path) -> None:
         vault.write({"notes": upserts(record("a"))}, run_id="a")
         (run,) = vault.parts.ledger.waiting("notes")
         needed = needed_bytes(0, run.parts["notes"].size_bytes)
-        check_room(vault.parts, ["notes"], lambda: needed)
+        assert portions(vault.parts, ["notes"], lambda: needed) == {"notes": ALL}
         with pytest.raises(Unavailable, match="nothing was begun") as caught:
-            check_room(vault.parts, ["notes"], lambda: needed - 1)
+            portions(vault.parts, ["notes"], lambda: needed - 1)
         assert caught.value.kind == "disk-full"
         assert "CHROMASEAL_CACHE" in caught.value.hint
         assert vault.run("a").parts["notes"].state is RunState.PENDING
@@ -43,7 +44,23 @@ def test_a_full_disk_is_said_before_anything_is_begun(tmp_path: Path) -> None:
 def test_what_has_nothing_to_merge_needs_no_room(tmp_path: Path) -> None:
     """A full disk is no trouble for whoever does nothing."""
     with open_vault(Settings("memory://", "memory://", tmp_path / "cache")) as vault:
-        check_room(vault.parts, ["notes"], lambda: 0)
+        assert portions(vault.parts, ["notes"], lambda: 0) == {}
+
+
+def test_room_is_shared_by_what_is_compacted_at_once(tmp_path: Path) -> None:
+    """Each takes its oldest run, and of the rest as many as there is room for."""
+    with open_vault(Settings("memory://", "memory://", tmp_path / "cache")) as vault:
+        for number in range(6):
+            each = upserts(record(f"record-{number}"))
+            vault.write({"notes": each, "more": each}, run_id=f"run-{number}")
+        waiting = {name: vault.parts.ledger.waiting(name) for name in ("notes", "more")}
+        biggest = max(run.parts[n].size_bytes for n in waiting for run in waiting[n])
+        room = sum(needed_bytes(0, 3 * biggest) for _ in waiting)
+        chosen = portions(vault.parts, list(waiting), lambda: room)
+        for name, runs in waiting.items():
+            taken = chosen[name].of(runs, name)
+            assert 3 <= len(taken) < 6
+            assert list(taken) == runs[: len(taken)]
 
 
 def test_free_space_is_asked_for_where_the_cache_would_be(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ line leaves objects that nothing refers to and a private copy that the next one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from chromaseal.compaction.deltas import read_delta, read_stored
 from chromaseal.compaction.marked import without_cancelled
 from chromaseal.compaction.outcome import Compaction, MergeFailedError, may_be_rot
 from chromaseal.compaction.plan import expected_records, new_runs, runs_to_repeat, sort_runs
+from chromaseal.compaction.portion import Portion
 from chromaseal.compaction.working_copies import WorkingCopies, WorkingCopy
 from chromaseal.delta.model import Delta
 from chromaseal.errors import (
@@ -60,7 +61,7 @@ class Attempt:
         copies: where the next version is made.
         collection: whose runs.
         lost_races: how often another compactor was first.
-        most_runs: how many of the oldest waiting runs to take; None for all.
+        portion: how much of what waits to take.
         failed: where the reason goes, by run id, for runs whose delta cannot be read.
         progress: called with the step, and how much of it is done, of how much.
     """
@@ -72,7 +73,7 @@ class Attempt:
         collection: str,
         *,
         lost_races: int,
-        most_runs: int | None,
+        portion: Portion,
         failed: dict[str, str],
         progress: StepProgress | None,
     ) -> None:
@@ -80,7 +81,7 @@ class Attempt:
         self._copies = copies
         self._collection = collection
         self._lost_races = lost_races
-        self._most_runs = most_runs
+        self._portion = portion
         self._progress = progress
         self._pinned: CollectionPin | None = None
         self._failed = failed
@@ -103,7 +104,8 @@ class Attempt:
         self._complete(runs.contained, past)
         waiting = without_cancelled(self._parts, self._collection, runs.waiting)
         with self._step("read deltas"):
-            deltas = self._read_deltas(found, waiting[: self._most_runs], merged.effective)
+            chosen = self._portion.of(waiting, self._collection)
+            deltas = self._read_deltas(found, chosen, merged.effective)
         if not deltas:
             return self._outcome(contained=contained)
         repeat = runs_to_repeat(deltas, merged.effective)
@@ -242,10 +244,14 @@ class Attempt:
         )
 
     def _read_deltas(
-        self, head_found: Head, runs: tuple[Run, ...], merged: tuple[MergedRun, ...]
+        self, head_found: Head, runs: Sequence[Run], merged: tuple[MergedRun, ...]
     ) -> list[Delta]:
         found: list[Delta] = []
+        begun_s, most_s = self._parts.clock.monotonic_s(), self._portion.read_s
         for done, run in enumerate(runs):
+            if found and most_s is not None and self._parts.clock.monotonic_s() > begun_s + most_s:
+                # What was read is to become a version in the time that is left.
+                break
             try:
                 delta = self._read_delta(run)
                 for later in runs_to_repeat([delta], merged):

@@ -1,7 +1,8 @@
 """Waiting runs -> versions of a collection, or a clear reason for each that cannot be merged.
 
-All that waits goes into one version. Where that fails it is tried in halves, until the one run is
-found with which nothing can be done; it is set aside, and the others go on.
+All that waits goes into one version, or as much of it as there is room and time for. Where that
+fails it is tried in halves, until the one run is found with which nothing can be done; it is set
+aside, and the others go on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from chromaseal.clock import to_iso
 from chromaseal.compaction.attempt import Attempt
 from chromaseal.compaction.outcome import Compaction, MergeFailedError, may_be_rot, together
 from chromaseal.compaction.plan import halves
+from chromaseal.compaction.portion import ALL, Portion
 from chromaseal.compaction.working_copies import WorkingCopies
 from chromaseal.errors import ChromasealError, Unavailable
 from chromaseal.parts import Parts
@@ -39,17 +41,28 @@ class Compactor:
         self._parts = parts
         self._copies = copies
 
-    def compact(self, collection: str, *, progress: StepProgress | None = None) -> Compaction:
-        """Fold everything that waits for a collection into a new version.
+    def compact(
+        self,
+        collection: str,
+        *,
+        portion: Portion = ALL,
+        progress: StepProgress | None = None,
+    ) -> Compaction:
+        """Fold what waits for a collection into a new version.
 
         Where the runs cannot be merged together, several versions come of it.
+
+        Args:
+            collection: whose runs.
+            portion: how much of what waits; the rest waits on.
+            progress: called with the step, and how much of it is done, of how much.
 
         Raises:
             Conflict: ``too-many-races``.
             Damaged: the head cannot be read, or not even merging nothing gives what verifies.
             Unavailable: store, ledger or child did not answer; the runs wait on.
         """
-        return _Compacting(self._parts, self._copies, collection, progress).run()
+        return _Compacting(self._parts, self._copies, collection, portion, progress).run()
 
 
 class _Compacting:
@@ -60,11 +73,13 @@ class _Compacting:
         parts: Parts,
         copies: WorkingCopies,
         collection: str,
+        portion: Portion,
         progress: StepProgress | None,
     ) -> None:
         self._parts = parts
         self._copies = copies
         self._collection = collection
+        self._portion = portion
         self._progress = progress
         self._failed: dict[str, str] = {}
         self._tries: dict[str, int] = {}
@@ -72,7 +87,7 @@ class _Compacting:
     def run(self) -> Compaction:
         """Merge, by batches where need be."""
         done: list[Compaction] = []
-        # How many of the oldest waiting runs to take; the first batch is at the end.
+        # How many of the oldest waiting runs to take; None for the portion. The first is the last.
         batches: list[int | None] = [None]
         while batches:
             most = batches.pop()
@@ -100,7 +115,7 @@ class _Compacting:
             self._copies,
             self._collection,
             lost_races=lost_races,
-            most_runs=most,
+            portion=self._portion.at_most(most),
             failed=self._failed,
             progress=self._progress,
         )

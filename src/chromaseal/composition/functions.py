@@ -17,6 +17,7 @@ from chromaseal.stream.messages import Message
 
 if TYPE_CHECKING:
     from chromaseal.adapters.sqs.queues import SqsClient
+    from chromaseal.fleet.room import LeftS
     from chromaseal.fleet.turn import Terms
     from chromaseal.stream.batch import LabelsOf
     from chromaseal.vault import Vault
@@ -41,18 +42,19 @@ class Equipment:
     settings: Settings
     labels_of: LabelsOf
 
-    def terms(self, invocation: str) -> Terms:
+    def terms(self, invocation: str, left_s: LeftS | None = None) -> Terms:
         """Give the terms on which an invocation takes turns.
 
         Args:
             invocation: its id. Machines of functions are copies of each other: nothing else about
                 this process is its own.
+            left_s: how long it may go on with what it has begun; None for as long as it takes.
         """
         from chromaseal.composition.fleet import free_bytes  # noqa: PLC0415
         from chromaseal.fleet.turn import Terms  # noqa: PLC0415
 
         room = functools.partial(free_bytes, self.settings.cache)
-        return Terms(f"function {invocation}", LEASE_S, room)
+        return Terms(f"function {invocation}", LEASE_S, room, left_s=left_s)
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:

@@ -1,12 +1,15 @@
-"""Whether a merge has room on this machine's disk, asked before anything is begun."""
+"""How much of what waits has room on this machine's disk, asked before anything is begun."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from chromaseal.compaction.portion import Portion, portion
 from chromaseal.errors import Unavailable
 from chromaseal.parts import Parts
+from chromaseal.run.model import Run
 from chromaseal.snapshot.history import head
 
 # What is kept of the head, the private copy that is merged into, and the copy that is published.
@@ -17,6 +20,7 @@ _GROWTH: Final = 8
 _FLOOR_BYTES: Final = 32 << 20
 
 FreeBytes = Callable[[], int]
+LeftS = Callable[[], float]
 
 
 def needed_bytes(directory_bytes: int, delta_bytes: int) -> int:
@@ -24,40 +28,72 @@ def needed_bytes(directory_bytes: int, delta_bytes: int) -> int:
 
     Args:
         directory_bytes: the newest version's size; 0 for a first version.
-        delta_bytes: of all deltas that wait, as they are stored.
+        delta_bytes: of all deltas that are merged, as they are stored.
     """
     return _FLOOR_BYTES + _COPIES * directory_bytes + _GROWTH * delta_bytes
 
 
-def check_room(parts: Parts, collections: Sequence[str], free_bytes: FreeBytes) -> None:
-    """Refuse to begin what would fill the disk.
+def portions(
+    parts: Parts, collections: Sequence[str], free_bytes: FreeBytes, left_s: LeftS | None = None
+) -> Mapping[str, Portion]:
+    """Decide how much of what waits is taken: all of it where there is room and time for it.
 
     Args:
         parts: what the vault consists of.
         collections: what is to be compacted, at once.
         free_bytes: tells how much the cache's disk has left.
+        left_s: tells how long it may take; None for as long as it takes.
 
     Raises:
-        Unavailable: ``disk-full``; nothing was begun.
+        Unavailable: ``disk-full``, there is no room for the oldest run; nothing was begun.
     """
-    needed = sum(_needed_by(parts, name) for name in collections)
-    free = free_bytes()
-    if free < needed:
+    found = [_looked_at(parts, name) for name in collections]
+    waiting = [each for each in found if each.runs]
+    least = sum(needed_bytes(each.directory_bytes, each.oldest_bytes) for each in waiting)
+    free = free_bytes() if waiting else 0
+    if free < least:
         raise Unavailable(
-            f"compacting {', '.join(collections)} may take {_mb(needed)} in the cache, whose disk "
+            f"compacting {', '.join(collections)} may take {_mb(least)} in the cache, whose disk "
             f"has {_mb(free)} left; nothing was begun, the runs wait on",
             kind="disk-full",
             hint="make room, or name a cache on another disk with CHROMASEAL_CACHE",
         )
+    everything = sum(needed_bytes(each.directory_bytes, each.delta_bytes) for each in waiting)
+    # Beyond the oldest run of each, what there is room for is shared out evenly.
+    more = (free - least) // _GROWTH // max(1, len(waiting))
+    time_s = left_s() if left_s is not None else None
+    return {
+        each.name: portion(
+            each.runs,
+            each.name,
+            delta_bytes=None if everything <= free else each.oldest_bytes + more,
+            left_s=time_s,
+        )
+        for each in waiting
+    }
 
 
-def _needed_by(parts: Parts, collection: str) -> int:
-    waiting = parts.ledger.waiting(collection)
-    if not waiting:
-        return 0
-    version = head(parts.store, collection).version
-    deltas = sum(run.parts[collection].size_bytes for run in waiting)
-    return needed_bytes(version.manifest.size_bytes if version else 0, deltas)
+@dataclass(frozen=True, slots=True)
+class _LookedAt:
+    """What waits for a collection, and what it is merged into."""
+
+    name: str
+    runs: Sequence[Run]
+    directory_bytes: int
+
+    @property
+    def oldest_bytes(self) -> int:
+        return self.runs[0].parts[self.name].size_bytes
+
+    @property
+    def delta_bytes(self) -> int:
+        return sum(run.parts[self.name].size_bytes for run in self.runs)
+
+
+def _looked_at(parts: Parts, name: str) -> _LookedAt:
+    runs = parts.ledger.waiting(name)
+    version = head(parts.store, name).version if runs else None
+    return _LookedAt(name, runs, version.manifest.size_bytes if version else 0)
 
 
 def _mb(size_bytes: int) -> str:

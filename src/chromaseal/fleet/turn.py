@@ -7,10 +7,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from chromaseal.compaction.outcome import Compaction
+from chromaseal.compaction.portion import Portion
 from chromaseal.errors import Conflict, Interrupted, Unavailable
 from chromaseal.fleet.lease_keeper import LeaseKeeper
 from chromaseal.fleet.owner import shown_owner
-from chromaseal.fleet.room import FreeBytes, check_room
+from chromaseal.fleet.room import FreeBytes, LeftS, portions
 from chromaseal.run.lease import Lease, Leases
 from chromaseal.vault import CollectionProgress, Vault
 
@@ -27,12 +28,14 @@ class Terms:
         lease_s: how long others wait if this process dies.
         free_bytes: what the cache's disk has left.
         is_gone: whether an owner is known to have died; where nobody knows, it has not.
+        left_s: how long the work may go on, where that has an end that is known.
     """
 
     owner: str
     lease_s: float
     free_bytes: FreeBytes
     is_gone: Callable[[str], bool] = lambda _: False
+    left_s: LeftS | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,12 @@ class Turns:
     Attributes:
         done: what was compacted.
         left: whose turn it is where it is another's; None where that has just ended.
+        more: of which collections there was no room or time for all that waited.
     """
 
     done: tuple[Compaction, ...] = ()
     left: Mapping[str, Lease | None] = field(default_factory=dict)
+    more: frozenset[str] = frozenset()
 
 
 def compact_in_turn(
@@ -56,7 +61,7 @@ def compact_in_turn(
     progress: CollectionProgress | None = None,
     is_over: IsOver = lambda: False,
 ) -> Turns:
-    """Compact the collections that nobody else is at work on.
+    """Compact the collections that nobody else is at work on, as far as room and time allow.
 
     Args:
         vault: whose.
@@ -78,7 +83,6 @@ def compact_in_turn(
         left = {n: parts.leases.holder(n) for n in collections if n not in mine}
         if not mine:
             return Turns(left=left)
-        _have_room(vault, mine, terms.free_bytes)
 
         def go_on(name: str, step: str, done: int, total: int) -> None:
             if is_over():
@@ -91,18 +95,40 @@ def compact_in_turn(
             if progress is not None:
                 progress(name, step, done, total)
 
-        return Turns(tuple(vault.compact(mine, progress=go_on)), left)
+        done = compact_portions(vault, mine, terms, progress=go_on)
+        return Turns(done.done, left, done.more)
 
 
-def _have_room(vault: Vault, collections: Sequence[str], free_bytes: FreeBytes) -> None:
+def compact_portions(
+    vault: Vault,
+    collections: Sequence[str],
+    terms: Terms,
+    *,
+    progress: CollectionProgress | None = None,
+) -> Turns:
+    """Compact collections as far as room and time allow, whoever else is at work on them.
+
+    Raises:
+        Unavailable: ``disk-full``.
+        ChromasealError: see ``Vault.compact``.
+    """
+    chosen = _portions(vault, collections, terms)
+    done = vault.compact(collections, portions=chosen, progress=progress)
+    more = frozenset(name for name, each in chosen.items() if each.runs is not None)
+    return Turns(tuple(done), more=more)
+
+
+def _portions(vault: Vault, collections: Sequence[str], terms: Terms) -> Mapping[str, Portion]:
     try:
-        check_room(vault.parts, collections, free_bytes)
+        found = portions(vault.parts, collections, terms.free_bytes, terms.left_s)
+        if all(each.delta_bytes is None for each in found.values()):
+            return found
     except Unavailable as error:
         if error.kind != "disk-full":
             raise
-        # Working copies that stay open save time only.
-        vault.give_room()
-        check_room(vault.parts, collections, free_bytes)
+    # Working copies that stay open save time only.
+    vault.give_room()
+    return portions(vault.parts, collections, terms.free_bytes, terms.left_s)
 
 
 def holder_of(collection: str, lease: Lease | None) -> str:

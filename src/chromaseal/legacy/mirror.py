@@ -7,10 +7,11 @@ next publication, or whoever looks for it, brings it on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from chromaseal.compaction.outcome import Compaction
+from chromaseal.compaction.portion import Portion
 from chromaseal.errors import ChromasealError
 from chromaseal.legacy.exporting import Exported, export, trim
 from chromaseal.object_store import ObjectStore
@@ -78,10 +79,14 @@ class MirroredVault(Vault):
         return self._mirror.url
 
     def compact(
-        self, collections: Sequence[str] = (), *, progress: CollectionProgress | None = None
+        self,
+        collections: Sequence[str] = (),
+        *,
+        portions: Mapping[str, Portion] | None = None,
+        progress: CollectionProgress | None = None,
     ) -> list[Compaction]:
         """Fold the waiting runs of collections into versions; see ``Vault.compact``."""
-        done = super().compact(collections, progress=progress)
+        done = super().compact(collections, portions=portions, progress=progress)
         for each in done:
             if each.version is not None:
                 self.bring_mirror_on(each.collection)

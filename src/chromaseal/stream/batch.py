@@ -96,6 +96,7 @@ def work_off(
             why = error
         if why is not None:
             left[message_id] = why
+    left |= _told_again(vault, runs, left, turns, errors)
     return Batch(left, turns.done, written)
 
 
@@ -183,17 +184,50 @@ def _compacted(
 
 
 def _turns(vault: Vault, name: str, terms: Terms, is_over: IsOver) -> Iterator[Turns]:
-    """Compact until nothing waits: who told of what came meanwhile was refused the lease.
+    """Compact until nothing waits, or there is no time: disk and time may have room for a part.
 
-    The queue hides such a message for a quarter of an hour. So it is looked again after the lease
-    was given back: a run whose teller was refused is in the ledger by then.
+    Who told of what came meanwhile was refused the lease, and the queue hides such a message for a
+    quarter of an hour. So it is looked again after the lease was given back: a run whose teller
+    was refused is in the ledger by then.
     """
+    clock = vault.parts.clock
     while True:
+        begun_s = clock.monotonic_s()
         turns = compact_in_turn(vault, [name], terms, is_over=is_over)
         yield turns
         merged = any(done.merged for done in turns.done)
         if not merged or is_over() or not vault.parts.ledger.waiting(name, limit=1):
             return
+        if terms.left_s is not None and terms.left_s() < clock.monotonic_s() - begun_s:
+            # What takes as long would be ended before its commit.
+            return
+
+
+def _told_again(
+    vault: Vault,
+    runs: Mapping[str, tuple[str, Message]],
+    left: Mapping[str, ChromasealError],
+    turns: Turns,
+    errors: Mapping[str, ChromasealError],
+) -> dict[str, ChromasealError]:
+    """Give one message back of each collection in which runs wait on that no message tells of.
+
+    Their own messages may be lost, or done because of an earlier delivery. Another process that
+    is at the collection sees to what waits there.
+    """
+    names = {message_id: message.collection for message_id, (_, message) in runs.items()}
+    told = {name for message_id, name in names.items() if message_id in left}
+    found: dict[str, ChromasealError] = {}
+    for message_id, name in names.items():
+        if name in told or name in turns.left:
+            continue
+        told.add(name)
+        if vault.parts.ledger.waiting(name, limit=1):
+            found[message_id] = errors.get(name) or Interrupted(
+                f"runs of {name} wait on: there was no time for all of them",
+                hint="a message is delivered again for them",
+            )
+    return found
 
 
 def _why_left(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -20,15 +20,14 @@ from chromaseal.entrypoints.cli.options import (
 from chromaseal.entrypoints.cli.output import Output, seconds, size
 from chromaseal.errors import ChromasealError, Conflict, Incomplete
 from chromaseal.fleet.owner import shown_owner
-from chromaseal.fleet.room import check_room
-from chromaseal.fleet.turn import Terms, Turns, compact_in_turn, holder_of
+from chromaseal.fleet.turn import Terms, Turns, compact_in_turn, compact_portions, holder_of
 from chromaseal.run.lease import Lease
 from chromaseal.vault import Vault
 
 _ASKED_AGAIN_S = 0.5
 # As many as a vault compacts side by side; whoever waits for a place needs no lease.
 _AT_ONCE = 2
-_NONE: Sequence[ChromasealError] = ()
+Take = Callable[..., Turns]
 
 
 def compact(
@@ -59,12 +58,8 @@ def compact(
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened:
         names, terms = collections or opened.collections(), _terms(opened, vault, ledger)
-        if no_lease:
-            check_room(opened.parts, names[:_AT_ONCE], terms.free_bytes)
-            with output.steps() as show:
-                turns, errors = Turns(tuple(opened.compact(names, progress=show))), _NONE
-        else:
-            turns, errors = _take_turns(opened, names, terms, output, wait=wait)
+        take = compact_portions if no_lease else compact_in_turn
+        turns, errors = _take_turns(opened, names, terms, output, wait=wait, take=take)
         _show(turns.done, output)
     _tell_left(turns, output)
     _complain(turns.done, errors)
@@ -96,7 +91,13 @@ def _terms(opened: Vault, vault: str, ledger: str) -> Terms:
 
 
 def _take_turns(
-    opened: Vault, names: list[str], terms: Terms, output: Output, *, wait: bool
+    opened: Vault,
+    names: list[str],
+    terms: Terms,
+    output: Output,
+    *,
+    wait: bool,
+    take: Take = compact_in_turn,
 ) -> tuple[Turns, Sequence[ChromasealError]]:
     """Compact what can be had, some at a time; an error keeps nobody else from it."""
     done: list[Compaction] = []
@@ -104,18 +105,20 @@ def _take_turns(
     left: dict[str, Lease | None] = {}
     with output.steps() as show:
         while names:
-            left.clear()
+            left = {name: lease for name, lease in left.items() if name not in names}
+            more: list[str] = []
             for start in range(0, len(names), _AT_ONCE):
                 some = names[start : start + _AT_ONCE]
                 try:
-                    turns = compact_in_turn(opened, some, terms, progress=show)
+                    turns = take(opened, some, terms, progress=show)
                 except ChromasealError as error:
                     errors.append(error)
                     continue
                 done += turns.done
                 left |= turns.left
-            names = list(left) if wait else []
-            if names:
+                more += turns.more if any(each.merged for each in turns.done) else ()
+            names = more + (list(left) if wait else [])
+            if names and not more:
                 opened.parts.clock.sleep(_ASKED_AGAIN_S)
     return Turns(tuple(done), left), errors
 

@@ -12,6 +12,7 @@ from chromaseal.entrypoints.functions.telling import (
     Context,
     Event,
     count,
+    left_s,
     logger,
     partial_answer,
     reserved_s,
@@ -32,13 +33,13 @@ def handler(event: Event, context: Context) -> Event:
     messages, left = _read(event)
     count("CompactionRecordsReceived", len(messages) + len(left))
     count("CompactionMessageParseError", len(left))
-    here = equipment(settings_of(os.environ))
+    here, reserve_s = equipment(settings_of(os.environ)), reserved_s(_RESERVE_S)
     batch = work_off(
         here.vault,
         messages,
-        here.terms(context.aws_request_id),
+        here.terms(context.aws_request_id, left_s(context, reserve_s)),
         labels_of=here.labels_of,
-        is_over=stops_at(context, reserved_s(_RESERVE_S)),
+        is_over=stops_at(context, reserve_s),
     )
     left |= batch.left
     _tell(batch, left)

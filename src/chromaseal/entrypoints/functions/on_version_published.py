@@ -15,6 +15,7 @@ from chromaseal.entrypoints.functions.telling import (
     Context,
     Event,
     count,
+    left_s,
     logger,
     reserved_s,
     stops_at,
@@ -68,8 +69,8 @@ def _sync(vault: Vault, collection: str, mount: str, context: Context) -> None:
             )
 
     go_on()
-    left_s = context.get_remaining_time_in_millis() / 1000 - reserve_s
-    synced = vault.sync(collection, mount, wait_s=left_s, progress=go_on)
+    wait_s = left_s(context, reserve_s)()
+    synced = vault.sync(collection, mount, wait_s=wait_s, progress=go_on)
     count("EFSS3SyncSuccess")
     facts = {
         "collection": collection,

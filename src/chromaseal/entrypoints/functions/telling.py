@@ -86,7 +86,13 @@ def stops_at(context: Context, reserve_s: float) -> Callable[[], bool]:
         context: of the invocation.
         reserve_s: what the rest, from anywhere on, may take at most.
     """
-    return lambda: context.get_remaining_time_in_millis() < reserve_s * 1000
+    left = left_s(context, reserve_s)
+    return lambda: left() < 0
+
+
+def left_s(context: Context, reserve_s: float) -> Callable[[], float]:
+    """Give what tells for how many seconds an invocation may go on, but for what it keeps back."""
+    return lambda: context.get_remaining_time_in_millis() / 1000 - reserve_s
 
 
 def reserved_s(usual: float) -> float:
