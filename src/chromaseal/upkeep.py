@@ -162,6 +162,7 @@ class Upkeep:
         keep: int = 2,
         existing_readers: bool = False,
         wait_s: float = 900.0,
+        links: bool | None = None,
         progress: StepProgress = no_step_progress,
     ) -> Synced:
         """Have the newest version on a mount that many machines share; see ``mount.sync``.
@@ -173,10 +174,11 @@ class Upkeep:
             existing_readers: whether programs that know nothing of chromaseal are to find it, as
                 ``snapshots/<collection>/<version>``.
             wait_s: how long another process that does the same is waited for.
+            links: whether unchanged files are hard links to older ones; None to find out.
             progress: called with the step, and how much of it is done, of how much.
         """
         self._known(collection)
-        wishes = Wishes(keep=keep, existing_readers=existing_readers, wait_s=wait_s)
+        wishes = Wishes(keep, existing_readers, wait_s, links)
         with step("sync", collection=collection, directory=str(mount)) as told:
             synced = sync(self.parts, collection, Path(mount), wishes=wishes, progress=progress)
             told.note(version_id=synced.version.version_id, written_bytes=synced.written_bytes)

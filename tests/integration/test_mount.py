@@ -16,8 +16,10 @@ from chromaseal.errors import Conflict, NotFound, Unavailable, UsageError
 from chromaseal.ids import SystemIds
 from chromaseal.mount import sync as syncing
 from chromaseal.mount.filling import clone_file
+from chromaseal.mount.sync import Synced
 from chromaseal.mount.tidying import remove_attempts, remove_versions
 from chromaseal.mount.versions import newest_first
+from chromaseal.snapshot.checkout import sync as make_durable
 from chromaseal.snapshot.version_id import parse
 from chromaseal.testing.clock import START
 from chromaseal.testing.directory_states import contents
@@ -52,6 +54,48 @@ def test_what_is_written_is_what_changed(scene: MountScene) -> None:
     for path in now:
         assert ((place / "directory" / path).stat().st_nlink == 1) is (path in changed)
         assert not (place / "directory" / path).stat().st_mode & 0o222
+
+
+def test_without_links_every_version_stands_alone(scene: MountScene) -> None:
+    """Where it is asked for; what was linked before is not touched."""
+    scene.next()
+    scene.push()
+    synced = scene.sync(links=False)
+    assert synced.shared_bytes == 0
+    assert synced.written_bytes > synced.version.manifest.size_bytes
+    assert {file.stat().st_nlink for file in files_of(synced)} == {1}
+    assert scene.read()[1] == scene.state(1)
+
+
+def test_links_that_do_not_hold_are_replaced_by_copies(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is gone once the version has its own is seen at once, and nobody reads that."""
+    scene.next()
+    scene.push()
+    lost: list[Path] = []
+
+    def lose(directory: Path) -> None:
+        make_durable(directory)
+        newest = scene.layout.files(newest_first(scene.layout)[0])
+        linked = [file for file in newest.rglob("*") if file.is_file() and file.stat().st_nlink > 1]
+        if directory == scene.layout.versions and linked and not lost:
+            linked[0].unlink()
+            lost.append(linked[0])
+
+    monkeypatch.setattr(syncing, "make_durable", lose)
+    synced = scene.sync()
+    assert len(lost) == 1
+    assert synced.directory not in lost[0].parents
+    assert {file.stat().st_nlink for file in files_of(synced)} == {1}
+    assert scene.numbers() == [1, 2]
+    assert scene.read()[1] == scene.state(1)
+    assert not scene.sync().new
+
+
+def files_of(synced: Synced) -> list[Path]:
+    """Give the files of the version that was brought."""
+    return [path for path in synced.directory.rglob("*") if path.is_file()]
 
 
 def test_a_second_time_costs_nothing(scene: MountScene) -> None:

@@ -87,6 +87,7 @@ def fill(
     shared: Mapping[str, Path],
     older: Path | None,
     on_bytes: Callable[[int], None],
+    links: bool = True,
     clone: Clone = clone_file,
 ) -> Weighed:
     """Make a version's files in a directory, read-only and safe from a power cut.
@@ -97,6 +98,7 @@ def fill(
         shared: by path, files of other versions that are the same.
         older: the files of the version before, to begin changed ones with.
         on_bytes: called with the bytes of each piece that is in place.
+        links: whether what is the same is linked to.
         clone: how files come to share their parts.
 
     Raises:
@@ -108,7 +110,7 @@ def fill(
     for path, table in kept.tables.items():
         target = directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path in shared and _linked(shared[path], target):
+        if links and path in shared and _linked(shared[path], target):
             on_bytes(table.size_bytes)
             total += Weighed(shared_bytes=table.size_bytes)
             continue

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +20,9 @@ from chromaseal.mount.layout import (
     attempt_of,
     parse_directory_name,
 )
+from chromaseal.mount.links import is_all_there
 from chromaseal.mount.tidying import remove_attempts, remove_versions
+from chromaseal.mount.trial import refuse_full, removed_after, try_out, writing_to
 from chromaseal.mount.turn import Turn, Turns
 from chromaseal.mount.versions import (
     is_sound,
@@ -45,8 +46,6 @@ _FIRST_LOOK_S = 0.25
 _LONGEST_LOOK_S = 2.0
 # A version that has left meanwhile is waited for in vain, so not for long.
 _VISIBLE_AFTER_S = 5.0
-# Manifest, pointer and names.
-_BESIDE_FILES_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +79,15 @@ class Wishes:
         keep: how many versions stay.
         existing_readers: whether programs that know nothing of chromaseal are to find versions.
         wait_s: how long another process that does the same is waited for.
+        links: whether unchanged files are hard links to those of older versions; None where that
+            is for the mount to show.
         clone: how files come to share their parts.
     """
 
     keep: int = 2
     existing_readers: bool = False
     wait_s: float = 900.0
+    links: bool | None = None
     clone: Clone = clone_file
 
 
@@ -139,14 +141,14 @@ class _Syncing:
         self._turns = Turns(layout.turns, owner, parts.clock)
 
     def run(self, version: Version) -> Synced:
-        with _writing_to(self._layout):
+        with writing_to(self._layout):
             self._prepare()
         end_s = self._parts.clock.monotonic_s() + self._wishes.wait_s
         while True:
             done = self._done(version)
             if done is not None and self._is_tidy():
                 return done
-            with _writing_to(self._layout):
+            with writing_to(self._layout):
                 turn = self._turns.take()
             if turn is None and done is not None:
                 return done
@@ -259,7 +261,7 @@ class _Syncing:
             name, weighed = made
         if turn.is_lost():
             return None
-        with self._watch.step("tidy mount"), _writing_to(layout):
+        with self._watch.step("tidy mount"), writing_to(layout):
             pointer_bytes = replace_text(layout, layout.current, str(name), parts.ids)
             if wishes.existing_readers:
                 pointer_bytes += add_link(layout, name, parts.ids)
@@ -278,9 +280,9 @@ class _Syncing:
         parts, layout = self._parts, self._layout
         newest = newest_first(layout)
         shared = shared_files(layout, version.manifest.files, newest)
-        with _writing_to(layout):
-            self._probe()
-        self._refuse_full(version, shared)
+        with writing_to(layout):
+            links = try_out(layout, parts.ids, links=self._wishes.links)
+        refuse_full(layout, version, shared if links else ())
 
         def fetched(done: int, total: int) -> None:
             turn.beat()
@@ -290,22 +292,48 @@ class _Syncing:
             kept = parts.checkouts.bring(version, progress=fetched)
         older = layout.files(newest[0]) if newest else None
         try:
-            return self._place(kept, shared, older, turn)
+            return self._linked_or_copied(kept, shared, older, turn, links=links)
         except Damaged:
             # What is kept here is a convenience: a bad or vanishing copy is fetched anew.
             parts.checkouts.forget(version)
             kept = parts.checkouts.bring(version, progress=fetched)
-            return self._place(kept, shared, older, turn)
+            return self._linked_or_copied(kept, shared, older, turn, links=links)
+
+    def _linked_or_copied(
+        self,
+        kept: Kept,
+        shared: Mapping[str, Path],
+        older: Path | None,
+        turn: Turn,
+        *,
+        links: bool,
+    ) -> tuple[DirectoryName, Weighed] | None:
+        """Put a version into place; once more, without links, where those have not held."""
+        made = self._place(kept, shared, older, turn, links=links)
+        files = kept.version.manifest.files
+        if made is None or not links or is_all_there(self._layout.files(made[0]), files):
+            return made
+        with writing_to(self._layout):
+            # Nobody is to take it for whole, and it leaves with the older ones.
+            (self._layout.doubted / str(made[0])).mkdir(exist_ok=True)
+        again = self._place(kept, shared, older, turn, links=False)
+        return again and (again[0], again[1] + Weighed(made[1].written_bytes))
 
     def _place(
-        self, kept: Kept, shared: Mapping[str, Path], older: Path | None, turn: Turn
+        self,
+        kept: Kept,
+        shared: Mapping[str, Path],
+        older: Path | None,
+        turn: Turn,
+        *,
+        links: bool,
     ) -> tuple[DirectoryName, Weighed] | None:
         parts, layout, version = self._parts, self._layout, kept.version
         name = DirectoryName(version.version_id, attempt_of(parts.ids.unique()))
         unfinished = layout.work / name.attempt
         written = _Counted(version.manifest.size_bytes, turn, self._progress)
         key = keys.manifest(layout.collection, version.version_id)
-        with self._watch.step("write to mount"), _removed_after(unfinished), _writing_to(layout):
+        with self._watch.step("write to mount"), removed_after(unfinished), writing_to(layout):
             body = parts.store.get(key).body
             decode(version.version_id, body)
             unfinished.mkdir()
@@ -315,6 +343,7 @@ class _Syncing:
                 shared=shared,
                 older=older,
                 on_bytes=written,
+                links=links,
                 clone=self._wishes.clone,
             )
             (unfinished / MANIFEST).write_bytes(body)
@@ -325,36 +354,6 @@ class _Syncing:
             unfinished.rename(layout.version(name))
             make_durable(layout.versions)
         return name, replace(weighed, written_bytes=weighed.written_bytes + len(body))
-
-    def _probe(self) -> None:
-        """Do all that will have to be done, before anything is fetched.
-
-        Raises:
-            OSError: this user may not.
-        """
-        probe = self._layout.work / attempt_of(self._parts.ids.unique())
-        with _removed_after(probe):
-            probe.mkdir()
-            file = probe / "file"
-            file.write_bytes(b"x")
-            file.chmod(0o444)
-            os.utime(file, ns=(0, 0))
-        for folder in self._layout.folders:
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise PermissionError(13, "this user may not write", str(folder))
-
-    def _refuse_full(self, version: Version, shared: Mapping[str, Path]) -> None:
-        missing = (e.size_bytes for e in version.manifest.files if e.path not in shared)
-        needed_bytes = sum(missing) + _BESIDE_FILES_BYTES
-        free_bytes = shutil.disk_usage(self._layout.mount).free
-        if free_bytes < needed_bytes:
-            raise Unavailable(
-                f"version {version.manifest.number} of {version.manifest.collection} may take "
-                f"{needed_bytes / 1e6:.0f} MB on {self._layout.mount}, which has "
-                f"{free_bytes / 1e6:.0f} MB left; nothing was begun",
-                kind="disk-full",
-                hint="make room there, or keep fewer versions with --keep",
-            )
 
 
 class _Counted:
@@ -370,25 +369,3 @@ class _Counted:
         self._done_bytes += size_bytes
         self._turn.beat()
         self._progress("write", self._done_bytes, self._total_bytes)
-
-
-@contextmanager
-def _removed_after(directory: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextmanager
-def _writing_to(layout: Layout) -> Iterator[None]:
-    """Say what is wrong where a mount refuses something."""
-    try:
-        yield
-    except OSError as error:
-        raise Conflict(
-            f"{layout.mount} cannot be written: {error}",
-            kind="cannot-write",
-            hint="check free space, and that this user, or the access point's, may write there; "
-            "nothing was left behind",
-        ) from error

@@ -45,6 +45,15 @@ def sync(
             help="How long to wait for another process that does the same.",
         ),
     ] = 900.0,
+    links: Annotated[
+        bool | None,
+        typer.Option(
+            "--links/--no-links",
+            help="Whether unchanged files are hard links to those of older versions, or copies. "
+            "By default links, where they hold, and not through FUSE.",
+            show_default=False,
+        ),
+    ] = None,
     vault: VaultOption = "",
     ledger: LedgerOption = "",
     as_json: JsonOption = False,
@@ -66,6 +75,7 @@ def sync(
             keep=keep,
             existing_readers=existing_readers,
             wait_s=wait_s,
+            links=links,
             progress=functools.partial(show, collection),
         )
     _tell(output, collection, mount, synced)

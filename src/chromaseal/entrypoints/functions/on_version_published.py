@@ -57,6 +57,15 @@ def _mount(environment: Mapping[str, str]) -> str:
     return mount
 
 
+def _links(environment: Mapping[str, str]) -> bool | None:
+    said = environment.get("CHROMASEAL_MOUNT_LINKS", "")
+    if said not in {"", "yes", "no"}:
+        raise UsageError(
+            f"CHROMASEAL_MOUNT_LINKS is {said!r}", kind="bad-settings", hint="yes, no, or nothing"
+        )
+    return said == "yes" if said else None
+
+
 def _sync(vault: Vault, collection: str, mount: str, context: Context) -> None:
     reserve_s = reserved_s(_RESERVE_S)
     is_over = stops_at(context, reserve_s)
@@ -70,7 +79,8 @@ def _sync(vault: Vault, collection: str, mount: str, context: Context) -> None:
 
     go_on()
     wait_s = left_s(context, reserve_s)()
-    synced = vault.sync(collection, mount, wait_s=wait_s, progress=go_on)
+    links = _links(os.environ)
+    synced = vault.sync(collection, mount, wait_s=wait_s, links=links, progress=go_on)
     count("EFSS3SyncSuccess")
     facts = {
         "collection": collection,
