@@ -7,17 +7,22 @@ from typing import Any
 
 import pytest
 
+from chromaseal.clock import SystemClock
 from chromaseal.errors import Unavailable
 from chromaseal.mount import sync as syncing
-from chromaseal.mount.layout import MANIFEST, turn_name
+from chromaseal.mount import turn as turns
+from chromaseal.mount.layout import BEAT, MANIFEST, turn_name
 from chromaseal.mount.sync import Synced
-from chromaseal.mount.turn import EXPIRY_S, Turns, newest_turn
+from chromaseal.mount.turn import EXPIRY_S, SILENCE_S, Turn, Turns, newest_turn
 from chromaseal.mount.versions import newest_first, read_current
 from chromaseal.snapshot.checkout import sync as make_durable
 from chromaseal.snapshot.checkout import sync_tree
 from chromaseal.snapshot.find import find
 from chromaseal.snapshot.manifest import Version
 from chromaseal.testing.mount_scene import MountScene
+
+# In real time, for a thread that beats every hundredth of a second.
+PATIENCE_S = 30.0
 
 
 def test_a_dead_process_is_waited_for_and_no_longer(scene: MountScene) -> None:
@@ -31,6 +36,81 @@ def test_a_dead_process_is_waited_for_and_no_longer(scene: MountScene) -> None:
     assert found.value.kind == "mount-busy"
     assert scene.sync().new
     assert EXPIRY_S <= scene.clock.monotonic_s() - begun_s < 2 * EXPIRY_S
+
+
+class SlowDisk:
+    """Takes its time to make a tree durable, until others have looked at the turn meanwhile.
+
+    Args:
+        scene: whose mount it is.
+        looks: how often others look; each time longer than a turn of the dead lasts.
+    """
+
+    def __init__(self, scene: MountScene, looks: int) -> None:
+        self._scene = scene
+        self._looks = looks
+        self._rivals = Turns(scene.layout.turns, "rival", scene.clock)
+        self.taken: list[Turn] = []
+
+    def sync_tree(self, tree: Path) -> None:
+        """Do it."""
+        sync_tree(tree)
+        for _ in range(self._looks):
+            if (turn := self._rivals.take()) is not None:
+                self.taken.append(turn)
+                return
+            before = self._beat()
+            self._scene.clock.sleep(2 * EXPIRY_S)
+            waits = SystemClock()
+            end_s = waits.monotonic_s() + PATIENCE_S
+            while self._beat() == before and waits.monotonic_s() < end_s:
+                waits.sleep(0.001)
+
+    def _beat(self) -> bytes:
+        turns = self._scene.layout.turns
+        return (turns / turn_name(newest_turn(turns)) / BEAT).read_bytes()
+
+
+def test_who_is_in_one_long_call_keeps_the_turn(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow the mount is, the work is done once, and comes to an end."""
+    scene.next()
+    scene.push()
+    monkeypatch.setattr(turns, "BEAT_S", 0.01)
+    disk = SlowDisk(scene, looks=5)
+    monkeypatch.setattr(syncing, "sync_tree", disk.sync_tree)
+    before = newest_turn(scene.layout.turns)
+    assert scene.sync().new
+    assert disk.taken == []
+    assert newest_turn(scene.layout.turns) == before + 1
+    assert scene.read()[1] == scene.state(1)
+
+
+def test_who_hangs_for_ever_loses_the_turn(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sign of life is no sign of work: after a quarter of an hour in one call it is not given."""
+    scene.next()
+    scene.push()
+    monkeypatch.setattr(turns, "BEAT_S", 0.01)
+    rivals = Turns(scene.layout.turns, "rival", scene.clock)
+    looks: list[Turn | None] = []
+
+    def hang(tree: Path) -> None:
+        sync_tree(tree)
+        scene.clock.sleep(SILENCE_S)
+        while not any(looks) and len(looks) < 5:
+            looks.append(rivals.take())
+            scene.clock.sleep(EXPIRY_S)
+
+    monkeypatch.setattr(syncing, "sync_tree", hang)
+    with pytest.raises(Unavailable, match="rival is syncing"):
+        scene.sync(wait_s=0)
+    # What was being written while the clock went on counts once more.
+    assert len(looks) in {2, 3}
+    assert looks[-1] is not None
+    assert scene.numbers() == [1]
 
 
 def test_who_was_taken_for_dead_spoils_nothing(scene: MountScene) -> None:

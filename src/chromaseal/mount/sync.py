@@ -157,7 +157,8 @@ class _Syncing:
                 continue
             done = None
             try:
-                done = self._in_turn(turn)
+                with turn.kept():
+                    done = self._in_turn(turn)
             except ChromasealError:
                 # Whoever took over has removed what was being made here.
                 if not turn.is_lost():

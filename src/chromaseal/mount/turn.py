@@ -1,8 +1,9 @@
 """Whose turn it is to sync a collection to a mount: an exclusive ``mkdir`` per turn.
 
 A turn saves the work of doing the same twice, and guards nothing: every attempt has names of its
-own. Whoever has the turn changes a file now and then; where that stays as it is for a while, by
-the clock of whoever waits, the next turn is free.
+own. Whoever has the turn changes a file now and then, from a thread, for a single call to a slow
+mount may take longer than others wait; where that file stays as it is for a while, by the clock of
+whoever waits, the next turn is free.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from chromaseal.clock import Clock
@@ -25,7 +28,10 @@ from chromaseal.mount.layout import (
 
 # Longer than clients of NFS believe what they know of a file.
 EXPIRY_S = 75.0
-_BEAT_S = 5.0
+BEAT_S = 5.0
+# Longer than any one call takes that comes to an end. A process that hangs for ever has its turn
+# taken, although it lives.
+SILENCE_S = 900.0
 # Whoever goes by a listing that is older than a few turns must not find their numbers free.
 _REMEMBERED = 32
 
@@ -55,18 +61,46 @@ class Turn:
         self._owner = owner
         self._clock = clock
         self._beats = 0
-        self._beaten_at_s = clock.monotonic_s() - _BEAT_S
+        self._beaten_at_s = clock.monotonic_s() - BEAT_S
+        self._got_on_at_s = clock.monotonic_s()
+        self._ended = threading.Event()
+        self._writing = threading.Lock()
 
     def beat(self) -> None:
-        """Tell whoever waits that the work goes on; called often, it writes seldom."""
-        now_s = self._clock.monotonic_s()
-        if now_s < self._beaten_at_s + _BEAT_S:
-            return
-        self._beaten_at_s = now_s
-        self._beats += 1
-        # Without the folder the turn was lost, which whoever works is told before it ends.
-        with contextlib.suppress(OSError):
-            (self._place / BEAT).write_text(f"{self._owner} {self._beats}\n")
+        """Tell whoever waits that the work gets on; called often, it writes seldom."""
+        now_s = self._got_on_at_s = self._clock.monotonic_s()
+        if now_s >= self._beaten_at_s + BEAT_S:
+            self._write(now_s)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Tell whoever waits, as long as the block lasts, that this process lives.
+
+        In one long call nothing gets on; that is not told for ever, but for ``SILENCE_S``.
+        """
+        self._ended.clear()
+        thread = threading.Thread(target=self._beat_on, name=f"turn {self.number}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ended.set()
+            # It may be in a call that hangs; nobody is to wait for a sign of life.
+            thread.join(BEAT_S)
+
+    def _beat_on(self) -> None:
+        while not self._ended.wait(BEAT_S):
+            now_s = self._clock.monotonic_s()
+            if now_s < self._got_on_at_s + SILENCE_S:
+                self._write(now_s)
+
+    def _write(self, now_s: float) -> None:
+        with self._writing:
+            self._beaten_at_s = now_s
+            self._beats += 1
+            # Without the folder the turn was lost, which whoever works is told before it ends.
+            with contextlib.suppress(OSError):
+                (self._place / BEAT).write_text(f"{self._owner} {self._beats}\n")
 
     def is_lost(self) -> bool:
         """Whether another has taken this process for dead."""
