@@ -4,6 +4,7 @@
 
     _chromaseal/vault.json                                       this prefix is a vault
     _chromaseal/probe/<unique>                                   a trial of the store; goes again
+    _chromaseal/set-aside/<record>.json                          what no queue can be told
     _chromaseal/collection/<collection>.json                     what the collection is pinned to
     <collection>/delta/<run id>/delta.parquet                    one run's changes
     <collection>/snapshot/latest-pointer.txt                     the newest version's id; mutable
@@ -28,6 +29,7 @@ from chromaseal.errors import UsageError
 VAULT = "_chromaseal/vault.json"
 COLLECTIONS = "_chromaseal/collection/"
 PROBES = "_chromaseal/probe/"
+SET_ASIDE = "_chromaseal/set-aside/"
 _POINTER = "/snapshot/latest-pointer.txt"
 _DELTA = re.compile(r"(?P<collection>[^/]+)/delta/(?P<run_id>[^/]+)/delta(?P<suffix>\.[a-z.]+)")
 _MANIFEST = re.compile(
@@ -94,6 +96,11 @@ def parse_collection(key: str) -> str:
 def probe(unique: str) -> str:
     """Key of an object that a store's conditional writes are tried on."""
     return f"{PROBES}{check_name(unique)}"
+
+
+def set_aside(record: str) -> str:
+    """Key of a record of a table's stream that no queue can be told."""
+    return f"{SET_ASIDE}{check_name(record)}.json"
 
 
 def everything(name: str) -> str:

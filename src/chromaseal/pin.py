@@ -23,6 +23,7 @@ COLLECTION_FORMAT = "chromaseal.collection"
 FORMAT_VERSION = 1
 DEFAULT_SPACE = "l2"
 SPACES = ("l2", "cosine", "ip")
+_BEFORE_VAULT = (keys.PROBES, keys.SET_ASIDE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ def pin_vault(store: ObjectStore, *, ids: Ids, create: bool) -> str:
             hint="chromaseal push DIR COLLECTION or chromaseal ingest PATH makes one; or name "
             "another with --vault",
         )
-    # Others may be trying the store at this moment, or have died while they did.
-    if any(not found.key.startswith(keys.PROBES) for found in store.list("")):
+    # Others may be trying the store at this moment, or have died while they did; and a table's
+    # stream may have been told of before the first write.
+    if any(not found.key.startswith(_BEFORE_VAULT) for found in store.list("")):
         found = read_vault_pin(store)
         if found is not None:
             # Somebody else made it a vault since the first look.

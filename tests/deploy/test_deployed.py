@@ -160,7 +160,7 @@ def test_what_calls_the_functions(stack: Stack) -> None:
     failed = f":{NAME}-failed-events"
     stream = ours["table"]
     assert stream["DestinationConfig"]["OnFailure"]["Destination"].endswith(failed)
-    assert (stream["MaximumRetryAttempts"], stream["BisectBatchOnFunctionError"]) == (20, True)
+    assert (stream["MaximumRetryAttempts"], stream["BisectBatchOnFunctionError"]) == (-1, True)
     for each in ours.values():
         assert each["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert each["State"] == "Enabled"
@@ -181,7 +181,7 @@ def test_logs_alarms_and_dashboard(stack: Stack) -> None:
     watch = stack.client("cloudwatch")
     names = [each for logical, each in stack.resources.items() if logical.endswith("Alarm")]
     alarms = watch.describe_alarms(AlarmNames=names)["MetricAlarms"]
-    assert len(alarms) == len(names) == 11
+    assert len(alarms) == len(names) == 12
     assert {each["TreatMissingData"] for each in alarms} == {"notBreaching"}
     drawn = json.loads(watch.get_dashboard(DashboardName=NAME)["DashboardBody"])
     assert len(drawn["widgets"]) == 8

@@ -58,7 +58,7 @@ DELTA = keys.delta(NAME, "r1", ".parquet")
 WRITTEN_ONCE = [
     *(keys.VAULT, keys.collection(NAME), DELTA, LAYER, MANIFEST),
     *(keys.history_page(NAME, "000001-ab"), keys.tag(NAME, "t"), keys.cancellation(NAME, "r1")),
-    *(keys.gc(NAME, "g"), keys.original("d"), keys.reading("i", "r")),
+    *(keys.gc(NAME, "g"), keys.original("d"), keys.reading("i", "r"), keys.set_aside("1")),
 ]
 
 
@@ -174,6 +174,9 @@ MAY: list[tuple[Request, set[str]]] = [
     (put(keys.probe("p")), {"ingest"}),
     (s3("DeleteObject", keys.probe("p")), {"ingest"}),
     (put(keys.original("d")), {"ingest"}),
+    (put(keys.set_aside("1")), {"announce"}),
+    (s3("GetObject", keys.set_aside("1")), set(ROLES)),
+    (s3("DeleteObject", keys.set_aside("1")), set()),
     (put(keys.reading("i", "r")), {"ingest"}),
     (s3("DeleteObject", keys.original("d")), set()),
     (put(keys.collection(NAME)), {"ingest", "compact", "upkeep"}),

@@ -122,6 +122,22 @@ def test_what_is_tried_in_vain_is_kept_and_told() -> None:
     assert destinations == ["<FailedEvents.Arn>"] * 4
 
 
+def test_a_change_is_told_until_the_stream_forgets_it() -> None:
+    """Given up earlier, it would leave its number alone; and somebody hears of it in time."""
+    found = made()
+    stream = found["OnRunChangedSource"]["Properties"]
+    assert (stream["MaximumRetryAttempts"], stream["MaximumRecordAgeInSeconds"]) == (-1, -1)
+    assert stream["BisectBatchOnFunctionError"]
+    assert stream["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    alarms = of_type("AWS::CloudWatch::Alarm", found)
+    late = alarms["StreamLateAlarm"]
+    assert late["MetricName"] == "IteratorAge"
+    assert late["Threshold"] / 1000 + late["Period"] * late["EvaluationPeriods"] < 6 * 3600
+    service = found["OnRunChanged"]["Properties"]["Environment"]["Variables"]
+    (dimension,) = alarms["SetAsideAlarm"]["Dimensions"]
+    assert dimension == {"Name": "service", "Value": service["POWERTOOLS_SERVICE_NAME"]}
+
+
 def test_a_message_is_not_given_to_a_second_compactor_while_the_first_runs() -> None:
     """Visible again only after the longest time that a function may take."""
     found = made()

@@ -11,10 +11,12 @@ import pytest
 
 from chromaseal.adapters.pillow.sample import write_sample
 from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.composition import functions
 from chromaseal.composition.engine import open_vault
 from chromaseal.receipts.samples import SAMPLES
 from chromaseal.settings import Settings
 from chromaseal.testing.command_line import SampleVault, chromaseal
+from chromaseal.testing.recorded_queues import URL, RecordedQueues
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 
@@ -57,3 +59,13 @@ def written(four_versions: Path, tmp_path: Path, vault_at: Callable[[], Vault]) 
     shutil.copytree(four_versions / "vault", tmp_path / "vault")
     shutil.copyfile(four_versions / "ledger.sqlite", tmp_path / "ledger.sqlite")
     return vault_at()
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> RecordedQueues:
+    """Give the queues that handlers send to, and the environment that names them."""
+    recorded = RecordedQueues()
+    monkeypatch.setenv("LINES_QUEUE_URL", f"{URL}/lines")
+    monkeypatch.setenv("WORDS_QUEUE_URL", f"{URL}/words")
+    monkeypatch.setattr(functions, "_sqs", lambda: recorded)
+    return recorded

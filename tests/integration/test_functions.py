@@ -10,21 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ConnectTimeoutError
 from obstore.store import S3Store, from_url
 
 from chromaseal import open_copy_from_mount
-from chromaseal.adapters.dynamodb.items import run_item
 from chromaseal.adapters.obstore.inbox import InboxBucket
-from chromaseal.adapters.sqs import queues
-from chromaseal.adapters.sqs.queues import SqsQueues
 from chromaseal.clock import SystemClock
-from chromaseal.composition import fleet, functions
+from chromaseal.composition import fleet
 from chromaseal.composition.functions import Equipment, equipment, settings_of
 from chromaseal.delta.model import Changes
 from chromaseal.entrypoints.functions import (
     on_receipt_uploaded,
-    on_run_changed,
     on_runs_waiting,
     on_schedule,
     on_version_published,
@@ -40,48 +35,15 @@ from chromaseal.testing.aws_events import (
     bucket_event,
     queue_event,
     queue_record,
-    stream_record,
 )
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.command_line import SampleVault
+from chromaseal.testing.recorded_queues import RecordedQueues, left
 from chromaseal.testing.records import record
 from chromaseal.testing.servers import S3Server
 from chromaseal.vault import Vault
 
 HIDDEN = "a-secret-that-nobody-may-read"
-URL = "https://sqs.us-east-1.amazonaws.com/123456789012"
-
-
-class RecordedQueues:
-    """A client of SQS that takes what it is told to take.
-
-    Attributes:
-        sent: what it was sent, by queue.
-        refuses: positions of entries that it refuses; None for no answer at all.
-    """
-
-    def __init__(self) -> None:
-        self.sent: dict[str, list[dict[str, Any]]] = {}
-        self.refuses: set[str] | None = set()
-
-    def send_message_batch(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3
-        """Take a batch."""
-        if self.refuses is None:
-            raise ConnectTimeoutError(endpoint_url=URL)
-        assert len(asked["Entries"]) <= 10
-        taken = [each for each in asked["Entries"] if each["Id"] not in self.refuses]
-        self.sent.setdefault(asked["QueueUrl"].rpartition("/")[2], []).extend(taken)
-        return {"Failed": [{"Id": each, "Code": "Throttled"} for each in self.refuses]}
-
-
-@pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> RecordedQueues:
-    """Give the queues that handlers send to, and the environment that names them."""
-    recorded = RecordedQueues()
-    monkeypatch.setenv("LINES_QUEUE_URL", f"{URL}/lines")
-    monkeypatch.setenv("WORDS_QUEUE_URL", f"{URL}/words")
-    monkeypatch.setattr(functions, "_sqs", lambda: recorded)
-    return recorded
 
 
 @pytest.fixture
@@ -120,64 +82,6 @@ def message(run_id: str) -> Message:
     """Give a run's message."""
     now = SystemClock().now().isoformat()
     return Message("lines", EntityType.COMPACTION_RUN, "INSERT", {"run_id": run_id}, now, run_id)
-
-
-def left(answer: dict[str, Any]) -> list[str]:
-    """Give what an answer asks to have again."""
-    return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
-
-
-def test_runs_of_the_stream_are_told_to_the_queues(client: RecordedQueues, vault: Vault) -> None:
-    """A batch of runs, each to each of its collections, in their order."""
-    for number in range(12):
-        write(vault, f"run-{number:02d}")
-    runs = reversed(vault.parts.ledger.newest())
-    records = [
-        stream_record(None, run_item(run, "w"), number=number, created_s=1_764_352_800.7)
-        for number, run in enumerate(runs)
-    ]
-    assert left(on_run_changed.handler({"Records": records}, context())) == []
-    told = [
-        json.loads(each["MessageBody"])["entity_data"]["run_id"] for each in client.sent["lines"]
-    ]
-    assert told == [f"run-{number:02d}" for number in range(12)]
-    assert set(client.sent) == {"lines"}
-
-
-@pytest.mark.parametrize("refuses", [{"1"}, None])
-def test_what_no_queue_took_is_delivered_again(
-    client: RecordedQueues, refuses: set[str] | None
-) -> None:
-    """The record of which one message was refused, or all where there was no answer."""
-    client.refuses = refuses
-    place = {"PK": "IMAGE#i", "SK": "RECEIPT#00001#PLACE"}
-    records = [
-        stream_record(
-            {**place, "place_id": "a"}, {**place, "place_id": "b"}, number=n, created_s=1.0
-        )
-        for n in (1, 2)
-    ]
-    again = left(on_run_changed.handler({"Records": records}, context()))
-    numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
-    assert again == (numbers if refuses is None else numbers[:1])
-
-
-def test_a_record_that_is_none_is_delivered_again_alone(client: RecordedQueues) -> None:
-    """It goes where the mapping sends what fails; the others are told."""
-    good = stream_record({"PK": "IMAGE#i", "SK": "RECEIPT#00001"}, None, number=1, created_s=1.0)
-    bad = stream_record({"PK": "CHROMASEAL#RUN#a", "SK": "RUN"}, None, number=2, created_s=1.0)
-    bad["dynamodb"]["NewImage"] = {"parts": {"S": "none"}}
-    answer = on_run_changed.handler({"Records": [good, bad]}, context())
-    assert left(answer) == [bad["dynamodb"]["SequenceNumber"]]
-    assert {name: len(sent) for name, sent in client.sent.items()} == {"lines": 1, "words": 1}
-
-
-def test_a_function_that_knows_no_queue_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it takes anything from the stream for told."""
-    monkeypatch.delenv("LINES_QUEUE_URL", raising=False)
-    with pytest.raises(UsageError) as caught:
-        on_run_changed.handler({"Records": []}, context())
-    assert caught.value.kind == "bad-settings"
 
 
 def test_a_batch_becomes_a_version_and_bad_messages_come_again(
@@ -376,24 +280,6 @@ def test_a_vault_is_opened_once_per_process(tmp_path: Path) -> None:
     assert one.terms("a").owner != one.terms("b").owner
     one.vault.close()
     equipment.cache_clear()
-
-
-def test_a_request_to_a_queue_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has a time limit, and is repeated a few times at most."""
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    made: Any = queues.connect()
-    limits = made.meta.config
-    assert (limits.connect_timeout, limits.read_timeout) == (5, 10)
-    assert limits.retries["total_max_attempts"] == 4
-    made.close()
-
-
-def test_a_request_has_no_more_than_a_queue_takes() -> None:
-    """Ten messages at most, and a quarter of a megabyte."""
-    client = RecordedQueues()
-    big = [message("a" * 90_000) for _ in range(3)]
-    assert SqsQueues({"lines": f"{URL}/lines"}, client).send(big) == [None] * 3
-    assert len(client.sent["lines"]) == 3
 
 
 def _set_clock(vault: Vault, now: dt.datetime) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chromaseal.adapters.sqs.queues import SqsClient
     from chromaseal.fleet.room import LeftS
     from chromaseal.fleet.turn import Terms
+    from chromaseal.object_store import ObjectStore
     from chromaseal.stream.batch import LabelsOf
     from chromaseal.vault import Vault
 
@@ -100,6 +101,18 @@ def equipment(settings: Settings, *, create: bool = True) -> Equipment:
 
     vault = open_vault(settings, create=create)
     return Equipment(vault, settings, _labels_of(settings))
+
+
+def records_store(environment: Mapping[str, str]) -> ObjectStore:
+    """Open the vault's store alone, for what is put into it before there is a vault."""
+    return _store(settings_of(environment).vault)
+
+
+@functools.cache
+def _store(url: str) -> ObjectStore:
+    from chromaseal.composition.engine import open_store  # noqa: PLC0415
+
+    return open_store(url, SystemIds())
 
 
 def sender(environment: Mapping[str, str]) -> Send:

@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chromaseal.errors import ChromasealError, Unavailable
+from chromaseal.errors import ChromasealError, RefusedInput, Unavailable
 from chromaseal.stream.messages import Message, attributes_of, body_of
 
 _LIMITS: Final = Config(
@@ -25,6 +25,9 @@ _LIMITS: Final = Config(
 _MOST: Final = 10
 # A request may have a quarter of a megabyte, attributes and names included.
 _MOST_BYTES: Final = 200_000
+# What is refused for the message's own sake, and would be again.
+_FINAL: Final = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
+_TOO_LONG: Final = "BatchRequestTooLong"
 
 
 class SqsClient(Protocol):
@@ -75,9 +78,16 @@ class SqsQueues:
         try:
             answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
-            return {int(each["Id"]): _unavailable(url, _said(error)) for each in entries}
+            why = _said(error)
+            # A request that is too long with one message alone is too long for ever.
+            is_final = len(entries) == 1 and why.endswith(_TOO_LONG)
+            return {int(each["Id"]): _not_taken(url, why, is_final=is_final) for each in entries}
         return {
-            int(each["Id"]): _unavailable(url, f"{each.get('Code')}: {each.get('Message', '')}")
+            int(each["Id"]): _not_taken(
+                url,
+                f"{each.get('Code')}: {each.get('Message', '')}",
+                is_final=bool(each.get("SenderFault")) and each.get("Code") in _FINAL,
+            )
             for each in answer.get("Failed", [])
         }
 
@@ -112,8 +122,14 @@ def _said(error: Exception) -> str:
     return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else str(error)
 
 
-def _unavailable(url: str, why: str) -> Unavailable:
+def _not_taken(url: str, why: str, *, is_final: bool) -> ChromasealError:
     name = url.rpartition("/")[2]
+    if is_final:
+        return RefusedInput(
+            f"the queue {name} takes no such message: {why}",
+            kind="bad-message",
+            hint="what it tells of is too long, or has letters that no message can have",
+        )
     return Unavailable(
         f"the queue {name} did not take a message: {why}",
         kind="queue-unavailable",

@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.batch import EventType
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
 from chromaseal.composition.functions import queue_urls, sender
+from chromaseal.entrypoints.functions.set_aside import set_aside
 from chromaseal.entrypoints.functions.telling import (
     Context,
     Event,
@@ -26,7 +27,10 @@ from chromaseal.stream.translation import TableChange, messages_of
 
 @told
 def handler(event: Event, _context: Context) -> Event:
-    """Send what the records of one batch have to tell; what was not sent is delivered again."""
+    """Send what the records of one batch have to tell; what was not sent is delivered again.
+
+    What can never be sent is set aside, or it would hold up all that comes after it.
+    """
     _check_queues()
     records = list(event["Records"])
     count("StreamRecordsReceived", len(records))
@@ -40,6 +44,8 @@ def handler(event: Event, _context: Context) -> Event:
             count("StreamRecordParsingError")
             left[number] = error
     left |= _send(messages)
+    by_number = {str(each["dynamodb"]["SequenceNumber"]): each for each in records}
+    left = set_aside(by_number, left, os.environ)
     count("StreamRecordsProcessed", len(records) - len(left))
     return partial_answer(event, EventType.DynamoDBStreams, left)
 
@@ -71,11 +77,11 @@ def _send(messages: list[tuple[str, Message]]) -> dict[str, ChromasealError]:
 def _messages(record: dict[str, Any]) -> Iterator[Message]:
     try:
         found = messages_of(_change(record))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RefusedInput(
             f"a record of the stream cannot be understood: {type(error).__name__}: {error}",
             kind="bad-message",
-            hint="it goes to the mapping's on-failure destination after a few deliveries",
+            hint="it is set aside in the vault; docs/aws.md says how it is delivered by hand",
         ) from error
     known = queue_urls(os.environ)
     for message in found:
