@@ -169,8 +169,10 @@ def test_what_calls_the_functions(stack: Stack) -> None:
             FunctionName=f"{NAME}-{dashed}", Qualifier="$LATEST"
         )
         assert given["DestinationConfig"]["OnFailure"]["Destination"].endswith(failed)
-    (target,) = stack.client("events").list_targets_by_rule(Rule=f"{NAME}-upkeep")["Targets"]
-    assert target["Arn"].endswith(f":{NAME}-on-schedule")
+    targets = stack.client("events").list_targets_by_rule(Rule=f"{NAME}-upkeep")["Targets"]
+    assert {each["Arn"].rpartition(":")[2] for each in targets} == {f"{NAME}-on-schedule"}
+    asked = {each["Id"]: json.loads(each["Input"]) for each in targets}
+    assert asked == {name: {"work": [name]} for name in ("remind", "sweep", "verify", "gc")}
 
 
 def test_logs_alarms_and_dashboard(stack: Stack) -> None:

@@ -13,6 +13,7 @@ import pytest
 from obstore.store import S3Store, from_url
 
 from chromaseal import open_copy_from_mount
+from chromaseal.adapters.cloudformation import template_file
 from chromaseal.adapters.obstore.inbox import InboxBucket
 from chromaseal.clock import SystemClock
 from chromaseal.composition import fleet
@@ -28,6 +29,7 @@ from chromaseal.entrypoints.functions import (
 from chromaseal.errors import ChromasealError, Incomplete, Interrupted, UsageError
 from chromaseal.ids import SystemIds
 from chromaseal.run.model import RunState
+from chromaseal.seal.verdict import Verdict
 from chromaseal.stream.messages import Message
 from chromaseal.stream.table import EntityType
 from chromaseal.testing.aws_events import (
@@ -151,6 +153,53 @@ def test_the_schedule_verifies_and_collects(here: Vault, client: RecordedQueues)
     with pytest.raises(Incomplete) as caught:
         on_schedule.handler({}, context())
     assert caught.value.kind == "upkeep-failed"
+
+
+def test_a_broken_collection_stops_no_other(
+    here: Vault, monkeypatch: pytest.MonkeyPatch, client: RecordedQueues
+) -> None:
+    """Each is verified, collected and told of; and one that takes long is not always the first."""
+    del client
+    for name in ("aaa", "bbb", "ccc"):
+        here.write({name: Changes(upserts=[record(name)])})
+    here.compact()
+    (layer,) = Path(here.url.removeprefix("file://")).glob("aaa/layer/*")
+    layer.write_bytes(b"nothing of the kind")
+    pointer = Path(here.url.removeprefix("file://")) / "bbb/snapshot/latest-pointer.txt"
+    pointer.write_text("no version")
+    verified: list[str] = []
+    verify = here.verify
+
+    def noting(name: str) -> Verdict:
+        verified.append(name)
+        return verify(name)
+
+    monkeypatch.setattr(here, "verify", noting)
+    begun = here.parts.clock.now()
+    firsts: set[str] = set()
+    for hour in range(3):
+        _set_clock(here, begun + dt.timedelta(hours=hour))
+        verified.clear()
+        with pytest.raises(Incomplete):
+            on_schedule.handler({"work": ["verify"]}, context())
+        # Nobody knows the newest version of the other one.
+        assert sorted(verified) == ["aaa", "ccc"]
+        firsts.add(verified[0])
+    assert firsts == {"aaa", "ccc"}
+
+
+def test_each_work_can_be_asked_for_alone(here: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the event, so that a sweep that takes the whole time takes no other's."""
+    del here
+    done: list[str] = []
+    for name in ("remind", "sweep", "verify", "gc"):
+        monkeypatch.setitem(on_schedule._WORK, name, lambda *_, name=name: done.append(name))
+    template = template_file.parse(template_file.text())
+    targets = template["Resources"]["Schedule"]["Properties"]["Targets"]
+    for target in targets:
+        on_schedule.handler(json.loads(target["Input"]), context())
+    assert done == list(on_schedule._WORK)
+    assert len({each["Id"] for each in targets}) == len(targets)
 
 
 def test_before_the_first_upload_there_is_nothing_to_keep_in_order(

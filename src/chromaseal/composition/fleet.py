@@ -16,7 +16,7 @@ from chromaseal.clock import Clock
 from chromaseal.composition.engine import CLOUD_SCHEMES
 from chromaseal.composition.receipts import open_ingest, require_extra
 from chromaseal.digests import blake3_hex
-from chromaseal.errors import UsageError
+from chromaseal.errors import Interrupted, UsageError
 from chromaseal.fleet.standing import Health, Standing, exposition, is_alive, is_ready
 from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time
 from chromaseal.receipts.inbox import Feeder, Inbox
@@ -159,7 +159,14 @@ def sweeper(vault: Vault, terms: Terms, told: Callable[[Swept], None]) -> Work:
     """
 
     def sweep(is_over: IsOver) -> None:
+        def go_on(_name: str = "", _done: int = 0, _total: int = 0) -> None:
+            if is_over():
+                raise Interrupted(
+                    "the sweep was ended before it was done; the ledger is as it was",
+                    hint="give it more time, or run chromaseal doctor --rebuild-ledger",
+                )
+
         if not is_over():
-            told(sweep_ledger(vault.parts, settled=_SETTLED))
+            told(sweep_ledger(vault.parts, settled=_SETTLED, progress=go_on))
 
     return one_at_a_time(vault, "_sweep", terms, sweep)

@@ -1,12 +1,13 @@
-"""Every so often -> the ledger completed, what was not told told again, versions verified, garbage.
+"""Every so often -> what was not told told again, the ledger completed, versions verified, garbage.
 
-The event may name which of these: ``{"work": ["sweep", "remind", "verify", "gc"]}``.
+The event may name which of these: ``{"work": ["remind", "sweep", "verify", "gc"]}``. The template
+asks for each by itself, so that one that takes the whole time of an invocation takes no other's.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from chromaseal.composition.functions import Equipment, equipment, queue_urls, sender, settings_of
@@ -25,6 +26,9 @@ from chromaseal.errors import ChromasealError, Damaged, Incomplete, NotFound, Us
 from chromaseal.stream.reminder import AFTER, reminder_of
 
 _RESERVE_S: Final = 30.0
+_TURN_S: Final = 3600
+
+IsOver = Callable[[], bool]
 
 
 @told
@@ -73,7 +77,7 @@ def _wanted(event: Event) -> list[str]:
     return wanted
 
 
-def _sweep(here: Equipment, context: Context, is_over: Callable[[], bool]) -> None:
+def _sweep(here: Equipment, context: Context, is_over: IsOver) -> None:
     from chromaseal.composition.fleet import sweeper  # noqa: PLC0415
     from chromaseal.sweep.ledger import Swept  # noqa: PLC0415
 
@@ -85,55 +89,88 @@ def _sweep(here: Equipment, context: Context, is_over: Callable[[], bool]) -> No
     sweeper(here.vault, here.terms(context.aws_request_id), tell)(is_over)
 
 
-def _remind(here: Equipment, _context: Context, _is_over: Callable[[], bool]) -> None:
+def _remind(here: Equipment, _context: Context, is_over: IsOver) -> None:
     """Tell queues of collections again whose oldest run should have been taken long ago."""
     parts, known = here.vault.parts, queue_urls(os.environ)
-    messages = [
-        reminder
-        for name in sorted(known)
-        for run in parts.ledger.waiting(name, limit=1)
-        if (reminder := reminder_of(run, name, now=parts.clock.now())) is not None
-    ]
-    if not messages:
-        return
-    logger.warning("runs wait", extra={"after_s": AFTER.total_seconds(), "told": len(messages)})
-    for why in sender(os.environ)(messages):
-        if why is not None:
-            raise why
-    count("SQSMessagesSuccessful", len(messages))
+
+    def remind(name: str) -> None:
+        found = [
+            reminder
+            for run in parts.ledger.waiting(name, limit=1)
+            if (reminder := reminder_of(run, name, now=parts.clock.now())) is not None
+        ]
+        if not found:
+            return
+        logger.warning("runs wait", extra={"after_s": AFTER.total_seconds(), "collection": name})
+        for why in sender(os.environ)(found):
+            if why is not None:
+                raise why
+        count("SQSMessagesSuccessful", len(found))
+
+    _each(here, known, "remind", remind, is_over)
 
 
-def _verify(here: Equipment, _context: Context, is_over: Callable[[], bool]) -> None:
-    failed: list[str] = []
-    for name in here.vault.collections():
+def _verify(here: Equipment, _context: Context, is_over: IsOver) -> None:
+    def verify(name: str) -> None:
         if not here.vault.has_version(name):
-            continue
-        if is_over():
-            raise Incomplete(f"no time was left to verify {name}", kind="upkeep-failed")
+            return
         verdict = here.vault.verify(name)
         bad = [finding.check for finding in verdict.failed]
         logger.info("verified", extra={"collection": name, "failed": bad})
-        failed += [name] if bad else []
-    count("VersionsDamaged", len(failed))
-    if failed:
-        raise Damaged(
-            f"the newest version of {', '.join(failed)} is not sound",
-            kind="unsound",
-            hint="chromaseal verify tells more, chromaseal repair mends it",
-        )
+        if bad:
+            count("VersionsDamaged")
+            raise Damaged(
+                f"the newest version of {name} is not sound: {', '.join(bad)}",
+                kind="unsound",
+                hint="chromaseal verify tells more, chromaseal repair mends it",
+            )
+
+    _each(here, here.vault.collections(), "verify", verify, is_over)
 
 
-def _gc(here: Equipment, _context: Context, is_over: Callable[[], bool]) -> None:
+def _gc(here: Equipment, _context: Context, is_over: IsOver) -> None:
     from chromaseal.snapshot.retention import Policy  # noqa: PLC0415
 
     days = os.environ.get("CHROMASEAL_KEEP_DAYS")
     keep_days = number_of(os.environ, "CHROMASEAL_KEEP_DAYS", 0) if days else None
-    for name in here.vault.collections():
-        if is_over():
-            raise Incomplete(f"no time was left for the garbage of {name}", kind="upkeep-failed")
+
+    def collect(name: str) -> None:
         garbage = here.vault.gc(name, Policy(keep_days=keep_days))
         facts = {"collection": name, "objects": len(garbage.doomed), "bytes": garbage.size_bytes}
         logger.info("garbage collected", extra=facts)
 
+    _each(here, here.vault.collections(), "gc", collect, is_over)
 
-_WORK: Final = {"sweep": _sweep, "remind": _remind, "verify": _verify, "gc": _gc}
+
+def _each(
+    here: Equipment,
+    names: Iterable[str],
+    work: str,
+    do: Callable[[str], None],
+    is_over: IsOver,
+) -> None:
+    """Do something with each collection; one that fails, or takes long, stops no other.
+
+    Each hour begins with another one, so that none is always without time.
+
+    Raises:
+        ChromasealError: what went wrong first, when all were tried.
+    """
+    wanted = sorted(names)
+    first = int(here.vault.parts.clock.now().timestamp() // _TURN_S) % max(1, len(wanted))
+    errors: list[ChromasealError] = []
+    for name in (*wanted[first:], *wanted[:first]):
+        if is_over():
+            errors.append(Incomplete(f"no time was left to {work} {name}", kind="upkeep-failed"))
+            break
+        try:
+            do(name)
+        except ChromasealError as error:
+            log_error(f"{work} failed", error, collection=name)
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+# What takes little time and is missed most comes first.
+_WORK: Final = {"remind": _remind, "sweep": _sweep, "verify": _verify, "gc": _gc}
