@@ -53,6 +53,23 @@ def age_s(text: str, now: dt.datetime) -> float | None:
         return None
 
 
+def read_moment(text: object) -> dt.datetime | None:
+    """Read a moment in ISO 8601 as others write it; None for anything else.
+
+    Args:
+        text: with any offset; without one it is UTC.
+
+    Returns:
+        It, in UTC.
+    """
+    try:
+        moment = dt.datetime.fromisoformat(str(text))
+        return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    except (ValueError, OverflowError):
+        # The latter for a moment at the end of all years, which UTC does not have.
+        return None
+
+
 def from_iso(text: str) -> dt.datetime:
     """Read what ``to_iso`` wrote.
 

@@ -13,7 +13,7 @@ import pytest
 from tests.formats.legacy_pipeline import OldBucket, OldWriter, make_directory, run_item
 
 from chromaseal.adapters.dynamodb import items
-from chromaseal.adapters.dynamodb.legacy_runs import legacy_run_of, legacy_runs, moment_of
+from chromaseal.adapters.dynamodb.legacy_runs import legacy_run_of, legacy_runs
 from chromaseal.adapters.dynamodb.place import parse
 from chromaseal.adapters.dynamodb.table import Table, connect
 from chromaseal.adapters.local.object_store import ForeignDirectory
@@ -194,9 +194,6 @@ def test_only_what_can_be_read_is_taken(table: Any, dynamodb_url: str) -> None: 
     since = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     assert [each.run_id for each in look(dynamodb_url, since=since)] == [RUNS[1]]
     assert len(look(dynamodb_url)) == 2
-    assert moment_of("2026-11-23T11:00:00") == moment_of(BEGAN)
-    assert moment_of("soon") is moment_of(None) is None
-    assert moment_of("0001-01-01T00:00:00+14:00") is None
 
 
 def test_what_others_have_merged_meanwhile_is_refused(

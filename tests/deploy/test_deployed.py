@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from chromaseal.adapters.cloudformation import template_file
+from chromaseal.adapters.cloudformation.deployed import Deployed
 from chromaseal.composition.engine import open_store
 from chromaseal.deployment.template import Place, parameters_of, resources
 from chromaseal.ids import SystemIds
@@ -259,3 +260,9 @@ def test_check_says_that_there_is_no_stack(ministack_server: S3Server, tmp_path:
     (wrong,) = [each for each in answer.only("remark") if not each["passed"]]
     assert (answer.exit_code, wrong["subject"]) == (6, "stack")
     assert "no stack nothing" in wrong["evidence"]
+
+
+def test_a_service_is_connected_to_once() -> None:
+    """A client takes longer to make than a question takes."""
+    asking = Deployed("a-stack", region="us-east-1")
+    assert asking._client("sqs") is asking._client("sqs") is not asking._client("lambda")

@@ -58,6 +58,7 @@ JOBS = {
     "chroma/verification_of_changes",
 }
 PARTS = {
+    "aws/answers": "what a service said when it failed",
     "chroma/backlog": "how far each index is behind its log",
     "chroma/btree": "the pages of an SQLite database, taken apart",
     "chroma/block_copy": "brings a copy up to date by blocks",

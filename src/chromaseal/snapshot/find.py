@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from chromaseal import keys
-from chromaseal.clock import Clock, to_iso
+from chromaseal.clock import Clock, read_moment, to_iso
 from chromaseal.errors import Damaged, NotFound
 from chromaseal.object_store import ObjectStore
 from chromaseal.snapshot.history import head, line, load
@@ -49,12 +49,12 @@ def parse_moment(text: str, now: dt.datetime) -> dt.datetime | None:
     try:
         if ago is not None:
             return now - dt.timedelta(**{_UNIT_OF[ago[2]]: int(ago[1])})
-        moment = dt.datetime.fromisoformat(text)
     except (ValueError, OverflowError):
         return None
-    if _WHOLE_SECOND.search(text):
+    moment = read_moment(text)
+    if moment is not None and _WHOLE_SECOND.search(text):
         moment = moment.replace(microsecond=999_999)
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+    return moment
 
 
 def find(store: ObjectStore, collection: str, at: VersionName = "", *, clock: Clock) -> Version:

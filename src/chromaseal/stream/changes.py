@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chromaseal.clock import to_iso
+from chromaseal.clock import read_moment, to_iso
 from chromaseal.delta.model import Changes
 from chromaseal.digests import blake3_hex
 from chromaseal.receipts.records import ReceiptKey, parse_record_id
@@ -72,14 +72,9 @@ def changed_at(message: Message, *, now: dt.datetime) -> str:
         message: whose ``timestamp`` says so.
         now: by this machine's clock.
     """
-    try:
-        told = dt.datetime.fromisoformat(message.timestamp)
-    except ValueError:
-        return to_iso(now)
-    if told.tzinfo is None:
-        told = told.replace(tzinfo=dt.UTC)
+    told = read_moment(message.timestamp)
     # A time to come would win over everything that is written until then.
-    return to_iso(told if told <= now + _TOLERANCE else now)
+    return to_iso(told if told is not None and told <= now + _TOLERANCE else now)
 
 
 def changes_of(message: Message, known: Known) -> Changes:

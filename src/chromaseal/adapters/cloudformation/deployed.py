@@ -36,6 +36,8 @@ class Deployed:
             read_timeout=_READ_TIMEOUT_S,
             retries={"total_max_attempts": _TRIES},
         )
+        # A client takes longer to make than most questions take to be answered.
+        self._clients: dict[str, Any] = {}
         self.region = str(self._session.region_name or "")
 
     def account(self) -> str:
@@ -137,7 +139,11 @@ class Deployed:
         return False
 
     def _client(self, service: str) -> Any:  # noqa: ANN401 - boto3 has no types
-        return self._session.client(service, endpoint_url=self._endpoint, config=self._limits)
+        if service not in self._clients:
+            self._clients[service] = self._session.client(
+                service, endpoint_url=self._endpoint, config=self._limits
+            )
+        return self._clients[service]
 
     def _asked(self, service: str, verb: str, **asked: Any) -> Mapping[str, Any]:  # noqa: ANN401
         try:

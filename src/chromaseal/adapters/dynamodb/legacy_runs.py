@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from chromaseal.adapters.dynamodb.table import Table
-from chromaseal.clock import to_iso
+from chromaseal.clock import read_moment, to_iso
 from chromaseal.legacy.deltas import LegacyRun
 
 _INDEX, _RUNS = "GSI1", "RUNS"
@@ -38,11 +38,24 @@ def legacy_runs(
     """
     for item in table.query(_RUNS, newest_first=True, page=_PAGE, index=_INDEX):
         found = legacy_run_of(item, states=_MERGED if merged else _WAITING)
-        begun_at = moment_of(item.get("created_at"))
+        begun_at = read_moment(item.get("created_at"))
         if since is not None and begun_at is not None and begun_at < since:
             return
         if found is not None:
             yield found
+
+
+def legacy_run(
+    table: Table, image_id: str, receipt_id: int, run_id: str
+) -> tuple[bool, LegacyRun | None]:
+    """Tell whether the table has a run, and give what of it waits to be taken over.
+
+    Raises:
+        Unavailable: ``ledger-unavailable``.
+    """
+    sort = f"RECEIPT#{receipt_id:05d}#COMPACTION_RUN#{run_id}"
+    item = table.get({"PK": f"IMAGE#{image_id}", "SK": sort})
+    return item is not None, legacy_run_of(item) if item is not None else None
 
 
 def legacy_run_of(
@@ -59,18 +72,8 @@ def legacy_run_of(
     key = _KEY.fullmatch(f"{item['PK']}/{item['SK']}")
     if key is None or not prefixes:
         return None
-    begun_at = moment_of(item.get("created_at"))
+    begun_at = read_moment(item.get("created_at"))
     created_at = to_iso(begun_at) if begun_at else ""
     return LegacyRun(
         key["run_id"], prefixes, created_at, key["image_id"], str(int(key["receipt_id"]))
     )
-
-
-def moment_of(text: object) -> dt.datetime | None:
-    """Read a moment as the pipeline's programs write it, in UTC where they name no zone."""
-    try:
-        moment = dt.datetime.fromisoformat(str(text))
-        return moment.astimezone(dt.UTC) if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
-    except (ValueError, OverflowError):
-        # The latter for a moment at the end of all years, which UTC does not have.
-        return None

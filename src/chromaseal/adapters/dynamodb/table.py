@@ -21,6 +21,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoRegionError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
+from chromaseal.adapters.aws.answers import code_of, said
 from chromaseal.adapters.dynamodb.items import Item, Key
 from chromaseal.adapters.dynamodb.place import Place
 from chromaseal.clock import Clock
@@ -288,14 +289,14 @@ class Table:
         except (ClientError, BotoCoreError) as error:
             if _is_refused(error):
                 return False
-            raise self._unavailable(_said(error)) from error
+            raise self._unavailable(said(error)) from error
         return True
 
     def _asked(self, ask: _Operation, **asked: Any) -> dict[str, Any]:  # noqa: ANN401
         try:
             return self._ask(ask, asked)
         except (ClientError, BotoCoreError) as error:
-            raise self._unavailable(_said(error)) from error
+            raise self._unavailable(said(error)) from error
 
     def _ask(self, ask: _Operation, asked: dict[str, Any]) -> dict[str, Any]:
         begun_s = self.clock.monotonic_s()
@@ -307,7 +308,7 @@ class Table:
                 late = self.clock.monotonic_s() - begun_s > _TRIED_FOR_S
                 if late or tries + 1 >= _TRIES or not _is_passing(error):
                     raise
-                if _code(error) == _CANCELED:
+                if code_of(error) == _CANCELED:
                     # It is known to have done nothing: what follows is another transaction.
                     asked["ClientRequestToken"] = self.ids.unique()
                 self.pause(tries)
@@ -346,17 +347,6 @@ def _date(answer: Mapping[str, Any]) -> dt.datetime | None:
         return None
 
 
-def _code(error: Exception) -> str:
-    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
-
-
-def _said(error: Exception) -> str:
-    if not isinstance(error, ClientError):
-        return str(error)
-    said = error.response["Error"]
-    return f"{said['Code']}: {said.get('Message', '')}".rstrip(": ")
-
-
 def _reasons(error: Exception) -> Collection[str]:
     if not isinstance(error, ClientError):
         return ()
@@ -364,7 +354,7 @@ def _reasons(error: Exception) -> Collection[str]:
 
 
 def _is_refused(error: Exception) -> bool:
-    return _code(error) == f"{_REFUSED}Exception" or _REFUSED in _reasons(error)
+    return code_of(error) == f"{_REFUSED}Exception" or _REFUSED in _reasons(error)
 
 
 def _is_passing(error: Exception) -> bool:
@@ -374,5 +364,5 @@ def _is_passing(error: Exception) -> bool:
     if _is_refused(error):
         return False
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    passing = _code(error) in _PASSING or not _PASSING_REASONS.isdisjoint(_reasons(error))
+    passing = code_of(error) in _PASSING or not _PASSING_REASONS.isdisjoint(_reasons(error))
     return passing or status >= _SERVER_ERROR

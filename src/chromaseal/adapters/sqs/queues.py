@@ -13,6 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chromaseal.adapters.aws.answers import code_of, said
 from chromaseal.errors import ChromasealError, RefusedInput, Unavailable
 from chromaseal.stream.messages import Message, attributes_of, body_of
 
@@ -78,10 +79,9 @@ class SqsQueues:
         try:
             answer = self._client.send_message_batch(QueueUrl=url, Entries=entries)
         except (ClientError, BotoCoreError) as error:
-            why = _said(error)
             # A request that is too long with one message alone is too long for ever.
-            is_final = len(entries) == 1 and why.endswith(_TOO_LONG)
-            return {int(each["Id"]): _not_taken(url, why, is_final=is_final) for each in entries}
+            final = len(entries) == 1 and code_of(error).endswith(_TOO_LONG)
+            return {int(e["Id"]): _not_taken(url, said(error), is_final=final) for e in entries}
         return {
             int(each["Id"]): _not_taken(
                 url,
@@ -116,10 +116,6 @@ def _groups(entries: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         size_bytes += own_bytes
     if group:
         yield group
-
-
-def _said(error: Exception) -> str:
-    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else str(error)
 
 
 def _not_taken(url: str, why: str, *, is_final: bool) -> ChromasealError:
