@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,16 @@ from chromaseal.adapters.dynamodb.table import Table, connect
 from chromaseal.adapters.local.object_store import ForeignDirectory
 from chromaseal.clock import SystemClock
 from chromaseal.composition.engine import open_vault
-from chromaseal.composition.legacy import adopter, open_legacy
+from chromaseal.composition.legacy import adopter, adopting, open_legacy
 from chromaseal.errors import UsageError
 from chromaseal.fleet.turn import Terms
 from chromaseal.ids import SystemIds
 from chromaseal.legacy.adoption import adopt_runs
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
+from chromaseal.stream.batch import work_off
+from chromaseal.stream.messages import Message
+from chromaseal.stream.translation import TableChange, messages_of
 from chromaseal.testing.command_line import Answer, chromaseal
 from chromaseal.testing.records import record
 from chromaseal.testing.servers import S3Server
@@ -217,6 +220,77 @@ def test_what_others_have_merged_meanwhile_is_refused(
         swept = vault.rebuild_ledger()
         assert any(RUNS[0] in why for why in swept.left)
     assert read(table, RUNS[0]) == item
+
+
+def told_by_the_stream(item: dict[str, Any]) -> dict[str, Message]:
+    """Give the messages of an item that a producer has put."""
+    key = (str(item["PK"]), str(item["SK"]))
+    change = TableChange("INSERT", *key, None, item, "event", "1", 1_764_352_800, "us-east-1")
+    return {each.collection: each for each in messages_of(change)}
+
+
+def test_what_messages_tell_of_is_taken_over_and_merged(
+    tmp_path: Path,
+    dynamodb_url: str,
+    table: Any,  # noqa: ANN401
+    place: Path,
+    old: OldBucket,
+) -> None:
+    """Told once or twice, of a run, of one half of which the old compactor has merged, of none."""
+    settings = Settings((tmp_path / "vault").as_uri(), dynamodb_url, tmp_path / "cache")
+    terms = Terms("me", 10.0, lambda: 1 << 40)
+    told: list[str] = []
+    with open_vault(settings) as vault:
+        adopt = adopting(vault, settings, str(place), lambda done: told.append(done.status))
+
+        def deliver(messages: Mapping[str, Message]) -> dict[str, str]:
+            batch = work_off(vault, messages, terms, labels_of=lambda *_: (), adopt=adopt)
+            return {key: error.kind for key, error in batch.left.items()}
+
+        messages = told_by_the_stream(left_by_a_producer(old, tmp_path, table, RUNS[0]))
+        assert set(messages) == {"lines", "words"}
+        for _ in range(2):
+            assert deliver(messages) == {}
+        half = left_by_a_producer(old, tmp_path, table, RUNS[1])
+        half_told = told_by_the_stream(half)
+        left_by_a_producer(old, tmp_path, table, RUNS[1], states={"lines": "COMPLETED"})
+        assert deliver(half_told) == {}
+        assert deliver({"lines": half_told["lines"]}) == {}
+        never = told_by_the_stream({**half, "SK": f"RECEIPT#00001#COMPACTION_RUN#{RUNS[2]}"})
+        assert deliver(never) == {"lines": "foreign-run", "words": "foreign-run"}
+        assert told == ["adopted", "adopted"]
+        versions = {name: vault.version(name).manifest for name in ("lines", "words")}
+        assert {n: each.records.count for n, each in versions.items()} == {"lines": 1, "words": 2}
+        assert {n: each.number for n, each in versions.items()} == {"lines": 1, "words": 2}
+    item = read(table, RUNS[0])
+    assert {item["lines_state"], item["words_state"]} == {"COMPLETED"}
+
+
+def test_a_delta_that_cannot_be_taken_over_is_delivered_again(
+    tmp_path: Path,
+    dynamodb_url: str,
+    table: Any,  # noqa: ANN401
+    place: Path,
+    old: OldBucket,
+) -> None:
+    """With the reason, and it stops no other; without a bucket none is taken over."""
+    settings = Settings((tmp_path / "vault").as_uri(), dynamodb_url, tmp_path / "cache")
+    terms = Terms("me", 10.0, lambda: 1 << 40)
+    good = told_by_the_stream(left_by_a_producer(old, tmp_path, table, RUNS[0]))
+    bad = told_by_the_stream(left_by_a_producer(old, tmp_path, table, RUNS[1]))
+    damaged = [each for each in place.rglob("*") if each.is_file() and RUNS[1] in str(each)]
+    assert damaged
+    for file in damaged:
+        file.write_bytes(b"nothing of the kind")
+    messages = {"good": good["lines"], "bad": bad["lines"]}
+    with open_vault(settings) as vault:
+        batch = work_off(vault, messages, terms, labels_of=lambda *_: ())
+        assert {error.kind for error in batch.left.values()} == {"foreign-run"}
+        adopt = adopting(vault, settings, str(place), lambda _: None)
+        batch = work_off(vault, messages, terms, labels_of=lambda *_: (), adopt=adopt)
+        assert set(batch.left) == {"bad"}
+        assert RUNS[1] in batch.left["bad"].message
+        assert [done.merged for done in batch.done] == [(RUNS[0],)]
 
 
 @pytest.mark.slow

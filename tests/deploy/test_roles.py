@@ -35,6 +35,7 @@ GIVEN = {
     "BucketName": "receipts",
     "CodeKey": "functions.zip",
     "MountVpcId": "vpc-1",
+    "LegacyBucketName": "old-receipts",
 }
 _TEMPLATE = template_file.parse(template_file.text())
 FOUND = resources(_TEMPLATE, parameters_of(_TEMPLATE, GIVEN), Place(known=KNOWN))
@@ -162,6 +163,10 @@ LOGS = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/chromaseal-"
 MAY: list[tuple[Request, set[str]]] = [
     (s3("GetObject", LAYER), set(ROLES) - {"announce"}),
     (s3("GetObject", "/other/secret"), set()),
+    (plain("s3:GetObject", "arn:aws:s3:::old-receipts/lines/delta/a/chroma.sqlite3"), {"compact"}),
+    (plain("s3:ListBucket", "arn:aws:s3:::old-receipts"), {"compact"}),
+    (plain("s3:PutObject", "arn:aws:s3:::old-receipts/lines/delta/a/chroma.sqlite3"), set()),
+    (plain("s3:DeleteObject", "arn:aws:s3:::old-receipts/lines/delta/a/chroma.sqlite3"), set()),
     (s3("GetObject", "/inbox/a.jpg"), {"ingest"}),
     (s3("DeleteObject", "/inbox/a.jpg"), {"ingest"}),
     (put("/inbox/done/a.jpg"), {"ingest"}),

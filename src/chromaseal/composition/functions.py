@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from chromaseal.adapters.sqs.queues import SqsClient
     from chromaseal.fleet.room import LeftS
     from chromaseal.fleet.turn import Terms
+    from chromaseal.legacy.deltas import Adopted
     from chromaseal.object_store import ObjectStore
-    from chromaseal.stream.batch import LabelsOf
+    from chromaseal.stream.batch import Adopt, LabelsOf
     from chromaseal.vault import Vault
 
 Send = Callable[[Sequence[Message]], Sequence[ChromasealError | None]]
@@ -56,6 +57,25 @@ class Equipment:
 
         room = functools.partial(free_bytes, self.settings.cache)
         return Terms(f"function {invocation}", LEASE_S, room, left_s=left_s)
+
+
+@functools.cache
+def adopting(here: Equipment, place: str, told: Callable[[Adopted], None]) -> Adopt | None:
+    """Give what takes over runs of the existing pipeline, whose deltas are in a bucket.
+
+    Args:
+        here: where to.
+        place: of that bucket; empty where there is none.
+        told: called with what became of each run.
+
+    Raises:
+        ChromasealError: the bucket cannot be opened, or is a vault.
+    """
+    if not place:
+        return None
+    from chromaseal.composition import legacy  # noqa: PLC0415
+
+    return legacy.adopting(here.vault, here.settings, place, told)
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:

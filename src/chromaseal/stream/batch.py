@@ -14,7 +14,7 @@ from chromaseal.compaction.outcome import Compaction
 from chromaseal.errors import ChromasealError, Conflict, Interrupted, NotFound, RefusedInput
 from chromaseal.fleet.turn import IsOver, Terms, Turns, compact_in_turn, holder_of
 from chromaseal.run.lease import Lease
-from chromaseal.run.model import WAITING_STATES
+from chromaseal.run.model import ADOPTED_FROM, WAITING_STATES
 from chromaseal.stream.changes import (
     Known,
     attributes_of_run,
@@ -33,6 +33,9 @@ from chromaseal.vault import Vault
 from chromaseal.writing import Writing
 
 LabelsOf = Callable[[str, int], Sequence[WordLabel]]
+# Takes over the run that a message tells of and that another program wrote; False where nothing of
+# it waits for the message's collection.
+Adopt = Callable[[Message], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ def work_off(
     terms: Terms,
     *,
     labels_of: LabelsOf,
+    adopt: Adopt | None = None,
     is_over: IsOver = lambda: False,
 ) -> Batch:
     """Make durable what messages ask for, and bring all that waits into versions.
@@ -65,6 +69,7 @@ def work_off(
         messages: by an id each.
         terms: on which turns are taken.
         labels_of: gives the labels of a receipt's words, by image and receipt.
+        adopt: takes over runs that other programs wrote; None where they are not to be.
         is_over: asked between steps and as they go on; True gives messages back before the commit.
     """
     left: dict[str, ChromasealError] = {}
@@ -73,7 +78,10 @@ def work_off(
     with KnownRecords(vault) as records:
         for message_id, message in messages.items():
             try:
-                run_id, is_new = _written(vault, message, records, labels_of, is_over)
+                if not is_change(message):
+                    run_id, is_new = _known_or_adopted(vault, message, adopt, is_over), False
+                else:
+                    run_id, is_new = _written(vault, message, records, labels_of, is_over)
             except ChromasealError as error:
                 left[message_id] = error
                 continue
@@ -100,6 +108,19 @@ def work_off(
     return Batch(left, turns.done, written)
 
 
+def _known_or_adopted(vault: Vault, message: Message, adopt: Adopt | None, is_over: IsOver) -> str:
+    """Give the run that a message tells of; empty where another program has merged it."""
+    if adopt is None or vault.parts.ledger.get(message.run_id) is not None:
+        return message.run_id
+    if is_over():
+        raise _too_late()
+    return message.run_id if adopt(message) else ""
+
+
+def _too_late() -> Interrupted:
+    return Interrupted("too little time was left to begin with it", hint="it is delivered again")
+
+
 def _written(
     vault: Vault,
     message: Message,
@@ -107,14 +128,12 @@ def _written(
     labels_of: LabelsOf,
     is_over: IsOver,
 ) -> tuple[str, bool]:
-    """Give the run that a message is about, made if need be; empty for none. And if it is new."""
-    if not is_change(message):
-        return message.run_id, False
+    """Give the run that a change is about, made if need be; empty for none. And if it is new."""
     run_id = run_id_of(message)
     if vault.parts.ledger.get(run_id) is not None:
         return run_id, False
     if is_over():
-        raise Interrupted("too little time was left to begin with it", hint="it is delivered again")
+        raise _too_late()
     known = _known(message, records, labels_of)
     changes = changes_of(message, known)
     if not changes.updates and not changes.deletes:
@@ -240,11 +259,15 @@ def _why_left(
     """Say why a message is to be delivered again; None where nothing of it waits any more."""
     name = message.collection
     run = vault.parts.ledger.get(run_id)
+    if run is not None and name not in run.parts and ADOPTED_FROM in run.attributes:
+        # That part of it was merged by the program that wrote it, or is none of its.
+        return None
     if run is None or name not in run.parts:
         return Conflict(
             f"the ledger has no run {run_id} for {name}: another program wrote it",
             kind="foreign-run",
-            hint="chromaseal import --layout legacy takes such runs over",
+            hint="with the LegacyBucketName of its deltas such runs are taken over as they come; "
+            "chromaseal import --layout legacy takes over what waits",
         )
     if run.parts[name].state not in WAITING_STATES:
         return None

@@ -7,7 +7,7 @@ import os
 from aws_lambda_powertools.utilities.batch import EventType
 from aws_lambda_powertools.utilities.data_classes import SQSEvent
 
-from chromaseal.composition.functions import equipment, settings_of
+from chromaseal.composition.functions import adopting, equipment, settings_of
 from chromaseal.entrypoints.functions.telling import (
     Context,
     Event,
@@ -20,6 +20,7 @@ from chromaseal.entrypoints.functions.telling import (
     told,
 )
 from chromaseal.errors import ChromasealError
+from chromaseal.legacy.deltas import Adopted
 from chromaseal.stream.batch import Batch, work_off
 from chromaseal.stream.messages import Message, read
 
@@ -39,6 +40,7 @@ def handler(event: Event, context: Context) -> Event:
         messages,
         here.terms(context.aws_request_id, left_s(context, reserve_s)),
         labels_of=here.labels_of,
+        adopt=adopting(here, os.environ.get("CHROMASEAL_ADOPT_FROM", ""), _tell_adopted),
         is_over=stops_at(context, reserve_s),
     )
     left |= batch.left
@@ -58,6 +60,12 @@ def _read(event: Event) -> tuple[dict[str, Message], dict[str, ChromasealError]]
         except ChromasealError as error:
             left[record.message_id] = error
     return messages, left
+
+
+def _tell_adopted(done: Adopted) -> None:
+    count("CompactionRunsAdopted", done.error is None)
+    facts = {"run_id": done.run_id, "status": done.status, "records": dict(done.records)}
+    logger.info("adopted", extra=facts)
 
 
 def _tell(batch: Batch, left: dict[str, ChromasealError]) -> None:
