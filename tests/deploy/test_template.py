@@ -153,6 +153,16 @@ def test_whoever_opens_a_version_has_the_disk_for_it() -> None:
     assert {name for name, size in sizes.items() if size == "5000"} == FUNCTIONS - {"OnRunChanged"}
 
 
+def test_versions_are_kept_for_as_long_as_was_said() -> None:
+    """For ever by default."""
+    for given in ({}, {"KeepDays": "90"}):
+        function = made(**given)["OnSchedule"]["Properties"]
+        days = function["Environment"]["Variables"]["CHROMASEAL_KEEP_DAYS"]
+        assert days == given.get("KeepDays", "")
+    with pytest.raises(UsageError):
+        made(KeepDays="a month")
+
+
 def test_a_page_that_hangs_is_refused_before_the_function_is_stopped() -> None:
     """Or it would be tried in vain, and never be put away."""
     assert made()["OnReceiptUploaded"]["Properties"]["Timeout"] > _PAGE_LIMITS.timeout_s

@@ -188,6 +188,20 @@ def test_a_broken_collection_stops_no_other(
     assert firsts == {"aaa", "ccc"}
 
 
+@pytest.mark.parametrize(("days", "left"), [("", 3), ("30", 3), ("1", 1)])
+def test_old_versions_stay_as_long_as_was_said(
+    here: Vault, monkeypatch: pytest.MonkeyPatch, days: str, left: int
+) -> None:
+    """All of them where nothing was said; the newest always."""
+    for number in range(3):
+        write(here, f"run-{number}")
+        here.compact()
+    _set_clock(here, here.parts.clock.now() + dt.timedelta(days=10))
+    monkeypatch.setenv("CHROMASEAL_KEEP_DAYS", days)
+    on_schedule.handler({"work": ["gc"]}, context())
+    assert sum(not entry.removed for entry in here.log("lines")) == left
+
+
 def test_each_work_can_be_asked_for_alone(here: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the event, so that a sweep that takes the whole time takes no other's."""
     del here
