@@ -61,7 +61,8 @@ class Process:
         folder: on its machine, of its own.
         truth: is told what it was told.
         inbox: shared by all writers.
-        collections: that there are.
+        collections: that runs are written to.
+        pushed: collections whose versions are pushed directories.
         policy: of those who collect garbage.
         goes_on: whether the simulation does.
         takes_turns: whether compactors have leases.
@@ -77,6 +78,7 @@ class Process:
     truth: Truth
     inbox: Inbox
     collections: tuple[str, ...]
+    pushed: tuple[str, ...]
     policy: Policy
     goes_on: Callable[[], bool]
     takes_turns: bool
@@ -87,8 +89,12 @@ class Process:
         self.clock.sleep(self.chance.expovariate(1 / mean_s))
 
     def one_collection(self) -> str:
-        """Choose a collection."""
+        """Choose a collection that runs are written to."""
         return self.chance.choice(self.collections)
+
+    def any_collection(self) -> str:
+        """Choose a collection."""
+        return self.chance.choice((*self.collections, *self.pushed))
 
     @contextlib.contextmanager
     def trying(self) -> Iterator[None]:
@@ -143,7 +149,7 @@ def _changes_of_one(chance: random.Random) -> Changes:
     for record_id in ids:
         way = chance.random()
         if way < 0.6 or not upserts:
-            upserts.append(_record(chance, record_id))
+            upserts.append(any_record(chance, record_id))
         elif way < 0.8:
             updates[record_id] = {chance.choice("abc"): chance.choice([None, chance.randint(0, 9)])}
         else:
@@ -151,7 +157,8 @@ def _changes_of_one(chance: random.Random) -> Changes:
     return Changes(upserts, updates, deletes)
 
 
-def _record(chance: random.Random, record_id: str) -> Record:
+def any_record(chance: random.Random, record_id: str) -> Record:
+    """Make a record."""
     vector = np.array([chance.random() for _ in range(DIMENSION)], dtype=np.float32)
     document = chance.choice([None, "x" * chance.randint(0, 40)])
     return Record(record_id, vector, document, {chance.choice("abc"): chance.randint(0, 9)})
@@ -188,7 +195,7 @@ def reader(here: Process) -> None:
     number = 0
     while here.goes_on():
         number += 1
-        collection = here.one_collection()
+        collection = here.any_collection()
         line = here.truth.line(collection)
         named = line.ids and here.chance.random() < 0.2
         at = here.chance.choice(line.ids[-6:]) if named else ""
@@ -208,7 +215,7 @@ def collector(here: Process) -> None:
     """Collect garbage."""
     while here.goes_on():
         with here.trying():
-            here.vault.gc(here.one_collection(), here.policy)
+            here.vault.gc(here.any_collection(), here.policy)
         here.rest(10.0)
 
 
@@ -216,7 +223,7 @@ def operator(here: Process) -> None:
     """Name versions, take names away, and now and then roll back."""
     while here.goes_on():
         here.rest(8.0)
-        collection = here.one_collection()
+        collection = here.any_collection()
         line = here.truth.line(collection)
         if not line.ids:
             continue

@@ -110,6 +110,24 @@ def read_rows(directory: Path) -> tuple[str, Rows]:
     return str(told["collection"]), rows
 
 
+def write_rows(directory: Path, collection: str, rows: Rows, *, at_ns: int) -> None:
+    """Let the owner of a directory change its records, as an application that opens it would.
+
+    Args:
+        directory: is made where there is none.
+        collection: whose records these are.
+        rows: all of them.
+        at_ns: when its files say that they were written. The machine's own clock may stand still
+            between two changes, which nothing could tell from one.
+    """
+    old = read_rows(directory)[1] if directory.exists() else None
+    changed = set(rows.items() ^ old.items()) if old is not None else set()
+    touched = {_page_of(record_id) for record_id, _ in changed}
+    _write(directory, collection, rows, touched if old is not None else set(range(PAGES)))
+    for path in (directory / _IDS, directory / DATABASE):
+        os.utime(path, ns=(at_ns, at_ns))
+
+
 class DictionarySandbox:
     """Answers ``merge``, ``verify`` and ``verify-changes`` in this process.
 

@@ -10,8 +10,8 @@ from chromaseal.testing.audit import audit
 from chromaseal.testing.simulation import invariants
 from chromaseal.testing.simulation.actors import TOO_LATE, Process, sweep
 from chromaseal.testing.simulation.dictionary import Texts, read_rows
+from chromaseal.testing.simulation.line import Fact
 from chromaseal.testing.simulation.memory import MemoryStore
-from chromaseal.testing.simulation.truth import Fact
 
 
 def check_the_end(here: Process, texts: Texts, store: MemoryStore) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from unittest import mock
 
 from chromaseal import pools
+from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
@@ -24,9 +25,8 @@ from chromaseal.run.lease import Leases
 from chromaseal.run.ledger import Ledger
 from chromaseal.snapshot import chain, history, manifest
 from chromaseal.snapshot.checkouts import Checkouts
-from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.machine import NobodyHasOpen
-from chromaseal.testing.simulation import invariants
+from chromaseal.testing.simulation import invariants, replicas
 from chromaseal.testing.simulation.actors import SCRIPTS, Inbox, Process
 from chromaseal.testing.simulation.chance import SeededIds, chance_of
 from chromaseal.testing.simulation.delta_codecs import JsonCodec, RememberingCodec
@@ -38,48 +38,16 @@ from chromaseal.testing.simulation.memory import MemoryStore
 from chromaseal.testing.simulation.memory_ledger import MemoryLedger
 from chromaseal.testing.simulation.mishaps import Dice, Mishap
 from chromaseal.testing.simulation.scheduler import Actor, ActorClock, Scheduler
+from chromaseal.testing.simulation.setting import setting_of
 from chromaseal.testing.simulation.truth import Truth
 from chromaseal.testing.simulation.turns import Hearts, MemoryLeases, SimulatedLeases
 from chromaseal.vault import Vault
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own are made in it
-_COLLECTIONS = ("lines", "words")
 _REMEMBERED = 2_000
-_CANCELLED = 0.4
-# Parts of all episodes; what each has takes longer than what stands for it.
-_PARQUET = 0.15
-_TURNS = 0.4
-_SQL = 0.03
 _REST_STEPS = 20_000
 _VAULT_ID = "simulated"
 _WRITER = {"chromaseal": "0", "chromadb": "0", "python": "0", "host": "simulation"}
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What an episode is about; drawn from its seed.
-
-    Attributes:
-        collections: their names.
-        machines: how many.
-        actors: how many of each kind.
-        policy: of those who collect garbage.
-        page_versions: how many versions a page of the history lists.
-        chain_limit: how many layers a version may have.
-        is_parquet: whether deltas are written as the product writes them.
-        takes_turns: whether compactors have leases.
-        is_sql: whether ledger and leases are the product's, in SQLite.
-    """
-
-    collections: tuple[str, ...]
-    machines: int
-    actors: dict[str, int]
-    policy: Policy
-    page_versions: int
-    chain_limit: int
-    is_parquet: bool
-    takes_turns: bool
-    is_sql: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,34 +79,6 @@ class Report:
     digest: int
     broken: Broken | None
     trail: tuple[str, ...]
-
-
-def setting_of(seed: int) -> Setting:
-    """Draw what an episode is about."""
-    chance = chance_of(seed, "setting")
-    cancellers = int(chance_of(seed, "cancellers").random() < _CANCELLED)
-    is_sql = chance_of(seed, "ledger").random() < _SQL
-    return Setting(
-        collections=_COLLECTIONS[: chance.randint(1, 2)],
-        machines=chance.randint(1, 3),
-        actors={
-            "writer": chance.randint(1, 3),
-            "compactor": chance.randint(1, 3),
-            "reader": chance.randint(1, 2),
-            "collector": chance.randint(0, 2),
-            "sweeper": 1,
-            "operator": chance.randint(0, 1),
-            "canceller": cancellers,
-        },
-        policy=Policy(
-            keep_last=chance.randint(1, 4), deltas_after=chance.choice([None, None, 1, 3])
-        ),
-        page_versions=chance.randint(2, 6),
-        chain_limit=chance.randint(3, 6),
-        is_parquet=chance.random() < _PARQUET,
-        takes_turns=chance.random() < _TURNS or is_sql,
-        is_sql=is_sql,
-    )
 
 
 def simulate(seed: int, steps: int, kinds: Iterable[Mishap] = Mishap) -> Report:
@@ -233,7 +173,7 @@ class Episode:
             sandbox=DictionarySandbox(codec, self._texts, self.scheduler),
             open_files=NobodyHasOpen(),
             checkouts=Checkouts(store, cache, _VAULT_ID, clock=clock, ids=ids),
-            exchange=_nobody,
+            exchange=exchange,
             clock=clock,
             ids=ids,
             writer=_WRITER,
@@ -248,6 +188,7 @@ class Episode:
             truth=self.truth,
             inbox=self._inbox,
             collections=self.setting.collections,
+            pushed=self.setting.pushed,
             policy=self.setting.policy,
             goes_on=lambda: not self._is_closing,
             takes_turns=self.setting.takes_turns,
@@ -274,6 +215,7 @@ class Episode:
 
     def _turn(self) -> bool:
         goes_on = self.scheduler.turn()
+        self.truth.served.look()
         self._raise_broken()
         return goes_on
 
@@ -282,7 +224,7 @@ class Episode:
             raise self.truth.broken
 
     def _live(self, actor: Actor) -> None:
-        script = SCRIPTS[actor.name.partition("-")[0]]
+        script = {**SCRIPTS, **replicas.SCRIPTS}[actor.name.partition("-")[0]]
         try:
             script(self.process(actor.name, actor.machine, actor.lives))
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody should have met it

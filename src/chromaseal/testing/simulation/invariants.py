@@ -18,7 +18,7 @@ EXPECTED_KINDS = frozenset(
         *("store-unavailable", "unknown-outcome", "child-died", "too-many-races"),
         *("no-collection", "no-version", "removed-version", "already-newest"),
         *("tag-exists", "no-tag", "lease-lost", "interrupted"),
-        *("already-merged", "run-cancelled", "no-run"),
+        *("already-merged", "run-cancelled", "no-run", "not-the-newest"),
     }
 )
 
@@ -235,6 +235,51 @@ def reader_never_sees_less(version_id: str, number: int, at_least: int) -> None:
     """
     message = f"{version_id} was read when number {at_least} had been published"
     _hold("reader-never-sees-less", number >= at_least, message)
+
+
+def a_copy_is_one_version(where: str, problem: str) -> None:
+    """What pull leaves in a directory, whoever died when, is one published version.
+
+    Not covered: a directory that its owner has changed since.
+    """
+    _hold("a-copy-is-one-version", not problem, f"{where}: {problem}")
+
+
+def a_follower_never_goes_back(name: str, version_id: str, number: int, at_least: int) -> None:
+    """What a follower leads its readers to is a later version each time, and is there whole.
+
+    Not covered: how soon it is.
+    """
+    message = f"{name} leads to {version_id}, and has led to number {at_least} before"
+    _hold("a-follower-never-goes-back", number >= at_least, message)
+
+
+def a_push_is_published_once(version_id: str, earlier: str | None, *, is_known: bool) -> None:
+    """A version without runs is a directory that somebody pushed, and no other version is.
+
+    However often its owner asked again. Not covered: what a rollback brings back.
+    """
+    _hold("a-push-is-published-once", is_known, f"{version_id} is nobody's directory")
+    message = f"{version_id} is the directory that {earlier} is already"
+    _hold("a-push-is-published-once", earlier is None, message)
+
+
+def a_push_follows_its_base(version_id: str, parent: str, *, follows: bool) -> None:
+    """A directory is published on top of what it was made from, so that it undoes nothing.
+
+    Not covered: those whose owners asked for it to be published whatever came since.
+    """
+    message = f"{version_id} was not made from {parent}, which came before it"
+    _hold("a-push-follows-its-base", follows, message)
+
+
+def a_push_is_a_version(version_id: str, found: Rows | None, pushed: Rows) -> None:
+    """Whoever is told that a directory is a version finds its records in that very version.
+
+    Not covered: pushes whose owner was told nothing; they may be there or not.
+    """
+    message = f"{version_id} was told to be a directory of {len(pushed)} other records"
+    _hold("a-push-is-a-version", found == pushed, message)
 
 
 def errors_say_what_happened(actor: str, kind: str, message: str) -> None:

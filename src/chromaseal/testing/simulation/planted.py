@@ -203,6 +203,26 @@ _TURNS = (
         "else_=schema.lease.c.epoch)",
     ),
 )
+_REPLICAS = (
+    Bug(
+        "a directory whose push was not answered is published once more",
+        "replication.push.Commit._same",
+        "return self._restores is None and entries == version.manifest.files",
+        "return False",
+    ),
+    Bug(
+        "a directory is published whatever came since it was made",
+        "replication.push.push",
+        "if found.version is None or replace or origins.made(directory, found.version):",
+        "if found.version is None or replace or origin is not None:",
+    ),
+    Bug(
+        "a follower leads on to a copy before it is there",
+        "replication.follow._move",
+        "        found = newest_readable(",
+        "        _point(parts, folder, version_id)\n        found = newest_readable(",
+    ),
+)
 _FOUND = (
     Bug(
         "a pointer that comes while it is looked for is called lost",
@@ -240,4 +260,4 @@ _FOUND = (
         "::test_what_is_kept_may_go_while_it_is_compared_with",
     ),
 )
-BUGS = (*_POINTER, *_OBJECTS, *_CANCELLED, *_RUNS, *_GARBAGE, *_SWEEP, *_TURNS, *_FOUND)
+BUGS = (*_POINTER, *_OBJECTS, *_CANCELLED, *_RUNS, *_GARBAGE, *_SWEEP, *_TURNS, *_REPLICAS, *_FOUND)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,12 @@ from chromaseal.snapshot.log import LogEntry
 from chromaseal.testing import oracle
 from chromaseal.testing.audit import needs_of
 from chromaseal.testing.simulation import invariants
+from chromaseal.testing.simulation.copies import Pushes, Served
 from chromaseal.testing.simulation.dictionary import Rows, Texts, read_rows
 from chromaseal.testing.simulation.invariants import Broken
+from chromaseal.testing.simulation.line import Fact, Line
 from chromaseal.testing.simulation.turns import Turns
 
-Order = tuple[str, str]
 # What only some episodes come to, by a piece of the key of an object that it stores.
 SEEN_KEYS = {
     "base": "-base-",
@@ -38,57 +38,7 @@ SEEN_KEYS = {
     "removal": "/gc/",
     "tag": "/tag/",
 }
-SEEN = (*SEEN_KEYS, "late run", "rollback", "turn")
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """A version as it came to be.
-
-    Attributes:
-        version_id: its id.
-        number: its number.
-        effective: its runs that no rollback has undone, in the order of their age.
-        records: what it must hold.
-        rows: the same as texts.
-        needs: the keys of its objects.
-    """
-
-    version_id: str
-    number: int
-    effective: tuple[Order, ...]
-    records: Mapping[str, Record]
-    rows: Rows
-    needs: frozenset[str]
-
-
-@dataclass(slots=True)
-class Line:
-    """What is known of a collection.
-
-    Attributes:
-        facts: its versions, oldest first.
-        ids: their ids.
-        merged: by run, the number of the version that merged it.
-        announced: by the key of a removal, the versions that it announced.
-        tagged: by tag, the version that a person was told has it.
-    """
-
-    facts: list[Fact] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-    merged: dict[str, int] = field(default_factory=dict)
-    announced: dict[str, frozenset[str]] = field(default_factory=dict)
-    tagged: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def going(self) -> frozenset[str]:
-        """Give the versions that are announced to go, or went."""
-        return frozenset().union(*self.announced.values())
-
-    @property
-    def newest(self) -> str:
-        """Give the newest version's id; empty before the first."""
-        return self.ids[-1] if self.ids else ""
+SEEN = (*SEEN_KEYS, "late run", "rollback", "turn", "push", "pull", "move")
 
 
 class Truth:
@@ -110,6 +60,9 @@ class Truth:
         races: how many a compactor has lost.
         seen: how often what happened that only some episodes have.
         turns: whose turn it is at what.
+        pushes: directories that somebody has tried to publish.
+        served: what followers serve.
+        texts: records as texts.
     """
 
     def __init__(
@@ -130,7 +83,7 @@ class Truth:
         self.seen: Counter[str] = Counter()
         self.lines: dict[str, Line] = {}
         self._objects = objects
-        self._texts = texts
+        self.texts = texts
         self._delta_suffix = delta_suffix
         self._keep_last = keep_last
         self._deltas_after = deltas_after
@@ -138,6 +91,8 @@ class Truth:
         self._used: set[str] = set()
         self._pages: dict[str, list[Any]] = {}
         self.turns = Turns(self.check, self.seen)
+        self.pushes = Pushes(self.check, self.seen, texts)
+        self.served = Served(self.check, self.read, self.seen)
 
     def line(self, collection: str) -> Line:
         """Give what is known of a collection."""
@@ -320,14 +275,15 @@ class Truth:
         self.check(invariants.cancelled_stays_out, version_id, cancelled)
         if self.broken is not None:
             return
-        fact = self._fact(line, version_id, plain)
+        pushed = self.pushes.published(version_id, plain, line)
+        fact = pushed or self._fact(line, version_id, plain)
         self.check(
             invariants.records_are_the_dictionarys,
             version_id,
             plain["records"]["count"],
             plain["records"]["multiset"],
             fact.rows,
-            self._texts.hash_of(fact.rows),
+            self.texts.hash_of(fact.rows),
         )
         line.facts.append(fact)
         line.ids.append(version_id)
@@ -356,7 +312,7 @@ class Truth:
     def _rows(self, records: Mapping[str, Record], before: Fact | None) -> Rows:
         """Give records as texts; few have changed since before."""
         known, same = (before.rows, before.records) if before else ({}, {})
-        row = self._texts.row
+        row = self.texts.row
         return {i: known[i] if same.get(i) is r else row(r) for i, r in records.items()}
 
     def _listed_beside(self, key: str, collection: str) -> list[str]:
