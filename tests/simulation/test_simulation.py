@@ -22,9 +22,8 @@ from chromaseal.testing.simulation.truth import SEEN
 
 STEPS = 1_000_000
 PROCESSES = 2
-# A few seeds in which every kind of mishap happens.
-FEW_FROM = 26
-FEW_STEPS = 12_000
+# A few seeds in which everything happens that can go wrong, or that only some episodes have.
+FEW = (5, 10, 11, 14, 18, 23, 129, 397)
 
 
 def play_share(first: int) -> Totals:
@@ -44,8 +43,7 @@ def check(totals: Totals) -> None:
 
 def test_a_few_seeds_hold() -> None:
     """Every invariant holds in a few seeds, in which every kind of mishap happens."""
-    seeds = itertools.count(FEW_FROM)
-    check(play(seeds, goes_on=lambda totals: totals.steps < FEW_STEPS, steps=1_000))
+    check(play(FEW, steps=1_000))
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ been received too often. A stream: each shard in its order; a batch that fails i
 from the first record that did, and nothing behind it before. An answer that names no record of
 its batch counts as a failure of all, as AWS has it.
 
-Not covered: two invocations at once, which ``testing/simulation`` has for the engine below.
+Not covered: two invocations at once, which ``testing/simulation/functions`` has.
 """
 
 from __future__ import annotations

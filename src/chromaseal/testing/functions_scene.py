@@ -5,18 +5,16 @@ ChromaDB is the dictionary of ``testing/simulation``; all else is the real code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, Self, cast
 
-from chromaseal.adapters.dynamodb.items import run_item
 from chromaseal.delta.model import Changes
 from chromaseal.parts import Parts
 from chromaseal.reader import Hit, Reader
 from chromaseal.record import Record, Scalar
 from chromaseal.run.ledger import Ledger
-from chromaseal.run.model import Run
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.snapshot.manifest import Version
 from chromaseal.stream.labels import WordLabel
@@ -40,6 +38,7 @@ from chromaseal.testing.simulation.memory_ledger import MemoryLedger
 from chromaseal.testing.simulation.mishaps import Dice
 from chromaseal.testing.simulation.scheduler import Scheduler
 from chromaseal.testing.simulation.turns import MemoryLeases
+from chromaseal.testing.streamed_ledger import StreamedLedger
 from chromaseal.vault import Vault
 
 COLLECTIONS = ("lines", "words")
@@ -87,7 +86,7 @@ class FunctionsScene:
         }
         self.client: QueueClient = self.stop.door(QueueClient(self.queues))
         self.sources: list[Source] = [self.stream, *self.queues.values()]
-        self._ledger = cast("Ledger", StreamedLedger(MemoryLedger(), self.stream))
+        self._ledger = cast("Ledger", StreamedLedger(MemoryLedger(), self.stream.put))
         self._texts = Texts()
         self.producer = self._vault("producer", lambda inner: inner)
         self._begin_again()
@@ -142,40 +141,6 @@ class FunctionsScene:
         del version
         _, rows = read_rows(directory)
         return cast("Reader", _Finder([*map(self._texts.record, rows.values())], held))
-
-
-class StreamedLedger:
-    """A ledger whose changes are in a table's stream, as they are made.
-
-    Args:
-        inner: has the runs.
-        stream: is told.
-    """
-
-    def __init__(self, inner: Ledger, stream: Stream) -> None:
-        self._inner = inner
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever a ledger has
-        return getattr(self._inner, name)
-
-    def add(self, run: Run) -> bool:
-        """Keep a new run."""
-        is_new = self._inner.add(run)
-        if is_new:
-            self._stream.put(None, run_item(run, "w"))
-        return is_new
-
-    def move(self, run_ids: Iterable[str], collection: str, **to: Any) -> int:  # noqa: ANN401
-        """Move parts of runs to another state."""
-        ids = list(run_ids)
-        before = [self._inner.get(run_id) for run_id in ids]
-        count = self._inner.move(ids, collection, **to)
-        for old in before:
-            new = self._inner.get(old.run_id) if old else None
-            if old and new and old != new:
-                self._stream.put(run_item(old, "w"), run_item(new, "w"))
-        return count
 
 
 class _Finder:

@@ -25,6 +25,7 @@ from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.snapshot.retention import Policy
 from chromaseal.sweep.ledger import sweep_ledger
 from chromaseal.testing.records import DIMENSION
+from chromaseal.testing.simulation.cloud import Cloud
 from chromaseal.testing.simulation.scheduler import ActorClock
 from chromaseal.testing.simulation.truth import Truth
 from chromaseal.vault import Vault
@@ -36,9 +37,9 @@ TOO_LATE = "so that their order cannot be restored"
 _TRIES = 6
 _NAMED = "collections"
 # Shorter than some processes stand still.
-_LEASE_S = 10.0
-_GIVEN_UP = 0.01
-_ROOM_BYTES = 1 << 40
+LEASE_S = 10.0
+GIVEN_UP = 0.01
+ROOM_BYTES = 1 << 40
 
 
 @dataclass(slots=True)
@@ -54,6 +55,7 @@ class Process:
 
     Attributes:
         name: of the actor.
+        machine: where it runs.
         life: which life it is.
         vault: over the simulated store, ledger and child.
         chance: for what it does.
@@ -67,9 +69,11 @@ class Process:
         goes_on: whether the simulation does.
         takes_turns: whether compactors have leases.
         beat: renews them.
+        cloud: a table's stream and queues, where functions are played.
     """
 
     name: str
+    machine: str
     life: int
     vault: Vault
     chance: random.Random
@@ -83,6 +87,7 @@ class Process:
     goes_on: Callable[[], bool]
     takes_turns: bool
     beat: Callable[[], None]
+    cloud: Cloud
 
     def rest(self, mean_s: float) -> None:
         """Let others work for a while."""
@@ -138,11 +143,11 @@ def _changes(here: Process) -> dict[str, Changes]:
     """Make changes of one collection or of all, of few records, so that runs meet."""
     chance = here.chance
     names = here.collections if chance.random() < 0.5 else (here.one_collection(),)
-    return {name: _changes_of_one(chance) for name in names}
+    return {name: _changes_of_one(chance, here.cloud.naming(name)) for name in names}
 
 
-def _changes_of_one(chance: random.Random) -> Changes:
-    ids = [f"record-{n:02d}" for n in chance.sample(range(RECORDS), chance.randint(1, 4))]
+def _changes_of_one(chance: random.Random, id_of: Callable[[int], str]) -> Changes:
+    ids = [id_of(n) for n in chance.sample(range(RECORDS), chance.randint(1, 4))]
     upserts: list[Record] = []
     updates: dict[str, MetadataPatch] = {}
     deletes: list[str] = []
@@ -183,9 +188,9 @@ def _compact(here: Process, names: Sequence[str]) -> Sequence[Compaction]:
 
     def is_over() -> bool:
         here.beat()
-        return here.chance.random() < _GIVEN_UP
+        return here.chance.random() < GIVEN_UP
 
-    terms = Terms(f"{here.name}-{here.life}", _LEASE_S, free_bytes=lambda: _ROOM_BYTES)
+    terms = Terms(f"{here.name}-{here.life}", LEASE_S, free_bytes=lambda: ROOM_BYTES)
     return compact_in_turn(here.vault, names, terms, is_over=is_over).done
 
 
@@ -312,7 +317,8 @@ def _bring_back(vault: Vault, run_id: str, stored: set[str]) -> None:
         except NotFound:
             return
         delta = vault.parts.codec.decode(body)
-        if set(delta.header.attributes[_NAMED].split(",")) != stored:
+        # A change of the table is of one collection.
+        if set(delta.header.attributes.get(_NAMED, name).split(",")) != stored:
             return
         created_at, attributes = delta.header.created_at, dict(delta.header.attributes)
         parts[name] = RunPart(RunState.PENDING, key, len(body), len(delta))

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from chromaseal.errors import Unavailable
 from chromaseal.object_store import ObjectInfo, ObjectStore, StoredObject
 from chromaseal.run.ledger import Ledger, Listener
 from chromaseal.run.model import Run, RunState
@@ -136,8 +137,14 @@ class SimulatedLedger:
 
     def add(self, run: Run) -> bool:
         """Keep a new run."""
-        lost = {Mishap.LOST_ROW: lambda: True}
-        return self._ask("add", run.run_id, lambda: self._inner.add(run), lost)
+
+        def refused() -> bool:
+            # A silent retry meets the write that it repeats.
+            self._inner.add(run)
+            return False
+
+        instead = {Mishap.LOST_ROW: lambda: True, Mishap.CONDITION_FAILED: refused}
+        return self._ask("add", run.run_id, lambda: self._inner.add(run), instead)
 
     def get(self, run_id: str) -> Run | None:
         """Give one run."""
@@ -188,7 +195,11 @@ class SimulatedLedger:
         """Move parts of runs to another state."""
         ids, from_states = list(run_ids), list(states)
 
-        def act() -> int:
+        def throttled() -> int:
+            moved(ids[: len(ids) // 2])
+            raise Unavailable(f"throttled: {collection} {to}", kind="store-unavailable")
+
+        def moved(ids: list[str]) -> int:
             done = [] if to is RunState.COMPLETED else self._done(ids, collection)
             count = self._inner.move(
                 ids,
@@ -204,8 +215,9 @@ class SimulatedLedger:
             self._witness.undone(sorted(undone), collection)
             return count
 
-        lost = {Mishap.LOST_ROW: lambda: len(ids)}
-        return self._ask("move", f"{collection} {to} {','.join(ids)}", act, lost)
+        instead = {Mishap.LOST_ROW: lambda: len(ids), Mishap.THROTTLED: throttled}
+        what = f"{collection} {to} {','.join(ids)}"
+        return self._ask("move", what, lambda: moved(ids), instead)
 
     def _done(self, run_ids: list[str], collection: str) -> list[str]:
         runs = [run for run_id in run_ids if (run := self._inner.get(run_id)) is not None]

@@ -10,6 +10,7 @@ from chromaseal.testing.audit import audit
 from chromaseal.testing.simulation import invariants
 from chromaseal.testing.simulation.actors import TOO_LATE, Process, sweep
 from chromaseal.testing.simulation.dictionary import Texts, read_rows
+from chromaseal.testing.simulation.functions import settle_all
 from chromaseal.testing.simulation.line import Fact
 from chromaseal.testing.simulation.memory import MemoryStore
 
@@ -23,6 +24,8 @@ def check_the_end(here: Process, texts: Texts, store: MemoryStore) -> None:
     del texts
     with here.trying():
         sweep(here)
+    if here.cloud.is_played:
+        settle_all(here)
     for collection in here.vault.collections():
         _finish(here, collection)
         _check_runs(here, collection)

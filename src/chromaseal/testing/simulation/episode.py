@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import functools
 import gc
 import shutil
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 from unittest import mock
 
 from chromaseal import pools
@@ -25,10 +26,12 @@ from chromaseal.run.lease import Leases
 from chromaseal.run.ledger import Ledger
 from chromaseal.snapshot import chain, history, manifest
 from chromaseal.snapshot.checkouts import Checkouts
+from chromaseal.stream import reminder
 from chromaseal.testing.machine import NobodyHasOpen
-from chromaseal.testing.simulation import invariants, replicas
+from chromaseal.testing.simulation import functions, invariants, replicas
 from chromaseal.testing.simulation.actors import SCRIPTS, Inbox, Process
 from chromaseal.testing.simulation.chance import SeededIds, chance_of
+from chromaseal.testing.simulation.cloud import Cloud
 from chromaseal.testing.simulation.delta_codecs import JsonCodec, RememberingCodec
 from chromaseal.testing.simulation.dictionary import DictionarySandbox, Texts
 from chromaseal.testing.simulation.doors import SimulatedLedger, SimulatedStore
@@ -36,15 +39,20 @@ from chromaseal.testing.simulation.ending import check_the_end
 from chromaseal.testing.simulation.invariants import Broken
 from chromaseal.testing.simulation.memory import MemoryStore
 from chromaseal.testing.simulation.memory_ledger import MemoryLedger
-from chromaseal.testing.simulation.mishaps import Dice, Mishap
+from chromaseal.testing.simulation.mishaps import OF_FUNCTIONS, Dice, Mishap
 from chromaseal.testing.simulation.scheduler import Actor, ActorClock, Scheduler
 from chromaseal.testing.simulation.setting import setting_of
 from chromaseal.testing.simulation.truth import Truth
 from chromaseal.testing.simulation.turns import Hearts, MemoryLeases, SimulatedLeases
+from chromaseal.testing.streamed_ledger import StreamedLedger
 from chromaseal.vault import Vault
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own are made in it
+_SCRIPTS = {**SCRIPTS, **replicas.SCRIPTS, **functions.SCRIPTS}
+# Invocations of these share a machine by twos: what is left of one goes on beside the next.
+_LANES = 2
 _REMEMBERED = 2_000
+_REMINDED_AFTER = dt.timedelta(seconds=20)
 _REST_STEPS = 20_000
 _VAULT_ID = "simulated"
 _WRITER = {"chromaseal": "0", "chromadb": "0", "python": "0", "host": "simulation"}
@@ -123,15 +131,26 @@ class Episode:
             keep_last=policy.keep_last or 1,
             deltas_after=policy.deltas_after,
         )
-        self.dice = Dice(chance_of(seed, "mishaps"), tuple(kinds))
+        apart = frozenset() if self.setting.is_cloud else OF_FUNCTIONS
+        possible = [kind for kind in kinds if kind not in apart]
+        self.dice = Dice(chance_of(seed, "mishaps"), possible)
         self.scheduler = Scheduler(
             chance_of(seed, "turns"), self.dice, dies=self._dies, died=self._died
+        )
+        self._cloud = Cloud(
+            self.scheduler,
+            chance_of(seed, "cloud"),
+            self.truth.asks,
+            self.truth.seen,
+            is_played=self.setting.is_cloud,
         )
         self._ledger, self._leases = self._ledger_and_leases()
         self.hearts = Hearts(self.scheduler)
         for kind, count in self.setting.actors.items():
             for number in range(count):
                 machine = f"machine-{len(self.scheduler.actors) % self.setting.machines}"
+                if kind == "function":
+                    machine = f"environment-{number // _LANES}"
                 self.scheduler.actors.append(Actor(f"{kind}-{number}", machine, self._live))
 
     def play(self, steps: int) -> Report:
@@ -180,6 +199,7 @@ class Episode:
         )
         return Process(
             name=name,
+            machine=machine,
             life=life,
             vault=Vault(parts, open_reader=_nobody, close=_nothing),
             chance=chance,
@@ -193,10 +213,14 @@ class Episode:
             goes_on=lambda: not self._is_closing,
             takes_turns=self.setting.takes_turns,
             beat=functools.partial(self.hearts.beat, name),
+            cloud=self._cloud,
         )
 
     def _ledger_and_leases(self) -> tuple[Ledger, Leases]:
         clock = ActorClock(self.scheduler, 0.0)
+        if self.setting.is_cloud:
+            ledger = cast("Ledger", StreamedLedger(MemoryLedger(), self._cloud.put))
+            return ledger, MemoryLeases(clock)
         if not self.setting.is_sql:
             return MemoryLedger(), MemoryLeases(clock)
         both = SqlLedger(SqliteDatabase(None, clock=clock))
@@ -210,8 +234,16 @@ class Episode:
         while self._turn():
             invariants.it_comes_to_rest(self.scheduler.steps, limit)
         self.scheduler.deliver_all()
-        check_the_end(self.process("end", "end", 0), self._texts, self._store)
+        self._end()
         self._raise_broken()
+
+    def _end(self) -> None:
+        try:
+            check_the_end(self.process("end", "end", 0), self._texts, self._store)
+        except Broken:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody should have met it
+            self.truth.fails("end", error)
 
     def _turn(self) -> bool:
         goes_on = self.scheduler.turn()
@@ -224,7 +256,7 @@ class Episode:
             raise self.truth.broken
 
     def _live(self, actor: Actor) -> None:
-        script = {**SCRIPTS, **replicas.SCRIPTS}[actor.name.partition("-")[0]]
+        script = _SCRIPTS[actor.name.partition("-")[0]]
         try:
             script(self.process(actor.name, actor.machine, actor.lives))
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody should have met it
@@ -274,6 +306,7 @@ def _scaled_down(episode: Episode, folder: Path) -> Iterator[None]:
         mock.patch.object(history, "decode", decode),
         mock.patch.object(history, "past_of", past_of),
         mock.patch.object(chain, "CHAIN_LIMIT", setting.chain_limit),
+        mock.patch.object(reminder, "AFTER", _REMINDED_AFTER),
         mock.patch.object(tempfile, "tempdir", str(folder)),
     ):
         yield

@@ -19,6 +19,7 @@ EXPECTED_KINDS = frozenset(
         *("no-collection", "no-version", "removed-version", "already-newest"),
         *("tag-exists", "no-tag", "lease-lost", "interrupted"),
         *("already-merged", "run-cancelled", "no-run", "not-the-newest"),
+        *("leased", "foreign-run"),
     }
 )
 
@@ -297,6 +298,24 @@ def nothing_acknowledged_is_lost(collection: str, lost: Collection[str]) -> None
     """
     message = f"{sorted(lost)} of {collection} were acknowledged and are nowhere"
     _hold("nothing-acknowledged-is-lost", not lost, message)
+
+
+def an_answered_message_is_done(run_id: str, collection: str, *, is_done: bool) -> None:
+    """A message that a function answers for is of a run that a version has, or that is at rest.
+
+    Not covered: whether who answers nothing should have.
+    """
+    message = f"{run_id} of {collection} was answered for, and is in no version"
+    _hold("an-answered-message-is-done", is_done, message)
+
+
+def nothing_waits_untold(collection: str, waiting: Collection[str]) -> None:
+    """At the end, functions alone, told by stream, queues and schedule, leave no run waiting.
+
+    Not covered: how long that takes.
+    """
+    message = f"{sorted(waiting)} of {collection} wait, and nobody is told of them"
+    _hold("nothing-waits-untold", not waiting, message)
 
 
 def the_ledger_catches_up(run_id: str, collection: str, state: str) -> None:

@@ -5,7 +5,9 @@ that is lost, also as the refusal that a client's silent retry meets; a write th
 its writer has looked; a write that is delivered twice; an actor that stands still for long, before
 or after the operation; the death of its process, with everything that it left on its machine; the
 loss of the machine; a ledger that acknowledges a row and has lost it; a child process that dies
-halfway through a merge.
+halfway through a merge. Where functions are played, also: a transaction of which half was
+throttled; a conditional write that is refused because it has landed; an iterator of a stream that
+has expired.
 """
 
 from __future__ import annotations
@@ -31,9 +33,14 @@ class Mishap(StrEnum):
     MACHINE_LOST = "machine-lost"
     LOST_ROW = "lost-row"
     CHILD_DIED = "child-died"
+    THROTTLED = "throttled"
+    CONDITION_FAILED = "condition-failed"
+    ITERATOR_EXPIRED = "iterator-expired"
 
 
 CRASHES = frozenset({Mishap.CRASH_BEFORE, Mishap.CRASH_AFTER, Mishap.MACHINE_LOST})
+# What a table, its stream and its queues do; nobody else's stores and ledgers.
+OF_FUNCTIONS = frozenset({Mishap.THROTTLED, Mishap.CONDITION_FAILED, Mishap.ITERATOR_EXPIRED})
 _ANYWHERE = (
     Mishap.STALL_BEFORE,
     Mishap.STALL_AFTER,
@@ -48,8 +55,13 @@ STRIKES: dict[str, tuple[Mishap, ...]] = {
     # The one name that is used again is a tag's, so a late removal could take another tag.
     "delete": (*_ASKED, Mishap.LOST_REPLY),
     **dict.fromkeys(("get", "get_range", "head", "list", "look up", "waiting"), _ASKED),
-    **dict.fromkeys(("add", "move"), (*_WRITTEN, Mishap.LOST_ROW)),
-    "lease": _WRITTEN,
+    "add": (*_WRITTEN, Mishap.LOST_ROW, Mishap.CONDITION_FAILED),
+    "move": (*_WRITTEN, Mishap.LOST_ROW, Mishap.THROTTLED),
+    "lease": (*_WRITTEN, Mishap.CONDITION_FAILED),
+    "stream": (*_ASKED, Mishap.ITERATOR_EXPIRED),
+    "send": _WRITTEN,
+    "receive": (*_ASKED, Mishap.LOST_REPLY),
+    "settle": (*_ASKED, Mishap.LOST_REPLY, Mishap.LANDS_LATE),
     "child": (*_ANYWHERE, Mishap.CHILD_DIED),
 }
 _RATES = (0.002, 0.005, 0.015)
@@ -75,8 +87,11 @@ class Dice:
         self.fired: Counter[Mishap] = Counter()
         self.is_fair = False
         rates = {}
+        # Of its own, so that episodes without functions are the same whatever functions meet.
+        apart = random.Random(f"{chance.getstate()[1][:2]}")
         for kind in Mishap:
-            likely, rate = chance.random() < _LIKELIHOOD, chance.choice(_RATES)
+            source = apart if kind in OF_FUNCTIONS else chance
+            likely, rate = source.random() < _LIKELIHOOD, source.choice(_RATES)
             if likely and kind in kinds:
                 rates[kind] = rate * (_RARE if kind in CRASHES else 1)
         self._rates = {

@@ -223,6 +223,38 @@ _REPLICAS = (
         "        _point(parts, folder, version_id)\n        found = newest_readable(",
     ),
 )
+_FUNCTIONS = (
+    Bug(
+        "a message is answered for before the commit",
+        "stream.batch.work_off",
+        "finished = {run_id for done in turns.done for run_id in (*done.merged, *done.contained)}",
+        "finished = {run_id for run_id, _ in runs.values()}",
+    ),
+    Bug(
+        "a message is answered for because somebody has begun with its run",
+        "stream.batch._why_left",
+        "if run.parts[name].state not in WAITING_STATES:",
+        "if run.parts[name].state not in WAITING_STATES or run.parts[name].attempts:",
+    ),
+    Bug(
+        "a change that is delivered again is a new run",
+        "stream.batch._written",
+        "run_id = run_id_of(message)",
+        "run_id = vault.parts.ids.run_id()",
+    ),
+    Bug(
+        "a warm checkout is trusted without a look",
+        "snapshot.kept.read_kept",
+        "if _is_touched(kept, plain):",
+        "if not plain:",
+    ),
+    Bug(
+        "who was refused the lease gives its message up",
+        "stream.batch._why_left",
+        "if name in leases:\n        return Conflict(",
+        "if name in leases:\n        return None\n        return Conflict(",
+    ),
+)
 _FOUND = (
     Bug(
         "a pointer that comes while it is looked for is called lost",
@@ -260,4 +292,15 @@ _FOUND = (
         "::test_what_is_kept_may_go_while_it_is_compared_with",
     ),
 )
-BUGS = (*_POINTER, *_OBJECTS, *_CANCELLED, *_RUNS, *_GARBAGE, *_SWEEP, *_TURNS, *_REPLICAS, *_FOUND)
+BUGS = (
+    *_POINTER,
+    *_OBJECTS,
+    *_CANCELLED,
+    *_RUNS,
+    *_GARBAGE,
+    *_SWEEP,
+    *_TURNS,
+    *_REPLICAS,
+    *_FUNCTIONS,
+    *_FOUND,
+)

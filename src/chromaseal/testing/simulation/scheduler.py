@@ -43,6 +43,7 @@ class Actor:
         wake_at_s: when it can go on.
         is_dying: whether its process is dead; nothing that it still asks for is done.
         is_done: whether its last life has come to its end.
+        is_frozen: whether it stands still between two instructions.
         lives: how often it was started.
     """
 
@@ -52,6 +53,7 @@ class Actor:
         self.wake_at_s = 0.0
         self.is_dying = False
         self.is_done = False
+        self.is_frozen = False
         self.lives = 0
         self._live = live
         self._green: greenlet | None = None
@@ -73,7 +75,7 @@ class Actor:
     def bury(self, wake_at_s: float) -> None:
         """Have it start anew later."""
         self._green = None
-        self.is_dying = False
+        self.is_dying = self.is_frozen = False
         self.wake_at_s = wake_at_s
 
     def _begin(self) -> None:
@@ -203,7 +205,7 @@ class Scheduler:
         if mishap in CRASHES:
             self._crash(actor, mishap, act)
         if mishap is Mishap.STALL_BEFORE:
-            self.wait(self._chance.expovariate(1 / _STALL_S))
+            self._freeze(actor)
             return act()
         if mishap is Mishap.LANDS_LATE:
             self._send(act)
@@ -213,11 +215,23 @@ class Scheduler:
                 self._send(act)
                 return given
             if mishap is Mishap.STALL_AFTER:
-                self.wait(self._chance.expovariate(1 / _STALL_S))
+                self._freeze(actor)
                 return given
             if mishap is Mishap.FALSE_REFUSAL:
                 raise Conflict(f"{what}: refused though done", kind="already-exists")
         raise Unavailable(f"no answer for {what}: {mishap}", kind="store-unavailable")
+
+    def thaw(self, machine: str) -> int:
+        """Let whoever stands still on a machine go on; give how many."""
+        frozen = [each for each in self.actors if each.machine == machine and each.is_frozen]
+        for each in frozen:
+            each.wake_at_s = min(each.wake_at_s, self.now_s)
+        return len(frozen)
+
+    def _freeze(self, actor: Actor) -> None:
+        actor.is_frozen = True
+        self.wait(self._chance.expovariate(1 / _STALL_S))
+        actor.is_frozen = False
 
     def _crash(self, actor: Actor, mishap: Mishap, act: Callable[[], object]) -> None:
         if mishap is Mishap.CRASH_AFTER:

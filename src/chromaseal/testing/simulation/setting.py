@@ -16,6 +16,7 @@ _PARQUET = 0.15
 _TURNS = 0.4
 _SQL = 0.03
 _REPLICATED = 0.1
+_FUNCTIONS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Setting:
         takes_turns: whether compactors have leases.
         is_sql: whether ledger and leases are the product's, in SQLite.
         pushed: collections whose versions are pushed directories.
+        is_cloud: whether a stream and queues tell functions of what is to be done.
     """
 
     collections: tuple[str, ...]
@@ -45,13 +47,15 @@ class Setting:
     takes_turns: bool
     is_sql: bool
     pushed: tuple[str, ...]
+    is_cloud: bool
 
 
 def setting_of(seed: int) -> Setting:
     """Draw what an episode is about."""
     chance = chance_of(seed, "setting")
     cancellers = int(chance_of(seed, "cancellers").random() < _CANCELLED)
-    is_sql = chance_of(seed, "ledger").random() < _SQL
+    functions = _functions(seed)
+    is_sql = chance_of(seed, "ledger").random() < _SQL and not functions
     return Setting(
         collections=_COLLECTIONS[: chance.randint(1, 2)],
         machines=chance.randint(1, 3),
@@ -64,6 +68,7 @@ def setting_of(seed: int) -> Setting:
             "operator": chance.randint(0, 1),
             "canceller": cancellers,
             **_replicating(seed),
+            **functions,
         },
         policy=Policy(
             keep_last=chance.randint(1, 4), deltas_after=chance.choice([None, None, 1, 3])
@@ -74,7 +79,18 @@ def setting_of(seed: int) -> Setting:
         takes_turns=chance.random() < _TURNS or is_sql,
         is_sql=is_sql,
         pushed=_PUSHED if _replicating(seed) else (),
+        is_cloud=bool(functions),
     )
+
+
+def _functions(seed: int) -> dict[str, int]:
+    """Say how many functions there are, in the episodes that have such; few others compact."""
+    chance = chance_of(seed, "functions")
+    if chance.random() >= _FUNCTIONS:
+        return {}
+    workers = int(chance.random() < 1 / 4)
+    lanes, tellers = chance.randint(2, 4), chance.randint(1, 2)
+    return {"compactor": workers, "function": lanes, "teller": tellers, "table": 1, "schedule": 1}
 
 
 def _replicating(seed: int) -> dict[str, int]:

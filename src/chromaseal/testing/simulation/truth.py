@@ -38,7 +38,12 @@ SEEN_KEYS = {
     "removal": "/gc/",
     "tag": "/tag/",
 }
-SEEN = (*SEEN_KEYS, "late run", "rollback", "turn", "push", "pull", "move")
+SEEN_OF_FUNCTIONS = (
+    *("invocation", "again", "side by side", "thaw"),
+    *("change", "worn copy", "reminder"),
+)
+SEEN_OF_COPIES = ("push", "pull", "move")
+SEEN = (*SEEN_KEYS, "late run", "rollback", "turn", *SEEN_OF_COPIES, *SEEN_OF_FUNCTIONS)
 
 
 class Truth:
@@ -186,6 +191,10 @@ class Truth:
         ]
         self.check(invariants.acknowledged_is_durable, run_id, missing)
         self.acknowledged[run_id] = names
+
+    def promises(self, run_id: str) -> None:
+        """Take note that a queue has been told of a change, which is to become a run."""
+        self.acknowledged[run_id] = tuple(self.wanted[run_id])
 
     def cancels(self, run_id: str, names: Sequence[str]) -> None:
         """Take note that somebody was told that a run will not come into collections."""

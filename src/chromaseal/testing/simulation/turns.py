@@ -12,6 +12,7 @@ from chromaseal.clock import Clock
 from chromaseal.fleet.lease_keeper import LeaseKeeper
 from chromaseal.run.lease import Lease, Leases
 from chromaseal.testing.simulation import invariants
+from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.scheduler import Scheduler
 
 _TICK_S = 1e-5
@@ -71,7 +72,12 @@ class SimulatedLeases:
                 self._witness.leased(lease, self._scheduler.now_s)
             return lease
 
-        return self._scheduler.ask("lease", f"{collection} for {owner}", act)
+        def refused() -> Lease | None:
+            act()
+            return None
+
+        instead = {Mishap.CONDITION_FAILED: refused}
+        return self._scheduler.ask("lease", f"{collection} for {owner}", act, instead)
 
     def renew(self, lease: Lease, *, duration_s: float) -> bool:
         """Extend a lease."""
@@ -83,7 +89,13 @@ class SimulatedLeases:
                 self._witness.leased(now, self._scheduler.now_s)
             return is_mine
 
-        return self._scheduler.ask("lease", f"{lease.collection} on for {lease.owner}", act)
+        def refused() -> bool:
+            act()
+            return False
+
+        instead = {Mishap.CONDITION_FAILED: refused}
+        what = f"{lease.collection} on for {lease.owner}"
+        return self._scheduler.ask("lease", what, act, instead)
 
     def release(self, lease: Lease) -> None:
         """Give a lease back."""
@@ -92,7 +104,8 @@ class SimulatedLeases:
             self._inner.release(lease)
             self._witness.released(lease)
 
-        self._scheduler.ask("lease", f"{lease.collection} from {lease.owner}", act)
+        instead = {Mishap.CONDITION_FAILED: act}
+        self._scheduler.ask("lease", f"{lease.collection} from {lease.owner}", act, instead)
 
     def holder(self, collection: str) -> Lease | None:
         """Tell who has a lease."""
