@@ -12,13 +12,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from chromaseal.clock import to_iso
-from chromaseal.errors import ChromasealError, Conflict, Damaged
+from chromaseal.errors import ChromasealError, Conflict, Damaged, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.run.model import WAITING_STATES, Run, RunState
-from chromaseal.snapshot.cancellations import delete_mark, fence, version_with, write_mark
+from chromaseal.snapshot.cancellations import (
+    delete_mark,
+    fence,
+    has_mark,
+    version_with,
+    write_mark,
+)
+from chromaseal.snapshot.history import missing_pointer, pointer
 
 _MAY_BE_CANCELLED = (*WAITING_STATES, RunState.FAILED)
 _MAY_BE_PUT_BACK = (RunState.FAILED, RunState.CANCELLED)
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,7 @@ def cancel(parts: Parts, run: Run) -> Cancelled:
         Conflict: ``already-merged``, versions contain all of it.
         Conflict: ``being-merged``, it is cancelled unless the first version of a collection,
             which somebody is at, brings it in after all; repeat it when they are done.
-        Damaged: a collection's newest version cannot be read, so nobody knows.
+        Damaged: a collection's newest version cannot be read or is lost, so nobody knows.
         Unavailable: the store or the ledger did not answer; repeat it.
     """
     contained: dict[str, str] = {}
@@ -84,13 +92,13 @@ def put_back(parts: Parts, run: Run) -> list[str]:
 
 def _take_off(parts: Parts, run: Run, name: str) -> str:
     """Cancel a run for one collection; give the version that has it, if there is one."""
-    part = run.parts[name]
-    if part.state is RunState.COMPLETED:
-        # An earlier cancelling may have left one, which is of no use beside a version.
-        delete_mark(parts.store, name, run.run_id)
-        return part.version_id
-    write_mark(parts.store, name, run.run_id)
-    _move(parts, run, name, _MAY_BE_CANCELLED, RunState.CANCELLED, error=part.error)
+    if run.parts[name].state is RunState.COMPLETED:
+        version_id = _contained(parts, run, name)
+        if version_id:
+            # An earlier cancelling may have left one, which is of no use beside a version.
+            delete_mark(parts.store, name, run.run_id)
+            return version_id
+    _mark(parts, run, name)
     # Where nothing could be fenced it is asked who is at work, before the look: whoever is done by
     # then has made a version that is seen.
     lease = None if fence(parts.store, name) else parts.leases.holder(name)
@@ -108,6 +116,45 @@ def _take_off(parts: Parts, run: Run, name: str) -> str:
             hint=f"once that is over: chromaseal runs cancel {run.run_id}",
         )
     return ""
+
+
+def _contained(parts: Parts, run: Run, name: str) -> str:
+    """Give the version that has a run that the ledger calls done; empty if none does.
+
+    The vault is right: a ledger may be ahead of one that was put back from a copy.
+
+    Raises:
+        Damaged: ``missing-pointer``, so nobody knows.
+    """
+    if pointer(parts.store, name)[0] is None:
+        raise missing_pointer(name)
+    return version_with(parts.store, name, run.run_id)
+
+
+def _mark(parts: Parts, run: Run, name: str) -> None:
+    """Mark a run as cancelled, in the vault and then in the ledger.
+
+    Who puts it back at the same moment may take the mark away before the ledger says CANCELLED,
+    and find nothing to move. So it is looked for once more: then either it is there, or whoever
+    took it away moves the part to PENDING after this.
+
+    Raises:
+        Unavailable: ``unknown-outcome``, others put it back each time.
+    """
+    part = run.parts[name]
+    states: tuple[RunState, ...] = _MAY_BE_CANCELLED
+    if part.state is RunState.COMPLETED:
+        states = (*states, part.state)
+    for _ in range(_ATTEMPTS):
+        write_mark(parts.store, name, run.run_id)
+        _move(parts, run, name, states, RunState.CANCELLED, error=part.error)
+        if has_mark(parts.store, name, run.run_id):
+            return
+    raise Unavailable(
+        f"run {run.run_id} was put back each time that it was cancelled",
+        kind="unknown-outcome",
+        hint="run the same command again once nobody else puts it back",
+    )
 
 
 def _move(

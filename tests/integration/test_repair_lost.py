@@ -13,6 +13,7 @@ from chromaseal.errors import Conflict, Damaged, NotFound
 from chromaseal.replication import follow
 from chromaseal.run.model import RunState
 from chromaseal.settle import put_once
+from chromaseal.snapshot.cancellations import fence
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.command_line import chromaseal
 from chromaseal.testing.machine import Machine
@@ -243,6 +244,20 @@ def test_a_lost_pointer_is_put_back(three: Machine, body: bytes | None) -> None:
     assert three.vault.version(NAME).version_id == newest
     assert mends(three.vault) == []
     assert three.vault.repair(NAME).put_back == ()
+
+
+def test_a_pointer_that_was_put_back_is_none_that_there_was(three: Machine) -> None:
+    """Whoever read it before a fence must not find its tag again, where tags go by content."""
+    key, seen = keys.pointer(NAME), set[bytes]()
+    for _ in range(3):
+        seen.add(three.store.get(key).body)
+        for _ in range(2):
+            fence(three.store, NAME)
+            seen.add(three.store.get(key).body)
+        three.store.delete(key)
+        three.vault.repair(NAME)
+        assert three.store.get(key).body not in seen
+    assert len(seen) == 9
 
 
 def test_a_pointer_of_one_version_is_missed(machine: Machine, states: list[Path]) -> None:

@@ -19,7 +19,7 @@ import pytest
 from chromaseal import keys, pools
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
-from chromaseal.errors import ChromasealError, Conflict
+from chromaseal.errors import ChromasealError, Conflict, Damaged, Unavailable
 from chromaseal.run.lease import Lease
 from chromaseal.run.model import RunState
 from chromaseal.sweep.ledger import sweep_ledger
@@ -322,3 +322,63 @@ def test_what_was_cancelled_can_be_put_back(tmp_path: Path) -> None:
         assert here.merged == {"before", "wanted", "unwanted"}
         assert outcome_of(here.other) == "already-merged"
         assert here.state() is RunState.COMPLETED
+
+
+def test_a_ledger_that_is_ahead_of_the_vault_is_not_believed(tmp_path: Path) -> None:
+    """It calls a run done that no version has, as after the vault was put back from a copy."""
+    with scene(tmp_path, has_version=True) as here:
+        ledger, store = here.other.parts.ledger, here.other.parts.store
+        told = {"version_id": "lost", "at": "now"}
+        ledger.move(["unwanted"], NAME, states=[RunState.PENDING], to=RunState.COMPLETED, **told)
+        # The lie is the test's own.
+        here.episode.truth.broken = None
+        assert outcome_of(here.other) == "cancelled"
+        assert here.state() is RunState.CANCELLED
+        here.other.compact([NAME])
+        assert here.merged == {"before", "wanted"}
+        pointer = store.get(keys.pointer(NAME)).body
+        store.delete(keys.pointer(NAME))
+        with pytest.raises(Damaged) as caught:
+            here.other.cancel("wanted")
+        assert caught.value.kind == "missing-pointer"
+        store.create(keys.pointer(NAME), pointer)
+        assert outcome_of(here.other) == "cancelled"
+        with pytest.raises(Conflict) as refused:
+            here.other.cancel("wanted")
+        assert refused.value.kind == "already-merged"
+
+
+@pytest.mark.parametrize("first", ["cancel", "retry"])
+def test_a_run_that_is_cancelled_has_its_mark(tmp_path: Path, first: str) -> None:
+    """Cancelled, and put back before any operation of that; or the other way round."""
+    then = {"cancel": "retry", "retry": "cancel"}[first]
+    for number in range(MOST_OPERATIONS):
+        with scene(tmp_path / f"{number}", has_version=True) as here:
+            here.other.cancel("unwanted")
+            asked = before_operation(
+                here.here, number, lambda: getattr(here.other, then)("unwanted")
+            )
+            try:
+                getattr(here.here, first)("unwanted")
+            except Unavailable:
+                # Its mark was there, and then was not: nobody knows, it is said, and repeated.
+                getattr(here.here, first)("unwanted")
+            marked = here.other.parts.store.head(keys.cancellation(NAME, "unwanted")) is not None
+            assert marked or here.state() is not RunState.CANCELLED
+            here.open("third").compact([NAME])
+            assert ("unwanted" in here.merged) != marked
+            if not asked:
+                break
+    assert number in range(2, MOST_OPERATIONS - 1)
+
+
+def test_a_cancelled_run_keeps_the_reason_that_it_had(tmp_path: Path) -> None:
+    """Whoever finds the mark later tells the ledger, and takes nothing away from it."""
+    with scene(tmp_path, has_version=True) as here:
+        here.other.cancel("unwanted")
+        told = {"at": "now", "error": "torn"}
+        states, to = [RunState.CANCELLED], RunState.PENDING
+        here.other.parts.ledger.move(["unwanted"], NAME, states=states, to=to, **told)
+        here.other.compact([NAME])
+        part = here.other.run("unwanted").parts[NAME]
+        assert (part.state, part.error) == (RunState.CANCELLED, "torn")

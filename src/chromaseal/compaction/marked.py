@@ -24,8 +24,12 @@ def without_cancelled(parts: Parts, collection: str, runs: tuple[Run, ...]) -> t
     """
     # Nobody asks for marks where nothing waits.
     marked = read_marks(parts.store, collection) if runs else frozenset()
-    cancelled = [run.run_id for run in runs if run.run_id in marked]
-    if cancelled:
+    # What a run failed for before stays: whoever asks why it was cancelled looks there.
+    by_reason: dict[str, list[str]] = {}
+    for run in runs:
+        if run.run_id in marked:
+            by_reason.setdefault(run.parts[collection].error, []).append(run.run_id)
+    for reason, run_ids in by_reason.items():
         at, to = to_iso(parts.clock.now()), RunState.CANCELLED
-        parts.ledger.move(cancelled, collection, states=WAITING_STATES, to=to, at=at)
+        parts.ledger.move(run_ids, collection, states=WAITING_STATES, to=to, at=at, error=reason)
     return tuple(run for run in runs if run.run_id not in marked)

@@ -24,6 +24,8 @@ from chromaseal.snapshot.tags import read_tags
 from chromaseal.snapshot.version_id import parse
 
 _ALL = 1_000_000
+_MORE_THAN_FENCES = 100
+_LINE_FEEDS = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,20 @@ def put_back_pointer(parts: Parts, collection: str, *, dry_run: bool) -> tuple[s
         return ()
     newest = _newest_whole(parts, collection, versions, found)
     if not dry_run:
-        body = newest.version_id.encode()
+        body = newest.version_id.encode() + b"\n" * _line_feeds(parts)
         swap(parts.store, keys.pointer(collection), body, etag=found.etag)
     number = newest.manifest.number
     told = f"version {number} ({newest.version_id}), the newest whose manifest is there and whole"
     return (f"{keys.pointer(collection)}: {told}",)
+
+
+def _line_feeds(parts: Parts) -> int:
+    """Give how many line feeds follow the id, so that no pointer to it was ever the same.
+
+    Where tags go by content, whoever has read the pointer before it was fenced and lost would
+    else find its old tag again. Fences add one line feed each.
+    """
+    return _MORE_THAN_FENCES + int(parts.ids.fraction() * _LINE_FEEDS)
 
 
 def _names_nothing(store: ObjectStore, collection: str) -> _Pointer | None:
