@@ -20,6 +20,7 @@ import pytest
 
 from chromaseal.adapters.linux.process_name import own_name
 from chromaseal.composition.engine import open_vault
+from chromaseal.errors import Unavailable
 from chromaseal.ids import SystemIds
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
@@ -34,10 +35,10 @@ LEASE_S = 2.0
 
 
 class Program:
-    """A worker in a process of its own, and what it says."""
+    """A worker, or another program that stays, in a process of its own, and what it says."""
 
-    def __init__(self, *arguments: str, cache: Path) -> None:
-        self.process = begin("worker", *arguments, "--json", cache=cache)
+    def __init__(self, *arguments: str, cache: Path, command: str = "worker") -> None:
+        self.process = begin(command, *arguments, "--json", cache=cache)
         self.said: list[dict[str, Any]] = []
         self._lines: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read)
@@ -330,3 +331,28 @@ def test_compact_says_who_is_at_it(fleet: Fleet) -> None:
     assert fleet.run("compact", "notes", "--wait").exit_code == 0
     timer.join()
     fleet.check(2)
+
+
+@pytest.mark.parametrize("fleet", ["sqlite"], indirect=True)
+def test_a_store_that_comes_later_is_waited_for(fleet: Fleet) -> None:
+    """By a worker and by a follower, who say so; who does one pass for cron ends instead."""
+    fleet.add(0)
+    pin = fleet.folder / "vault" / "_chromaseal" / "vault.json"
+    there = pin.rename(fleet.folder / "aside")
+    # A link to itself can no more be read than what is on a disk that is not there.
+    pin.symlink_to(pin)
+    assert fleet.run("worker", "--once").exit_code == Unavailable.exit_code
+    worker = Program(*fleet.place, cache=fleet.folder / "cache")
+    copies = str(fleet.folder / "copies")
+    follower = Program(
+        "notes", copies, *fleet.place, cache=fleet.folder / "cache", command="follow"
+    )
+    for each in (worker, follower):
+        fleet.held.callback(each.close)
+        assert each.wait_for("waiting")["error"] == "store-unavailable"
+    there.replace(pin)
+    assert worker.wait_for("compaction")["collection"] == "notes"
+    assert follower.wait_for("moved")["version"] == 1
+    for each in (worker, follower):
+        each.send(signal.SIGTERM)
+        assert each.end() == 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from chromaseal.entrypoints.cli.opening import open_when_there
 from chromaseal.entrypoints.cli.options import (
     AtOption,
     CollectionArgument,
@@ -19,6 +21,8 @@ from chromaseal.entrypoints.cli.options import (
     open_here,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, seconds, size
+from chromaseal.errors import Unavailable
+from chromaseal.vault import Vault
 
 
 def pull(
@@ -81,18 +85,15 @@ def follow(
 
     Each version is a directory of its own; DIR/current leads to the newest. Older ones go when
     nobody has them open. Beside the newest two, a copy waits in which the next one needs only its
-    changes.
+    changes. A store that does not answer yet is waited for, up to half a minute between two looks,
+    for some minutes; once it has answered, for ever.
 
     Example: [bold]chromaseal follow notes ./notes[/]
     """
     output = Output.of(as_json=as_json)
-    with open_here(vault, ledger) as opened:
+    with open_when_there(output, lambda: open_here(vault, ledger)) as opened:
         output.say(f"following {collection} in {folder}; Ctrl-C ends it")
-        if not opened.has_version(collection):
-            output.note(f"{collection} has no version yet; waiting for the first one")
-            known = opened.collections()
-            if known and collection not in known:
-                output.note(f"  there are: {', '.join(known)}")
+        _say_if_none(output, opened, collection)
         for moved in opened.follow(
             collection, folder, interval_s=interval_s, told=output.passed_over
         ):
@@ -110,3 +111,14 @@ def follow(
                 f"{folder / 'current'} is now version {manifest.number}: "
                 f"{counted(manifest.records.count, 'record')}, {seconds(moved.duration_s)}"
             )
+
+
+def _say_if_none(output: Output, opened: Vault, collection: str) -> None:
+    # Following goes on without a store that is away again.
+    with contextlib.suppress(Unavailable):
+        if opened.has_version(collection):
+            return
+        output.note(f"{collection} has no version yet; waiting for the first one")
+        known = opened.collections()
+        if known and collection not in known:
+            output.note(f"  there are: {', '.join(known)}")

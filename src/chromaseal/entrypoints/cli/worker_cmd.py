@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from types import FrameType
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import typer
 
@@ -25,7 +26,13 @@ from chromaseal.composition.fleet import (
 )
 from chromaseal.composition.legacy import adopter, mirror_keeper
 from chromaseal.entrypoints.cli.compact_cmd import plain_compaction
-from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
+from chromaseal.entrypoints.cli.opening import open_when_there
+from chromaseal.entrypoints.cli.options import (
+    JsonOption,
+    LedgerOption,
+    VaultOption,
+    open_here,
+)
 from chromaseal.entrypoints.cli.output import Output, counted, seconds
 from chromaseal.errors import Incomplete, Interrupted
 from chromaseal.fleet.journal import Journal
@@ -40,6 +47,7 @@ from chromaseal.vault import Vault
 
 # A loop that has not come round for this long, and two rounds, is stuck.
 _STUCK_S = 60.0
+_Given = TypeVar("_Given")
 _INBOX_S = 2.0
 _ADOPT_S = 5.0
 _MIRROR_S = 60.0
@@ -137,18 +145,18 @@ def worker(
 
     Any number of workers share a vault: each collection is one worker's at a time, by a lease in
     the ledger. SIGTERM ends it as Ctrl-C does: what is under way is finished, or given back after
-    --grace-s; a second signal ends it at once.
+    --grace-s; a second signal ends it at once. Without --once it waits for a store that does not
+    answer yet, up to half a minute between two looks, and gives up after some minutes.
 
     Example: [bold]chromaseal worker --ingest ./inbox --port 9464[/]
     """
     output, settings = Output.of(as_json=as_json), settings_here(vault=vault, ledger=ledger)
     habits = Habits(poll_s=poll_s, grace_s=grace_s, once=once)
     # Before a mistyped place becomes a vault.
-    inbox = _inbox(ingest)
+    inbox = _patiently(output, lambda: _inbox(ingest), once=once)
+    opening = partial(open_here, vault, ledger, create=inbox is not None, keep_open=not once)
     with ExitStack() as held:
-        opened = held.enter_context(
-            open_here(vault, ledger, create=inbox is not None, keep_open=not once)
-        )
+        opened = held.enter_context(_patiently(output, opening, once=once))
         journal = Journal(opened.parts.clock, _Telling(output), behind_runs=behind)
         terms = terms_here(opened, settings, lease_s=lease_s)
         chores = _legacy_chores(opened, settings, terms, journal, adopt_from)
@@ -174,6 +182,11 @@ def worker(
             journal.say("started", vault=opened.url, owner=terms.owner, pid=os.getpid())
             work.run()
     _end(output, work, once=once)
+
+
+def _patiently(output: Output, ask: Callable[[], _Given], *, once: bool) -> _Given:
+    """Wait for what does not answer yet; whoever calls for one pass comes again by itself."""
+    return ask() if once else open_when_there(output, ask)
 
 
 def _end(output: Output, work: Worker, *, once: bool) -> None:
