@@ -18,12 +18,13 @@ from chromaseal.clock import SystemClock
 from chromaseal.testing.simulation.campaign import Totals, explain, play
 from chromaseal.testing.simulation.episode import simulate
 from chromaseal.testing.simulation.mishaps import Mishap
+from chromaseal.testing.simulation.setting import setting_of
 from chromaseal.testing.simulation.truth import SEEN
 
 STEPS = 1_000_000
 PROCESSES = 2
-# A few seeds in which everything happens that can go wrong, or that only some episodes have.
-FEW = (1, 14, 17, 45, 100, 129, 133, 168, 397)
+# Until everything has happened that can go wrong, or that only some episodes have.
+MOST_STEPS = 80_000
 
 
 def play_share(first: int) -> Totals:
@@ -36,14 +37,26 @@ def check(totals: Totals) -> None:
     """Nothing broke, and whatever can go wrong went wrong."""
     print(totals)
     assert totals.failed is None, explain(totals.failed)
-    assert set(totals.mishaps) == set(Mishap)
-    assert set(+totals.seen) == set(SEEN)
-    assert min(totals.versions, totals.races, totals.crashes, totals.runs) > 0
+    assert missing(totals) == set()
+    assert min(totals.versions, totals.crashes, totals.runs) > 0
+
+
+def missing(totals: Totals) -> set[str]:
+    """Give what has not happened yet."""
+    happened = {*+totals.mishaps, *+totals.seen, *(["race"] if totals.races else [])}
+    return {*Mishap, *SEEN, "race"} - happened
 
 
 def test_a_few_seeds_hold() -> None:
     """Every invariant holds in a few seeds, in which every kind of mishap happens."""
-    check(play(FEW, steps=1_000))
+    settings = ((seed, setting_of(seed)) for seed in itertools.count())
+    # Most seeds have neither, and these have what those have.
+    seeds = (seed for seed, setting in settings if setting.is_cloud or setting.pushed)
+
+    def goes_on(totals: Totals) -> bool:
+        return bool(missing(totals)) and totals.steps < MOST_STEPS
+
+    check(play(seeds, goes_on=goes_on, steps=1_000))
 
 
 @pytest.mark.slow

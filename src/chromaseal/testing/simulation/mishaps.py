@@ -68,6 +68,8 @@ _RATES = (0.002, 0.005, 0.015)
 # A death costs the work of many steps, so that too many of them leave nothing to be found.
 _RARE = 0.2
 _LIKELIHOOD = 0.6
+# Few operations are a table's or a stream's.
+_OFTEN = 5
 
 
 class Dice:
@@ -92,8 +94,9 @@ class Dice:
         for kind in Mishap:
             source = apart if kind in OF_FUNCTIONS else chance
             likely, rate = source.random() < _LIKELIHOOD, source.choice(_RATES)
+            weight = _RARE if kind in CRASHES else _OFTEN if kind in OF_FUNCTIONS else 1
             if likely and kind in kinds:
-                rates[kind] = rate * (_RARE if kind in CRASHES else 1)
+                rates[kind] = rate * weight
         self._rates = {
             operation: [(kind, rates[kind]) for kind in strikes if kind in rates]
             for operation, strikes in STRIKES.items()
