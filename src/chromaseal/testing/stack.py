@@ -1,7 +1,9 @@
 """The template deployed into ministack, unmodified: parameters are all that is given.
 
-Not covered by the emulator: policies are kept and not enforced; lifecycle, time to live,
-point-in-time recovery and the mounts of functions are taken and forgotten.
+The emulator delivers every event to its function. Not covered by it:
+policies are kept and not enforced; lifecycle, time to live, point-in-time recovery and the mounts
+of functions are taken and forgotten; batching windows and limits of a stream's tries are kept and
+not gone by. One value of the template has to be given to it once more, see ``_count_in_numbers``.
 """
 
 from __future__ import annotations
@@ -98,15 +100,30 @@ def deployed(
         if found["StackStatus"] != "CREATE_COMPLETE":
             raise RuntimeError(f"{found['StackStatus']}: {_failures(formation, name)}")
         listed = formation.describe_stack_resources(StackName=name)["StackResources"]
-        yield Stack(
+        stack = Stack(
             name,
             {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in listed},
             {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]},
             lambda service: client_of(server, service),
         )
+        _count_in_numbers(stack)
+        yield stack
     finally:
         formation.delete_stack(StackName=name)
         _finished(formation, name, clock)
+
+
+def waiting_messages(stack: Stack) -> dict[str, int]:
+    """Give how many messages are in each of the stack's queues, those under way included."""
+    client = stack.client("sqs")
+    kinds = ("", "NotVisible", "Delayed")
+    names = [f"ApproximateNumberOfMessages{kind}" for kind in kinds]
+    found = {
+        logical: client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+        for logical, url in stack.resources.items()
+        if url.startswith("http")
+    }
+    return {logical: sum(int(each[name]) for name in names) for logical, each in found.items()}
 
 
 def _network(server: S3Server) -> dict[str, str]:
@@ -135,6 +152,20 @@ def _finished(formation: Any, name: str, clock: Clock) -> dict[str, Any]:  # noq
             return found
         clock.sleep(_LOOK_S)
     raise RuntimeError(f"the stack {name} is not finished after {_TIMEOUT_S} s")
+
+
+def _count_in_numbers(stack: Stack) -> None:
+    """Say again how many compactors there may be: ministack has text, and then polls no queue.
+
+    CloudFormation's parameters are text. AWS takes the number that they mean, ministack compares
+    the text with a number (``_sqs_esm_concurrency``), and its poller of queues fails at that.
+    """
+    client = stack.client("lambda")
+    for name in ("OnLinesWaitingSource", "OnWordsWaitingSource"):
+        mapping = stack.resources[name]
+        kept = client.get_event_source_mapping(UUID=mapping)["ScalingConfig"]
+        wanted = {"MaximumConcurrency": int(kept["MaximumConcurrency"])}
+        client.update_event_source_mapping(UUID=mapping, ScalingConfig=wanted)
 
 
 def _failures(formation: Any, name: str) -> str:  # noqa: ANN401
