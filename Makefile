@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-whole test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd soak bench-verify bench-damage corpus simulate simulate-planted simulation clean
+.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-whole test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd costs soak bench-verify bench-damage corpus simulate simulate-planted simulation clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -95,6 +95,9 @@ bench-batch: $(STAMP) ## many waiting runs in one version, beside ChromaDB alone
 
 bench-crowd: $(STAMP) ## 32 processes that publish to one collection at once
 	@$(BIN)/python -m bench.crowd
+
+costs: setup ## what a receipt costs on AWS, counted in the emulator, and its page in docs/
+	@$(BIN)/python -m bench.costs
 
 soak: $(STAMP) ## a fleet on real servers that is killed, stopped and restarted for 10 minutes, or SECONDS
 	@$(BIN)/python -m bench.soak --seconds $(or $(SECONDS),600)

@@ -1,0 +1,1 @@
+"""What a receipt costs on AWS: counted of the real functions, then priced; ``make costs``."""
