@@ -94,6 +94,7 @@ class Truth:
         self._deltas_after = deltas_after
         self._needed_by: dict[str, list[str]] = {}
         self._used: set[str] = set()
+        self._echoes: set[str] = set()
         self._pages: dict[str, list[Any]] = {}
         self.turns = Turns(self.check, self.seen)
         self.pushes = Pushes(self.check, self.seen, texts)
@@ -116,6 +117,9 @@ class Truth:
             self.check(invariants.rules_keep_versions, gone, line.ids, self._keep_last)
         elif not is_again:
             self.check(invariants.names_are_used_once, key, self._used)
+        elif key in self._used:
+            # Its write was delivered once more after it went: it is there, and stands for nothing.
+            self._echoes.add(key)
 
     def replaced(self, key: str, body: bytes) -> None:
         """Look at an object that was changed."""
@@ -326,11 +330,8 @@ class Truth:
 
     def _listed_beside(self, key: str, collection: str) -> list[str]:
         """Give the versions that need an object and whose manifests are there."""
-        return [
-            version_id
-            for version_id in self._needed_by.get(key, ())
-            if keys.manifest(collection, version_id) in self._objects
-        ]
+        named = {i: keys.manifest(collection, i) for i in self._needed_by.get(key, ())}
+        return [i for i, at in named.items() if at in self._objects and at not in self._echoes]
 
     def _listed(self, collection: str, plain: dict[str, Any]) -> list[str]:
         listed: list[str] = []
