@@ -281,6 +281,31 @@ def test_rows_of_no_collection_are_listed() -> None:
     assert lines["index of no collection"]["folder"] == "free"
 
 
+def test_records_of_several_indexes_without_tables_are_listed() -> None:
+    """Nothing tells which collections they were, and each id and vector that is left is said."""
+    remains = Remains(
+        problem="chroma.sqlite3: No such file or directory",
+        tables_whole=False,
+        indexes={
+            "v": Index({"a": 1, "b": 2}, lost=frozenset("b")),
+            "w": Index({"a": 5}, folder="w"),
+        },
+    )
+    listed = [
+        (each["folder"], each["id"], each["vector"], sorted(each["lost"]))
+        for each in judge(remains).leftovers
+        if each["what"] == "record of no collection"
+    ]
+    gone = sorted([DOCUMENT, METADATA])
+    assert listed == [("v", "a", [1, 0], gone), ("v", "b", None, gone), ("w", "a", [5, 0], gone)]
+
+
+def test_indexes_of_deleted_collections_are_nobodys_loss() -> None:
+    """Where every row was read, an index that no collection has is what a deleted one left."""
+    remains = Remains(indexes={"v": Index({"a": 1}), "w": Index({"b": 2}, folder="w")})
+    assert judge(remains).leftovers == []
+
+
 def test_disputed_settings_are_not_complete() -> None:
     """What a table of collections and its index say differently is nobody's to decide."""
     judgement = judge(Remains(disputed=["row 1 of collections"]))

@@ -34,6 +34,7 @@ _LENGTH_TOLERANCE = 1e-3
 # Every ChromaDB makes this one by itself.
 _DEFAULT_DATABASE = "00000000-0000-0000-0000-000000000000"
 _TORN = "the pages of the database are of several moments"
+_OF_NOBODY = "record of no collection"
 _ANOTHER_MOMENT = "the index and the tables are not of the same moment"
 
 
@@ -46,7 +47,8 @@ def judge(remains: Remains) -> Judgement:
     leftovers: list[Mapping[str, Any]] = [{"what": each} for each in remains.disputed]
     if not from_log:
         owned = {row_id for each in judging for row_id in each.own_row_ids}
-        leftovers += [*_leftovers(remains), *_of_no_collection(remains, owned)]
+        used = {each.own_index.folder for each in judging if each.own_index is not None}
+        leftovers += [*_leftovers(remains), *_of_no_collection(remains, owned, used)]
     return Judgement(judged, from_log, leftovers, remains.problem)
 
 
@@ -88,7 +90,7 @@ class _Judging:
         self._log = [e for e in remains.log if e.topic.endswith(f"/{collection.collection_id}")]
         self._orphaned = {str(orphan["key"]) for orphan in remains.orphans}
         self._alone = len(remains.collections) <= 1
-        self._index = self._find_index()
+        self.own_index = self._find_index()
         self._metadata_id = self._segment("METADATA") or self._unclaimed_segment()
         own_rows = self._own_rows()
         self.own_row_ids = {row.row_id for row in own_rows}
@@ -117,7 +119,7 @@ class _Judging:
     def _told(self, rows: Iterable[RowRemains]) -> LogStory:
         places = self._remains.places
         found = places.get(self._segment("VECTOR")), places.get(self._metadata_id)
-        return LogStory(self._log, rows, self._index, found, is_whole=self._from_log)
+        return LogStory(self._log, rows, self.own_index, found, is_whole=self._from_log)
 
     def _segment(self, scope: str) -> str:
         wanted = self._collection.collection_id
@@ -250,7 +252,7 @@ class _Judging:
         return found
 
     def _indexed(self, record_id: str) -> NDArray[np.float32] | None:
-        found = self._index.vector(record_id) if self._index is not None else None
+        found = self.own_index.vector(record_id) if self.own_index is not None else None
         return found if found is not None and self._is_unit(found) else None
 
     def _space(self) -> str:
@@ -258,7 +260,7 @@ class _Judging:
         return settings.space if settings is not None else "l2"
 
     def _fits(self, vector: NDArray[np.float32]) -> bool:
-        known = self._index.dimension if self._index else 0
+        known = self.own_index.dimension if self.own_index else 0
         known = known or self._collection.dimension or 0
         return not known or len(vector) == known
 
@@ -273,9 +275,9 @@ class _Judging:
             return "its entry in the log is damaged, or may have changed nothing"
         if self._story.newest(record_id) is not None:
             return "its vector in the log has another length than the others"
-        if self._index is None:
+        if self.own_index is None:
             return "the index is missing"
-        return self._index.problem or self._why_not_in(self._index, record_id)
+        return self.own_index.problem or self._why_not_in(self.own_index, record_id)
 
     def _why_not_in(self, index: IndexRemains, record_id: str) -> str:
         if record_id in index.contradicted:
@@ -293,7 +295,7 @@ class _Judging:
     @cached_property
     def _is_mixed(self) -> bool:
         """Whether the index and the tables can be of one moment."""
-        index = self._index
+        index = self.own_index
         if index is None or not index.names:
             return False
         unfound = sum(index.vector(record_id) is None for record_id in index.names)
@@ -330,8 +332,8 @@ class _Judging:
             yield f"{len(self._rows)} rows of the tables"
         if self._story.recent:
             yield f"{len(self._story.recent)} vectors of the log"
-        if self._index is not None and self._index.names:
-            yield f"the vectors of data_level0.bin by {len(self._index.names)} names"
+        if self.own_index is not None and self.own_index.names:
+            yield f"the vectors of data_level0.bin by {len(self.own_index.names)} names"
 
 
 def _part(key: str) -> str:
@@ -345,10 +347,13 @@ def _leftovers(remains: Remains) -> Iterator[Mapping[str, Any]]:
         yield {"what": "rows of chroma.sqlite3 that cannot be read"}
 
 
-def _of_no_collection(remains: Remains, owned: Container[int]) -> Iterator[Mapping[str, Any]]:
+def _of_no_collection(
+    remains: Remains, owned: Container[int], used: set[str]
+) -> Iterator[Mapping[str, Any]]:
     """Give the rows that no collection has, and the indexes that may be theirs."""
     rows = [row for row in remains.rows if row.row_id not in owned]
-    if not rows:
+    if not rows and remains.tables_whole:
+        # Deleted collections leave their indexes behind.
         return
     claimed = {each.segment_id for each in remains.segments}
     free = [index for folder, index in remains.indexes.items() if folder not in claimed]
@@ -356,13 +361,32 @@ def _of_no_collection(remains: Remains, owned: Container[int]) -> Iterator[Mappi
         vectors = [index.vector(row.record_id) for index in free]
         found = [vector for vector in vectors if vector is not None]
         yield {
-            "what": "record of no collection",
+            "what": _OF_NOBODY,
             "id": row.record_id,
             "segment": row.segment_id,
-            "vector": [float(number) for number in found[0]] if len(found) == 1 else None,
+            "vector": _plain(found[0]) if len(found) == 1 else None,
             "document": row.document,
             "metadata": dict(row.metadata),
         }
     for index in free:
-        if index.names:
+        if index.names and (rows or index.folder not in used):
             yield {"what": "index of no collection", "folder": index.folder}
+        if index.folder not in used and not remains.tables_whole:
+            yield from _without_rows(index, {row.record_id for row in rows})
+
+
+def _without_rows(index: IndexRemains, listed: Container[str]) -> Iterator[Mapping[str, Any]]:
+    """Give the records that only an index of no collection still names."""
+    for record_id in index.names:
+        if record_id not in listed:
+            yield {
+                "what": _OF_NOBODY,
+                "id": record_id,
+                "folder": index.folder,
+                "lost": dict.fromkeys([DOCUMENT, METADATA], "its row cannot be read"),
+                "vector": _plain(index.vector(record_id)),
+            }
+
+
+def _plain(vector: NDArray[np.float32] | None) -> list[float] | None:
+    return None if vector is None else [float(number) for number in vector]
