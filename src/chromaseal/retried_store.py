@@ -19,13 +19,16 @@ from chromaseal.telemetry.observer import Severity
 # Half a minute of waiting in all, which a restarting server or a throttled bucket needs.
 ATTEMPTS: Final = 9
 _FIRST_WAIT_S = 0.1
+# A store that takes requests and never answers takes as long as the client waits for each.
+NO_LATER_S: Final = 300.0
 _T = TypeVar("_T")
 
 
 class RetriedStore:
     """The other store; what it does not answer is asked again, after waits that double.
 
-    Only ``store-unavailable`` is: whoever is refused is refused again.
+    Only ``store-unavailable`` is: whoever is refused is refused again. Nothing is asked again five
+    minutes after it was asked first.
 
     Args:
         inner: where the objects are.
@@ -45,45 +48,52 @@ class RetriedStore:
 
     def create(self, key: str, body: bytes | memoryview) -> None:
         """Store an object where none is."""
-        self._until_answered("create object", key, lambda: self.inner.create(key, body))
+        self.until_answered("create object", key, lambda: self.inner.create(key, body))
 
     def replace(self, key: str, body: bytes, *, etag: str) -> None:
         """Change an object that still carries ``etag``."""
-        self._until_answered(
-            "replace object", key, lambda: self.inner.replace(key, body, etag=etag)
-        )
+        self.until_answered("replace object", key, lambda: self.inner.replace(key, body, etag=etag))
 
     def get(self, key: str) -> StoredObject:
         """Read an object whole."""
-        return self._until_answered("get object", key, lambda: self.inner.get(key))
+        return self.until_answered("get object", key, lambda: self.inner.get(key))
 
     def get_range(self, key: str, *, start: int, length: int) -> bytes:
         """Read a part of an object."""
-        return self._until_answered(
+        return self.until_answered(
             "get range", key, lambda: self.inner.get_range(key, start=start, length=length)
         )
 
     def head(self, key: str) -> ObjectInfo | None:
         """Tell of an object without its content."""
-        return self._until_answered("head object", key, lambda: self.inner.head(key))
+        return self.until_answered("head object", key, lambda: self.inner.head(key))
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Tell of every object whose key starts with ``prefix``, in order."""
-        return iter(
-            self._until_answered("list objects", prefix, lambda: [*self.inner.list(prefix)])
-        )
+        return iter(self.until_answered("list objects", prefix, lambda: [*self.inner.list(prefix)]))
 
     def delete(self, key: str) -> None:
         """Remove an object."""
-        self._until_answered("delete object", key, lambda: self.inner.delete(key))
+        self.until_answered("delete object", key, lambda: self.inner.delete(key))
 
-    def _until_answered(self, operation: str, key: str, ask: Callable[[], _T]) -> _T:
-        wait_s = _FIRST_WAIT_S
+    def until_answered(self, operation: str, key: str, ask: Callable[[], _T]) -> _T:
+        """Ask until there is an answer, or no hope for one.
+
+        Args:
+            operation: what is asked for, to be told.
+            key: of which object.
+            ask: does it.
+
+        Raises:
+            ChromasealError: what was answered, or that nothing was.
+        """
+        wait_s, start_s = _FIRST_WAIT_S, self._clock.monotonic_s()
         for attempt in range(1, ATTEMPTS):
             try:
                 return ask()
             except Unavailable as error:
-                if error.kind != "store-unavailable":
+                is_late = self._clock.monotonic_s() - start_s >= NO_LATER_S
+                if error.kind != "store-unavailable" or is_late:
                     raise
                 waited_s = wait_s * (0.5 + self._ids.fraction())
                 event(

@@ -14,11 +14,12 @@ from obstore.store import S3Store
 from chromaseal.adapters.local.inbox import LocalInbox
 from chromaseal.adapters.obstore.inbox import InboxBucket, ObstoreInbox
 from chromaseal.composition.fleet import open_inbox
-from chromaseal.errors import NotFound, UsageError
+from chromaseal.errors import NotFound, Unavailable, UsageError
 from chromaseal.ids import SystemIds
-from chromaseal.receipts.inbox import Inbox
+from chromaseal.receipts.inbox import Arrival, Inbox
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.inbox_contract import Content, InboxContract, Put
+from chromaseal.testing.programs import LOOPBACK, free_ports
 from chromaseal.testing.servers import S3Server
 
 if TYPE_CHECKING:
@@ -157,6 +158,24 @@ class TestBucket(InboxContract):
     def settle(self) -> Callable[[], None]:
         """Do nothing: objects appear whole."""
         return lambda: None
+
+
+def test_a_bucket_that_does_not_answer_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a vault's own is: for half a minute, and then it is said."""
+    (port,) = free_ports(1)
+    monkeypatch.setenv("AWS_ENDPOINT", f"http://{LOOPBACK}:{port}")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    clock = ManualClock()
+    inbox = open_inbox("s3://bucket/inbox", clock=clock)
+    with pytest.raises(Unavailable):
+        inbox.look()
+    with pytest.raises(Unavailable):
+        inbox.fetch(Arrival("a.png", "state"), tmp_path)
+    assert 20 < clock.monotonic_s() < 80
 
 
 def test_a_url_names_an_inbox(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.errors import Unavailable
 from chromaseal.ids import SystemIds
-from chromaseal.retried_store import RetriedStore
+from chromaseal.retried_store import ATTEMPTS, RetriedStore
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.servers import S3Server
 
@@ -30,6 +30,7 @@ class Recorder(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.puts: list[Message] = []
         self.status = 200
+        self.said = b""
 
     def store(self) -> ObstoreObjectStore:
         """Open a prefix of it."""
@@ -49,8 +50,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.puts.append(self.headers)
         self.send_response(self.server.status)
         self.send_header("ETag", '"tag"')
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(self.server.said)))
         self.end_headers()
+        self.wfile.write(self.server.said)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Say nothing."""
@@ -91,14 +93,26 @@ def test_no_write_is_sent_twice(recorder: Recorder, status: int) -> None:
     assert len(recorder.puts) == 2
 
 
-@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 405, 501])
 def test_a_refusal_is_no_silence(recorder: Recorder, status: int) -> None:
-    """Who has no right will have none at the next request, so it is not made."""
+    """No right, an expired token, another region: it would be the same at the next request."""
     recorder.status = status
     with pytest.raises(Unavailable) as caught:
         RetriedStore(recorder.store(), clock=ManualClock(), ids=SystemIds()).create("a", BODY)
     assert caught.value.kind == "store-refuses"
     assert len(recorder.puts) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(408, ""), (429, ""), (503, ""), (400, "<Code>RequestTimeout</Code>")]
+)
+def test_what_passes_is_asked_again(recorder: Recorder, status: int, said: str) -> None:
+    """A busy service, or one that did not get all of a request, is no refusal."""
+    recorder.status, recorder.said = status, said.encode()
+    with pytest.raises(Unavailable) as caught:
+        RetriedStore(recorder.store(), clock=ManualClock(), ids=SystemIds()).create("a", BODY)
+    assert caught.value.kind == "store-unavailable"
+    assert len(recorder.puts) == ATTEMPTS
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.errors import Conflict, NotFound, Unavailable
-from chromaseal.object_store import ObjectStore
-from chromaseal.retried_store import ATTEMPTS, RetriedStore
+from chromaseal.object_store import ObjectInfo, ObjectStore
+from chromaseal.retried_store import ATTEMPTS, NO_LATER_S, RetriedStore
 from chromaseal.settle import put_once, swap
 from chromaseal.telemetry.emit import observed
 from chromaseal.testing.clock import ManualClock
@@ -89,6 +89,21 @@ def test_it_ends(faulty: FaultyStore, retried: RetriedStore, clock: ManualClock)
         retried.get("a")
     assert len(faulty.fired) == ATTEMPTS
     assert 10 < clock.monotonic_s() < 40
+
+
+def test_a_store_that_keeps_its_callers_waiting_is_given_up_sooner(clock: ManualClock) -> None:
+    """Where every silence lasts as long as a client waits, a few of them are enough."""
+    asked: list[str] = []
+
+    class Mute(ObstoreObjectStore):
+        def head(self, key: str) -> ObjectInfo | None:
+            asked.append(key)
+            clock.sleep(NO_LATER_S * 0.6)
+            raise Unavailable(f"no answer for {key}", kind="store-unavailable")
+
+    with pytest.raises(Unavailable, match="no answer for a"):
+        RetriedStore(Mute("memory://"), clock=clock, ids=SeededIds(chance_of(1))).head("a")
+    assert asked == ["a", "a"]
 
 
 def test_answers_are_believed_at_once(retried: RetriedStore, clock: ManualClock) -> None:

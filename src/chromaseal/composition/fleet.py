@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chromaseal.adapters.linux.process_name import is_gone, own_name
 from chromaseal.adapters.local.inbox import LocalInbox
-from chromaseal.adapters.obstore.inbox import InboxBucket, ObstoreInbox
+from chromaseal.adapters.obstore.inbox import InboxBucket, ObstoreInbox, RetriedInboxBucket
 from chromaseal.clock import Clock
 from chromaseal.composition.engine import CLOUD_SCHEMES
 from chromaseal.composition.receipts import open_ingest, require_extra
@@ -19,6 +19,7 @@ from chromaseal.digests import blake3_hex
 from chromaseal.errors import Interrupted, UsageError
 from chromaseal.fleet.standing import Health, Standing, exposition, is_alive, is_ready
 from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time
+from chromaseal.ids import Ids, SystemIds
 from chromaseal.receipts.inbox import Feeder, Inbox
 from chromaseal.settings import Settings, as_url, file_path, without_secrets
 from chromaseal.sweep.ledger import Swept, sweep_ledger
@@ -82,13 +83,19 @@ def health_pages(
 
 
 def open_inbox(
-    place: str, *, clock: Clock, settle_s: float = SETTLE_S, names: Sequence[str] = ()
+    place: str,
+    *,
+    clock: Clock,
+    ids: Ids | None = None,
+    settle_s: float = SETTLE_S,
+    names: Sequence[str] = (),
 ) -> Inbox:
-    """Open the inbox that a path or URL names.
+    """Open the inbox that a path or URL names; what a bucket does not answer is asked again.
 
     Args:
         place: a folder, or ``s3://``, ``gs://``, ``az://``.
         clock: time.
+        ids: for the chance in waiting; the system's by default.
         settle_s: how long a file must not have changed.
         names: of a bucket's images that are looked at; all by default.
 
@@ -99,7 +106,8 @@ def open_inbox(
     if url.startswith("file://"):
         return LocalInbox(file_path(url), clock=clock, settle_s=settle_s)
     if url.startswith(CLOUD_SCHEMES):
-        return ObstoreInbox(InboxBucket(url), names)
+        bucket = RetriedInboxBucket(InboxBucket(url), clock=clock, ids=ids or SystemIds())
+        return ObstoreInbox(bucket, names)
     raise UsageError(
         f"{without_secrets(url)!r} is no inbox that chromaseal can open",
         kind="bad-url",

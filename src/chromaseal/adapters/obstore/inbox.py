@@ -8,9 +8,12 @@ from pathlib import Path
 import obstore
 
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.clock import Clock
 from chromaseal.digests import blake3_hex
 from chromaseal.errors import Conflict, NotFound
+from chromaseal.ids import Ids
 from chromaseal.receipts.inbox import DONE, REFUSED, Arrival, Look, is_taken, put_away_names
+from chromaseal.retried_store import RetriedStore
 
 _NAME_BYTES = 200
 
@@ -23,7 +26,7 @@ class ObstoreInbox:
         names: of those that are looked at; all by default.
     """
 
-    def __init__(self, bucket: InboxBucket, names: Sequence[str] = ()) -> None:
+    def __init__(self, bucket: InboxBucket | RetriedInboxBucket, names: Sequence[str] = ()) -> None:
         self._bucket = bucket
         self._names = tuple(names)
 
@@ -101,6 +104,28 @@ class InboxBucket(ObstoreObjectStore):
 
     def _checked(self, key: str) -> str:
         return key
+
+
+class RetriedInboxBucket(RetriedStore):
+    """A prefix that is asked again where it does not answer.
+
+    Args:
+        bucket: the prefix.
+        clock: for the waiting.
+        ids: for the chance that keeps those who failed together apart.
+    """
+
+    def __init__(self, bucket: InboxBucket, *, clock: Clock, ids: Ids) -> None:
+        super().__init__(bucket, clock=clock, ids=ids)
+        self._bucket = bucket
+
+    def states(self) -> dict[str, str]:
+        """Give what every object right below the prefix looks like, by name, in their order."""
+        return self.until_answered("list objects", "", self._bucket.states)
+
+    def state(self, key: str) -> str:
+        """Give what one object looks like; empty where there is none."""
+        return self.until_answered("head object", key, lambda: self._bucket.state(key))
 
 
 def _state(meta: obstore.ObjectMeta) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import http
 import json
 import os
 import re
@@ -44,6 +45,12 @@ _REFUSALS = (
     UnauthenticatedError,
     UnknownConfigurationKeyError,
 )
+_STATUS = re.compile(r"status code: (\d{3})\b")
+# What the service may answer otherwise the next time: it was busy, or the request came to harm.
+_PASSING = {408, 409, 425, 429}
+_HARMED = ("RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch")
+# The bucket is in another region.
+_REDIRECTED = "redirect without LOCATION"
 # obstore takes this one apart from the other options and panics where it finds it among them;
 # given any of its kind, it does not look for it in the environment either.
 _ALLOW_HTTP = "allow_http"
@@ -193,7 +200,7 @@ class ObstoreObjectStore:
         text = _USER.sub("", str(error))
         why, hint = text.splitlines()[0], "check the address, the credentials and the network"
         variables = _CREDENTIALS.get(urlsplit(self._url).scheme, "")
-        refused = isinstance(error, _REFUSALS)
+        refused = isinstance(error, _REFUSALS) or _is_refusal(text)
         if "BadScheme" in text:
             refused = True
             why = f"the endpoint speaks http without TLS, which {_ALLOW_HTTP_HERE} does not allow"
@@ -223,6 +230,18 @@ class ForeignBucket(ObstoreObjectStore):
 
     def _checked(self, key: str) -> str:
         return check_foreign_key(key)
+
+
+def _is_refusal(text: str) -> bool:
+    """Tell whether an answer of the service, in its client's words, will be the same again."""
+    found = _STATUS.search(text)
+    if found is None:
+        return _REDIRECTED in text
+    status = int(found[1])
+    if any(code in text for code in _HARMED):
+        return False
+    is_ours = status < http.HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING
+    return is_ours or status == http.HTTPStatus.NOT_IMPLEMENTED
 
 
 def _is_yes(text: str) -> bool:
