@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.local.object_store import LocalObjectStore
-from chromaseal.replication import follow
+from chromaseal.replication import follow, spare
 from chromaseal.replication.spare import open_anywhere
 from chromaseal.testing.directory_states import contents
 from chromaseal.testing.machine import Machine, RememberingSandbox
@@ -28,7 +29,7 @@ DYING_FOLLOWER = """
 import os, signal, sys
 from pathlib import Path
 from chromaseal.adapters.local.object_store import LocalObjectStore
-from chromaseal.replication import follow
+from chromaseal.replication import follow, spare
 from chromaseal.testing.machine import Machine, RememberingSandbox
 
 vault, cache, folder = map(Path, sys.argv[1:4])
@@ -174,9 +175,14 @@ class OldCopies:
         machine: where versions come from.
         state: of every version but for one file, so that all have the same files.
         folder: what the follower keeps.
+
+    Attributes:
+        watched: the follower.
+        taken: names of copies that became newer ones; a number of an inode may be another file's.
     """
 
     def __init__(self, machine: Machine, state: Path, folder: Path) -> None:
+        self.taken: set[str] = set()
         self._machine = machine
         self._state = shutil.copytree(state, folder.with_name("state"))
         self._versions = 0
@@ -200,16 +206,27 @@ class OldCopies:
 
 
 @pytest.fixture
-def old_copies(machine: Machine, states: list[Path], tmp_path: Path) -> OldCopies:
+def old_copies(
+    machine: Machine, states: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> OldCopies:
     """Give one before its first version."""
-    return OldCopies(machine, states[0], tmp_path / "followed")
+    made = OldCopies(machine, states[0], tmp_path / "followed")
+    use_again = spare.Copies.use_again
+
+    def told(copies: spare.Copies, copy: Path) -> bool:
+        is_taken = use_again(copies, copy)
+        made.taken |= {copy.name} if is_taken else set()
+        return is_taken
+
+    monkeypatch.setattr(spare.Copies, "use_again", told)
+    return made
 
 
 def test_an_old_copy_becomes_a_newer_one(old_copies: OldCopies) -> None:
     """Three directories take turns, so nothing is copied any more; now and then it is all anew."""
-    inodes = [inode(old_copies.next()) for _ in range(24)]
-    anew = [n for n in range(3, 24) if inodes[n] != inodes[n - 3]]
-    assert len(set(inodes[:3])) == 3
+    names = [old_copies.next().name for _ in range(24)]
+    # The newest two stay, and the next one goes once somebody asks for another version.
+    anew = [n for n, name in enumerate(names[:-3]) if name not in old_copies.taken]
     assert len(anew) == 1
     assert anew[0] > 12
 
@@ -227,9 +244,10 @@ def test_an_old_copy_that_somebody_touched_is_not_used_again(
         (copy / DATABASE).touch()
     else:
         (copy / DATABASE).write_bytes(b"")
-    was = inode(copy)
-    assert was not in [inode(old_copies.next()) for _ in range(3)]
-    assert copy.name not in old_copies.names()
+    for _ in range(3):
+        old_copies.next()
+    assert copy.name not in old_copies.taken | old_copies.names()
+    assert old_copies.taken
 
 
 def test_an_old_copy_that_somebody_has_open_stays(old_copies: OldCopies) -> None:
@@ -255,6 +273,24 @@ def test_asking_whether_a_file_is_open_disturbs_nobody(tmp_path: Path) -> None:
         found = {open_anywhere(tmp_path) for _ in range(5000)}
         other.kill()
     assert found == {False, True}
+
+
+@pytest.mark.parametrize("kind", ["fuse.seaweedfs", "nfs4", "cifs", ""])
+def test_what_other_machines_may_read_is_not_asked_of_this_one(
+    old_copies: OldCopies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A lease says nothing of them: no copy under a reader's hands becomes another version."""
+    device = tmp_path.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    numbers = f"{os.major(device)}:{os.minor(device)}" if kind else "0:0"
+    mounts.write_text(f"64 27 {numbers} / /copies rw - {kind or 'ext4'} filer:/ rw\n")
+    monkeypatch.setattr(spare, "_MOUNTS", mounts)
+    oldest = old_copies.next()
+    for _ in range(4):
+        old_copies.next()
+    assert open_anywhere(old_copies.watched.folder) is None
+    assert oldest.name not in old_copies.names()
+    assert not old_copies.taken
 
 
 @pytest.mark.slow

@@ -37,6 +37,12 @@ from chromaseal.telemetry.emit import step
 
 _CHUNK_PAGES = 1024
 _MOST_TIMES_USED_AGAIN = 15
+# Nobody reads these on another machine, so that this one's kernel knows of everybody. On others it
+# gives leases too, as on FUSE, by what it knows.
+_OF_ONE_MACHINE = {
+    *("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"),
+}
+_MOUNTS = Path("/proc/self/mountinfo")
 # Readers may keep old copies open, and those stay for longer.
 _COPIES_REMEMBERED = 8
 
@@ -135,9 +141,12 @@ def open_anywhere(directory: Path) -> bool | None:
     (``fcntl(2)``, F_SETLEASE).
 
     Returns:
-        None where the file system, or the owner of the files, does not allow the question.
+        None where the file system, or the owner of the files, does not allow the question, or
+        where other machines may have it open.
     """
     with contextlib.suppress(OSError):
+        if _file_system(directory) not in _OF_ONE_MACHINE:
+            return None
         files = [p for p in directory.rglob("*") if not p.is_symlink() and not p.is_dir()]
         if all(map(_is_free, files)):
             return False
@@ -145,6 +154,17 @@ def open_anywhere(directory: Path) -> bool | None:
         with tempfile.TemporaryFile(dir=directory.parent) as nobodys:
             return True if _can_be_leased(nobodys.fileno()) else None
     return None
+
+
+def _file_system(directory: Path) -> str:
+    """Name the kind of the file system that a directory is on; empty where nothing tells."""
+    device = directory.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in _MOUNTS.read_text(errors="replace").splitlines():
+        mount, _, kind = line.partition(" - ")
+        if mount.split()[2] == wanted:
+            return kind.split()[0]
+    return ""
 
 
 def _is_free(file: Path) -> bool:
