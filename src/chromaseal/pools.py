@@ -7,9 +7,11 @@ pool where it is handed over.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 _Asked = ParamSpec("_Asked")
@@ -55,11 +57,57 @@ def _told(done: list[tuple[Any, Exception | None]]) -> Iterator[Any]:
         yield given
 
 
+class _Here(threading.local):
+    """What this thread works for: set once whoever handed the work over was stopped."""
+
+    stopped: tuple[threading.Event, ...] = ()
+
+
+_here = _Here()
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads; where whoever waits for them is stopped, what has not begun never does."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self._is_stopped = threading.Event()
+
+    def submit(
+        self, work: Callable[_Asked, _Given], /, *args: _Asked.args, **named: _Asked.kwargs
+    ) -> Future[_Given]:
+        """Have it done; the work of its own pools is given up with it."""
+        stopped = (*_here.stopped, self._is_stopped)
+
+        def run() -> _Given:
+            _here.stopped = stopped
+            return work(*args, **named)
+
+        return super().submit(run)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Wait for what has begun; tell it that it is given up if that is so."""
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            self._is_stopped.set()
+            self.shutdown(wait=False, cancel_futures=True)
+        super().__exit__(kind, error, trace)
+
+
+def is_given_up() -> bool:
+    """Tell, in a pool's thread, whether whoever handed the work over was stopped."""
+    return any(each.is_set() for each in _here.stopped)
+
+
 class _Making:
     """How pools are made."""
 
     def __init__(self) -> None:
-        self.make: Callable[[int], Executor] = ThreadPoolExecutor
+        self.make: Callable[[int], Executor] = _Threads
 
 
 _making = _Making()

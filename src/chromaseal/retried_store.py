@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
+from chromaseal import pools
 from chromaseal.clock import Clock
 from chromaseal.errors import Unavailable
 from chromaseal.ids import Ids
@@ -19,6 +20,8 @@ from chromaseal.telemetry.observer import Severity
 # Half a minute of waiting in all, which a restarting server or a throttled bucket needs.
 ATTEMPTS: Final = 9
 _FIRST_WAIT_S = 0.1
+# How long a pool's thread may go on after Ctrl-C, which only the main thread hears of.
+_LOOK_S = 0.25
 # A store that takes requests and never answers takes as long as the client waits for each.
 NO_LATER_S: Final = 300.0
 _T = TypeVar("_T")
@@ -93,7 +96,8 @@ class RetriedStore:
                 return ask()
             except Unavailable as error:
                 is_late = self._clock.monotonic_s() - start_s >= NO_LATER_S
-                if error.kind != "store-unavailable" or is_late:
+                hopeless = is_late or pools.is_given_up()
+                if error.kind != "store-unavailable" or hopeless:
                     raise
                 waited_s = wait_s * (0.5 + self._ids.fraction())
                 event(
@@ -105,6 +109,13 @@ class RetriedStore:
                     attempts=attempt,
                     waited_s=waited_s,
                 )
-            self._clock.sleep(waited_s)
+            self._wait(waited_s)
             wait_s *= 2
         return ask()
+
+    def _wait(self, duration_s: float) -> None:
+        """Wait, unless nobody waits for what comes of it any more."""
+        while duration_s > 0 and not pools.is_given_up():
+            piece_s = min(duration_s, _LOOK_S)
+            self._clock.sleep(piece_s)
+            duration_s -= piece_s

@@ -60,3 +60,45 @@ def test_in_turn_a_death_is_nobody_elses_error() -> None:
 
     with pools.in_turn(), pools.pool(8) as pool, pytest.raises(KeyboardInterrupt):
         pool.submit(die)
+
+
+def test_work_of_a_stopped_thread_is_given_up() -> None:
+    """Ctrl-C is heard by who waits; what is under way learns of it, in pools of pools too."""
+    begun, never = threading.Event(), threading.Event()
+    given_up: list[bool] = []
+
+    def innermost() -> None:
+        begun.set()
+        looks = (pools.is_given_up() or never.wait(0.01) for _ in range(1_000))
+        given_up.append(any(looks))
+
+    def work() -> None:
+        with pools.pool(1) as inner:
+            inner.submit(innermost).result()
+
+    def stop() -> None:
+        with pools.pool(1) as pool:
+            waiting = [pool.submit(work) for _ in range(3)]
+            begun.wait(10)
+            assert len(waiting) == 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stop()
+    assert given_up == [True]
+    assert not pools.is_given_up()
+
+
+def test_an_error_gives_nothing_up() -> None:
+    """What one of them cannot do, the others can."""
+    done: list[bool] = []
+
+    def fail() -> None:
+        with pools.pool(1) as pool:
+            for _ in range(3):
+                pool.submit(lambda: done.append(pools.is_given_up()))
+            raise ValueError("no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        fail()
+    assert done == [False] * 3

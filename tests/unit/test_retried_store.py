@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
 
+from chromaseal import pools
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.errors import Conflict, NotFound, Unavailable
 from chromaseal.object_store import ObjectInfo, ObjectStore
@@ -104,6 +106,32 @@ def test_a_store_that_keeps_its_callers_waiting_is_given_up_sooner(clock: Manual
     with pytest.raises(Unavailable, match="no answer for a"):
         RetriedStore(Mute("memory://"), clock=clock, ids=SeededIds(chance_of(1))).head("a")
     assert asked == ["a", "a"]
+
+
+def test_nobody_waits_after_ctrl_c(faulty: FaultyStore, clock: ManualClock) -> None:
+    """An upload that waits for the store ends soon once its command is stopped."""
+    for _ in range(2 * ATTEMPTS):
+        faulty.plan(Fault.NO_ANSWER)
+    waits, never = threading.Event(), threading.Event()
+
+    class Waiting(ManualClock):
+        def sleep(self, duration_s: float) -> None:
+            clock.sleep(duration_s)
+            waits.set()
+            any(pools.is_given_up() or never.wait(0.01) for _ in range(1_000))
+
+    store = RetriedStore(faulty, clock=Waiting(), ids=SeededIds(chance_of(1)))
+
+    def upload() -> None:
+        with pools.pool(1) as pool:
+            pool.submit(put_once, store, "b", b"mine")
+            waits.wait(10)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        upload()
+    assert clock.monotonic_s() < 1
+    assert len(faulty.fired) < 5
 
 
 def test_answers_are_believed_at_once(retried: RetriedStore, clock: ManualClock) -> None:

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -156,8 +157,14 @@ class LayerReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.__exit__(kind, error, trace)
 
     def open(self, layers: Iterable[LayerEntry]) -> list[OpenLayer]:
         """Read where the frames of layers are.
