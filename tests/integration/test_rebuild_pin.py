@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from chromaseal import keys
 from chromaseal.adapters.local.object_store import LocalObjectStore
+from chromaseal.composition.engine import open_vault
 from chromaseal.composition.vault_pin import rebuild_pin
 from chromaseal.errors import Conflict, NotFound, UsageError
 from chromaseal.ids import SystemIds
@@ -64,6 +66,27 @@ def test_the_ledger_of_another_vault_gives_no_id(written: Vault, settings: Setti
         rebuild_pin(settings, new_id=False)
     assert caught.value.kind == "other-vault"
     assert written.parts.store.head(keys.VAULT) is None
+
+
+def test_a_ledger_without_runs_proves_nothing(
+    written: Vault, settings: Settings, tmp_path: Path
+) -> None:
+    """It may be any vault's, unless it lies in this one; a mistyped name gives no id."""
+    root = tmp_path / "other"
+    inside = f"sqlite:///{root / '.ledger' / 'ledger.sqlite'}"
+    bare = f"sqlite:///{tmp_path / 'bare.sqlite'}"
+    local = Settings(root.as_uri(), inside, settings.cache)
+    with open_vault(replace(local, ledger=bare), create=True), open_vault(local) as other:
+        vault_id = other.parts.checkouts.vault_id
+    written.parts.store.delete(keys.VAULT)
+    with pytest.raises(NotFound, match="no run that would prove") as caught:
+        rebuild_pin(replace(settings, ledger=bare), new_id=False)
+    assert caught.value.kind == "no-vault-id"
+    assert written.parts.store.head(keys.VAULT) is None
+    store = LocalObjectStore(root, ids=SystemIds())
+    store.create(keys.collection("notes"), b"{}")
+    store.delete(keys.VAULT)
+    assert rebuild_pin(local, new_id=False) == vault_id
 
 
 def test_no_vault_is_made_of_what_never_was_one(tmp_path: Path, settings: Settings) -> None:

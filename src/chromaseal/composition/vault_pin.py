@@ -5,7 +5,7 @@ from __future__ import annotations
 from chromaseal.composition.engine import open_ledger, open_store
 from chromaseal.ids import SystemIds
 from chromaseal.repair.lost_vault_pin import put_back_vault_pin
-from chromaseal.settings import Settings
+from chromaseal.settings import Settings, file_path
 
 
 def rebuild_pin(settings: Settings, *, new_id: bool) -> str:
@@ -22,6 +22,16 @@ def rebuild_pin(settings: Settings, *, new_id: bool) -> str:
     store = open_store(settings.vault, ids)
     ledger = open_ledger(settings.ledger, only_read=True, ids=ids)
     try:
-        return put_back_vault_pin(store, ledger, ids, new_id=new_id)
+        return put_back_vault_pin(
+            store, ledger, ids, new_id=new_id, lies_within=_lies_within(settings)
+        )
     finally:
         ledger.close()
+
+
+def _lies_within(settings: Settings) -> bool:
+    """Tell whether the ledger is where a local vault has one by default, or beside that."""
+    if not (settings.vault.startswith("file://") and settings.ledger.startswith("sqlite:///")):
+        return False
+    ledger, vault = file_path(settings.ledger).resolve(), file_path(settings.vault).resolve()
+    return ledger.is_relative_to(vault)

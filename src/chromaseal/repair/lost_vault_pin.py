@@ -1,7 +1,8 @@
 """A vault whose own pin is lost or unreadable -> the same vault again, by the id in its ledger.
 
 The pin holds the vault's id and nothing else, and the ledger is tied to that id. Whether it is
-this vault's ledger, the runs in it prove: of some of them the vault must have what they name.
+this vault's ledger, the runs in it prove: of some of them the vault must have what they name. One
+without runs proves nothing, unless it lies in the vault itself.
 Where there is no ledger either, the vault can have a new id, if its owner says so.
 """
 
@@ -21,7 +22,9 @@ from chromaseal.run.model import Run
 _RUNS_LOOKED_AT = 100
 
 
-def put_back_vault_pin(store: ObjectStore, ledger: Ledger, ids: Ids, *, new_id: bool) -> str:
+def put_back_vault_pin(
+    store: ObjectStore, ledger: Ledger, ids: Ids, *, new_id: bool, lies_within: bool
+) -> str:
     """Make ``vault.json`` what it was; may be repeated, and changes none that can be read.
 
     Args:
@@ -29,13 +32,14 @@ def put_back_vault_pin(store: ObjectStore, ledger: Ledger, ids: Ids, *, new_id: 
         ledger: asked for the id, unless it is to be new.
         ids: for a new id.
         new_id: whether the vault is to have an id that it never had.
+        lies_within: whether the ledger is a file of the vault's own folder.
 
     Returns:
         The vault's id.
 
     Raises:
         NotFound: ``no-vault``, there is nothing but the ledger; ``no-vault-id``, the ledger is
-            tied to no vault.
+            tied to no vault, or proves nothing.
         Conflict: ``other-vault``, nothing that the ledger's runs name is in this vault; or
             ``lost-race``.
         Unsupported: ``newer-vault`` or ``no-conditional-writes``.
@@ -53,13 +57,13 @@ def put_back_vault_pin(store: ObjectStore, ledger: Ledger, ids: Ids, *, new_id: 
             kind="no-vault",
             hint="name another with --vault",
         )
-    vault_id = ids.run_id() if new_id else _id_in(ledger, store)
+    vault_id = ids.run_id() if new_id else _id_in(ledger, store, lies_within=lies_within)
     refuse_unconditional(store, ids)
     put_vault_pin(store, vault_id)
     return vault_id
 
 
-def _id_in(ledger: Ledger, store: ObjectStore) -> str:
+def _id_in(ledger: Ledger, store: ObjectStore, *, lies_within: bool) -> str:
     vault_id = ledger.bound_to()
     if not vault_id:
         raise NotFound(
@@ -69,6 +73,14 @@ def _id_in(ledger: Ledger, store: ObjectStore) -> str:
             "vault another id: mounts and ledgers of the old one are refused from then on",
         )
     runs = ledger.newest(limit=_RUNS_LOOKED_AT)
+    if not runs and not lies_within:
+        raise NotFound(
+            f"the ledger {ledger.url} is tied to vault {vault_id} and has no run that would prove "
+            f"that {store.url} is that vault",
+            kind="no-vault-id",
+            hint="name the vault's own with --ledger; if this is it, it has nothing to lose: "
+            "--new-id gives the vault another id, and --ledger another ledger",
+        )
     if runs and not any(store.head(key) for run in runs for key in _named(run)):
         raise Conflict(
             f"the ledger {ledger.url} keeps the runs of vault {vault_id}; nothing that its newest "
