@@ -6,6 +6,7 @@ ever lost, and the next repair ends what was left.
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import os
 import shutil
@@ -21,10 +22,12 @@ from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.clock import SystemClock
+from chromaseal.errors import Conflict
 from chromaseal.ids import SystemIds
 from chromaseal.repair.equipment import Equipment
 from chromaseal.repair.placing import MARK, finish_placing, stamps, take_place
 from chromaseal.seal.quiet import DATABASE
+from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.directory_states import contents
 from chromaseal.testing.killing import kill_at_change, kill_this_process
 
@@ -77,7 +80,7 @@ class Scene:
 
     def finish(self) -> None:
         """Do what the next repair does first."""
-        finish_placing(self.directory)
+        finish_placing(self.directory, SystemClock())
 
     def check_whole(self) -> None:
         """Check that every name stands for one of the two, and that the damaged one is there."""
@@ -150,3 +153,21 @@ def test_whoever_finishes_it_may_die_as_well(
         assert dies(getattr(scene, death), scene.folder, MOST)
 
     assert deaths(tmp_path, sandbox, half, "finish") > 4
+
+
+def test_a_folder_that_another_program_locks_is_told(
+    tmp_path: Path, sandbox: ProcessSandbox
+) -> None:
+    """Nobody waits for it for ever; once it is free the repair goes on."""
+    scene = Scene(tmp_path, sandbox)
+    clock = ManualClock()
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(Conflict, match="locked by another program") as caught:
+            finish_placing(scene.directory, clock)
+    finally:
+        os.close(descriptor)
+    assert caught.value.kind == "cannot-write"
+    assert clock.monotonic_s() < 60
+    assert finish_placing(scene.directory, clock) is None

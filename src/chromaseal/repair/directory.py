@@ -27,7 +27,7 @@ from chromaseal.repair.placing import (
 )
 from chromaseal.sandbox import Limits, Plain, StepProgress, limits_for, no_step_progress
 from chromaseal.seal.examine import examine
-from chromaseal.seal.sealed import wait_until_closed
+from chromaseal.seal.sealed import refuse_unreadable, wait_until_closed
 from chromaseal.seal.verdict import Level, Verdict, in_words
 from chromaseal.snapshot.checkout import (
     cannot_write,
@@ -97,7 +97,7 @@ def repair_directory(
         Damaged: ``cannot-repair``: something is lost or in doubt; the message begins to say what.
         Conflict: ``still-open``, ``changed-while-reading`` or ``cannot-write``.
     """
-    finished = None if dry_run else _finish(directory)
+    finished = None if dry_run else _finish(directory, equipment)
     verdict = _examine(directory, equipment, progress)
     if verdict.sound:
         return RepairedDirectory(records=_records(verdict), kept=finished)
@@ -155,6 +155,7 @@ def salvage_directory(
             hint="name a directory that does not exist yet",
         )
     wait_until_closed(directory, equipment.open_files, equipment.clock, 5.0)
+    refuse_unreadable(directory)
     out.parent.mkdir(parents=True, exist_ok=True)
     with _workspace(out, equipment) as workspace:
         made, answer = _Rebuilding(directory, workspace, equipment, progress).rebuild()
@@ -223,9 +224,9 @@ class _Rebuilding:
         self._sandbox.run("replay", request, limits=limits)
 
 
-def _finish(directory: Path) -> Path | None:
+def _finish(directory: Path, equipment: Equipment) -> Path | None:
     try:
-        return finish_placing(directory)
+        return finish_placing(directory, equipment.clock)
     except OSError as error:
         raise cannot_write(directory, error) from error
 

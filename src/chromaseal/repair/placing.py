@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from chromaseal.clock import Clock
 from chromaseal.errors import Conflict
 from chromaseal.repair.equipment import Equipment
 from chromaseal.seal.page_table import FileStamp, stamp_of
@@ -28,6 +29,8 @@ place. Of the two directories the other one, without this file, is the damaged o
 _WAITING = ".repairing-"
 _KEPT = ".damaged-"
 _PERMISSIONS = 0o7777
+_LOCK_TIMEOUT_S = 10.0
+_LOCK_WAIT_S = 0.05
 
 
 def stamps(directory: Path) -> dict[str, FileStamp]:
@@ -98,14 +101,14 @@ def take_place(
         equipment: what it takes.
 
     Raises:
-        Conflict: ``still-open`` or ``changed-while-reading``.
+        Conflict: ``still-open``, ``changed-while-reading`` or ``cannot-write``.
         OSError: they could not be exchanged.
     """
     moment = equipment.clock.now().strftime(_TIME)
     waiting = directory.with_name(f"{directory.name}{_WAITING}{moment}")
     (made / MARK).write_text(_MARK_SAYS)
     sync_tree(made)
-    with _alone_in(directory.parent):
+    with _alone_in(directory.parent, equipment.clock):
         made.replace(waiting)
         try:
             refuse_open(directory, equipment.open_files)
@@ -120,19 +123,21 @@ def take_place(
         return _keep(directory, waiting)
 
 
-def finish_placing(directory: Path) -> Path | None:
+def finish_placing(directory: Path, clock: Clock) -> Path | None:
     """Do what a repair that died had left to do, or remove what it had not come to use.
 
     Args:
         directory: what was to be repaired.
+        clock: for waiting until another repair has changed its names.
 
     Returns:
         Where the damaged directory is, if the repaired one stands in its place already.
 
     Raises:
+        Conflict: ``cannot-write``, somebody holds on to the folder.
         OSError: it cannot be done.
     """
-    with _alone_in(directory.parent) as alone:
+    with _alone_in(directory.parent, clock) as alone:
         left = _beside(directory, f"{directory.name}{_WAITING}")
         unused = [path for path in left if (path / MARK).exists()]
         if alone:
@@ -164,19 +169,34 @@ def _keep(directory: Path, waiting: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[bool]:
+def _alone_in(folder: Path, clock: Clock) -> Iterator[bool]:
     """Let no other repair change names in a folder meanwhile; whether that is certain."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            # Not every file system locks directories, NFS for one.
-            yield False
-        else:
-            yield True
+        yield _is_locked(descriptor, folder, clock)
     finally:
         os.close(descriptor)
+
+
+def _is_locked(descriptor: int, folder: Path, clock: Clock) -> bool:
+    """Lock a folder, which takes another repair a moment; False where there are no such locks."""
+    deadline_s = clock.monotonic_s() + _LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.monotonic_s() >= deadline_s:
+                raise Conflict(
+                    f"{folder} is locked by another program (flock), so no name in it is changed",
+                    kind="cannot-write",
+                    hint="let it finish, or end it, then run the same command again",
+                ) from None
+        except OSError:
+            # Not every file system locks directories, NFS for one.
+            return False
+        else:
+            return True
+        clock.sleep(_LOCK_WAIT_S)
 
 
 def _refuse_written(directory: Path, before: Mapping[str, FileStamp]) -> None:

@@ -21,7 +21,12 @@ from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.open_files import OpenFiles
 from chromaseal.seal.page_table import FileStamp, stamp_of
 from chromaseal.seal.presence import check_presence
-from chromaseal.seal.sealed import changed_while_reading, plain_files, wait_until_closed
+from chromaseal.seal.sealed import (
+    changed_while_reading,
+    plain_files,
+    refuse_unreadable,
+    wait_until_closed,
+)
 from chromaseal.seal.telling import tell_check
 from chromaseal.seal.verdict import Finding, Level, Verdict
 from chromaseal.seal.verify import collection_summary, total
@@ -74,10 +79,12 @@ def examine(
 
     Raises:
         Conflict: ``still-open`` or ``changed-while-reading``: no verdict is possible.
+        Unavailable: ``system-error``: this user may not read all of it.
     """
     with step("examine", directory=str(directory), level=level.value) as told:
         start_s = clock.monotonic_s()
         wait_until_closed(directory, open_files, clock, timeout_s)
+        refuse_unreadable(directory)
         try:
             before = _stamps(directory)
         except Damaged as error:

@@ -14,7 +14,7 @@ from typing import Final
 
 from chromaseal.clock import Clock
 from chromaseal.digests import DIGEST_SIZE_BYTES, file_page_digests, pages_in
-from chromaseal.errors import Conflict, Damaged
+from chromaseal.errors import Conflict, Damaged, Unavailable
 from chromaseal.seal.compare import compared_digests
 from chromaseal.seal.open_files import Holder, OpenFiles
 from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, stamp_of
@@ -172,6 +172,34 @@ def _tell_held(directory: Path, holders: list[Holder], waited_s: float) -> None:
             how=each.how,
             waited_s=waited_s,
         )
+
+
+def refuse_unreadable(directory: Path) -> None:
+    """Refuse a directory of which this user may not read all: that says nothing of what is in it.
+
+    Raises:
+        Unavailable: ``system-error``.
+    """
+    for folder, _, names in os.walk(directory, onerror=_tell_unreadable):
+        for name in names:
+            path = Path(folder) / name
+            # pathlib's question is an error where the folder may be listed only.
+            is_link = os.path.islink(path)  # noqa: PTH114
+            if not is_link and not os.access(path, os.R_OK, effective_ids=True):
+                raise _unreadable(path)
+
+
+def _tell_unreadable(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise _unreadable(Path(error.filename)) from error
+
+
+def _unreadable(path: Path) -> Unavailable:
+    return Unavailable(
+        f"{path} may not be read by this user, so whether it is whole nobody knows",
+        kind="system-error",
+        hint="run it as the directory's owner, or let this user read it",
+    )
 
 
 def refuse_open(directory: Path, open_files: OpenFiles) -> None:
