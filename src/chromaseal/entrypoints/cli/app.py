@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from chromaseal.entrypoints.cli.second_signal import end_at_second_signal
 from chromaseal.errors import ChromasealError, Conflict, Interrupted, Unavailable, UsageError
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def main() -> None:
     _replace_closed_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    end_at_second_signal()
     app = commands(_called())
     from chromaseal.entrypoints.cli.output import Output, discard_output  # noqa: PLC0415
 
