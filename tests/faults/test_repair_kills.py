@@ -54,18 +54,18 @@ class Scene:
 
     def __init__(self, folder: Path, sandbox: ProcessSandbox) -> None:
         self.folder = folder
-        self._equipment = Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
+        self.equipment = Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
         self.directory = make(folder / "chroma", DAMAGED)
         self._made = make(folder / ".chroma.made.unfinished", REPAIRED)
         self.damaged, self.repaired = contents(self.directory), contents(self._made)
 
     def place(self) -> None:
         """Put the repaired one in the damaged one's place."""
-        take_place(self.directory, self._made, stamps(self.directory), self._equipment)
+        take_place(self.directory, self._made, stamps(self.directory), self.equipment)
 
     def die_before_exchange(self) -> None:
         """Do the same, and die when everything is ready."""
-        dying = replace(self._equipment, exchange=lambda *_: kill_this_process())
+        dying = replace(self.equipment, exchange=lambda *_: kill_this_process())
         take_place(self.directory, self._made, stamps(self.directory), dying)
 
     def die_after_exchange(self) -> None:
@@ -75,7 +75,7 @@ class Scene:
             exchange(first, second)
             kill_this_process()
 
-        dying = replace(self._equipment, exchange=die)
+        dying = replace(self.equipment, exchange=die)
         take_place(self.directory, self._made, stamps(self.directory), dying)
 
     def finish(self) -> None:
@@ -171,3 +171,16 @@ def test_a_folder_that_another_program_locks_is_told(
     assert caught.value.kind == "cannot-write"
     assert clock.monotonic_s() < 60
     assert finish_placing(scene.directory, clock) is None
+
+
+def test_what_was_kept_before_stays(tmp_path: Path, sandbox: ProcessSandbox) -> None:
+    """A directory that is damaged and repaired again in the same second: both are kept."""
+    scene = Scene(tmp_path, sandbox)
+    clock = ManualClock()
+    equipment = replace(scene.equipment, clock=clock)
+    for number in range(3):
+        made = make(tmp_path / f".made-{number}", REPAIRED)
+        take_place(scene.directory, made, stamps(scene.directory), equipment)
+    kept = sorted(path for path in tmp_path.iterdir() if ".damaged-" in path.name)
+    assert [contents(path) for path in kept] == [scene.damaged, scene.repaired, scene.repaired]
+    assert contents(scene.directory) == scene.repaired

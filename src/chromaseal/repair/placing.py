@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -105,10 +106,10 @@ def take_place(
         OSError: they could not be exchanged.
     """
     moment = equipment.clock.now().strftime(_TIME)
-    waiting = directory.with_name(f"{directory.name}{_WAITING}{moment}")
     (made / MARK).write_text(_MARK_SAYS)
     sync_tree(made)
     with _alone_in(directory.parent, equipment.clock):
+        waiting = _free(directory.with_name(f"{directory.name}{_WAITING}{moment}"))
         made.replace(waiting)
         try:
             refuse_open(directory, equipment.open_files)
@@ -160,12 +161,18 @@ def _beside(directory: Path, stem: str) -> list[Path]:
 def _keep(directory: Path, waiting: Path) -> Path:
     """Give the damaged directory the name that it stays under; the other one needs no mark then."""
     moment = waiting.name.removeprefix(f"{directory.name}{_WAITING}")
-    kept = directory.with_name(f"{directory.name}{_KEPT}{moment}")
+    kept = _free(directory.with_name(f"{directory.name}{_KEPT}{moment}"))
     waiting.replace(kept)
     sync(directory.parent)
     (directory / MARK).unlink(missing_ok=True)
     sync(directory)
     return kept
+
+
+def _free(wanted: Path) -> Path:
+    """Give a name that nothing has yet: a directory may be repaired twice in a second."""
+    numbered = (wanted.with_name(f"{wanted.name}-{number}") for number in itertools.count(2))
+    return next(p for p in itertools.chain([wanted], numbered) if not os.path.lexists(p))
 
 
 @contextlib.contextmanager
