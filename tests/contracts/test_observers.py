@@ -19,7 +19,7 @@ from chromaseal.adapters.opentelemetry.observer import OpenTelemetryObserver, at
 from chromaseal.adapters.structlog.observer import StructlogObserver, logger_to
 from chromaseal.errors import Conflict
 from chromaseal.telemetry.emit import event, is_observed, observed, operation, step
-from chromaseal.telemetry.names import MEASURES
+from chromaseal.telemetry.names import FACTS, MEASURES
 from chromaseal.telemetry.observer import Observer, Several, Severity, Silent
 from chromaseal.telemetry.relay import RelayObserver
 from chromaseal.testing.observer_contract import ObserverContract
@@ -102,6 +102,20 @@ class TestStructlog(ObserverContract):
         yield StructlogObserver(logger_to(stream, as_json=True, severity=Severity.DEBUG))
         for line in stream.getvalue().splitlines():
             assert {"event", "level", "timestamp"} <= json.loads(line).keys()
+
+
+def test_no_fact_has_the_name_of_what_every_line_has() -> None:
+    """Each documented fact stands in a line of its own name, of steps and events alike."""
+    stream = io.StringIO()
+    observer = StructlogObserver(logger_to(stream, as_json=True, severity=Severity.DEBUG))
+    for name in FACTS:
+        observer.event("race lost", Severity.INFO, {name: "told"}, under=None, at_s=0.0)
+        begun = observer.begin("examine", {name: "told"}, under=None, at_s=0.0)
+        observer.end(begun, "ok", {}, duration_s=1.0)
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert len(lines) == 3 * len(FACTS)
+    for number, name in enumerate(FACTS):
+        assert [line[name] for line in lines[3 * number : 3 * number + 2]] == ["told", "told"]
 
 
 class TestConsole(ObserverContract):

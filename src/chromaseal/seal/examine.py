@@ -81,7 +81,7 @@ def examine(
         Conflict: ``still-open`` or ``changed-while-reading``: no verdict is possible.
         Unavailable: ``system-error``: this user may not read all of it.
     """
-    with step("examine", directory=str(directory), level=level.value) as told:
+    with step("examine", directory=str(directory), depth=level.value) as told:
         start_s = clock.monotonic_s()
         wait_until_closed(directory, open_files, clock, timeout_s)
         refuse_unreadable(directory)

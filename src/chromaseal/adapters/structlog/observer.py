@@ -50,14 +50,9 @@ class StructlogObserver:
         if step.name in OPERATIONS:
             # That an object is not there, or is there already, is an answer like others.
             severity = Severity.DEBUG
-        self._logger.log(
-            int(severity),
-            step.name,
-            step=step.number,
-            outcome=outcome,
-            duration_s=round(duration_s, _DECIMALS),
-            **{**step.facts, **_rounded(facts)},
-        )
+        own = {"outcome": outcome, "duration_s": round(duration_s, _DECIMALS)}
+        told = {**step.facts, **_rounded(facts), **own}
+        self._logger.log(int(severity), step.name, step=step.number, **told)
 
     def event(
         self, name: str, severity: Severity, facts: Facts, *, under: Handle | None, at_s: float
