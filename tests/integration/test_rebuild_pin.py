@@ -89,6 +89,22 @@ def test_a_ledger_without_runs_proves_nothing(
     assert rebuild_pin(local, new_id=False) == vault_id
 
 
+def test_a_version_that_this_machine_keeps_proves_it_as_well(
+    written: Vault, settings: Settings, tmp_path: Path
+) -> None:
+    """Of a vault to which directories are only pushed no ledger has runs."""
+    pushed = replace(settings, ledger=f"sqlite:///{tmp_path / 'bare.sqlite'}")
+    with open_vault(pushed) as vault:
+        vault_id, version = vault.parts.checkouts.vault_id, vault.version("notes")
+    written.parts.store.delete(keys.VAULT)
+    with pytest.raises(NotFound, match="no run that would prove"):
+        rebuild_pin(replace(pushed, cache=tmp_path / "fresh"), new_id=False)
+    kept = tmp_path / "kept"
+    (kept / vault_id / "notes" / version.version_id).mkdir(parents=True)
+    (kept / vault_id / "notes" / "origins").mkdir()
+    assert rebuild_pin(replace(pushed, cache=kept), new_id=False) == vault_id
+
+
 def test_no_vault_is_made_of_what_never_was_one(tmp_path: Path, settings: Settings) -> None:
     """Collections are what tells a vault."""
     empty = Settings((tmp_path / "empty").as_uri(), settings.ledger, settings.cache)

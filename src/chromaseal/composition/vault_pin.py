@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chromaseal.composition.engine import open_ledger, open_store
 from chromaseal.ids import SystemIds
-from chromaseal.repair.lost_vault_pin import put_back_vault_pin
+from chromaseal.repair.lost_vault_pin import is_kept_here, put_back_vault_pin
 from chromaseal.settings import Settings, file_path
 
 
@@ -21,10 +21,12 @@ def rebuild_pin(settings: Settings, *, new_id: bool) -> str:
     ids = SystemIds()
     store = open_store(settings.vault, ids)
     ledger = open_ledger(settings.ledger, only_read=True, ids=ids)
+
+    def is_its(vault_id: str) -> bool:
+        return _lies_within(settings) or is_kept_here(store, settings.cache, vault_id)
+
     try:
-        return put_back_vault_pin(
-            store, ledger, ids, new_id=new_id, lies_within=_lies_within(settings)
-        )
+        return put_back_vault_pin(store, ledger, ids, new_id=new_id, is_its=is_its)
     finally:
         ledger.close()
 

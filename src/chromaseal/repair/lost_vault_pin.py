@@ -2,13 +2,17 @@
 
 The pin holds the vault's id and nothing else, and the ledger is tied to that id. Whether it is
 this vault's ledger, the runs in it prove: of some of them the vault must have what they name. One
-without runs proves nothing, unless it lies in the vault itself.
+without runs proves nothing, unless it lies in the vault itself, or this machine keeps a version
+under that id which the vault has.
 Where there is no ledger either, the vault can have a new id, if its owner says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from chromaseal import keys
 from chromaseal.errors import Conflict, Damaged, NotFound
@@ -18,12 +22,13 @@ from chromaseal.pin import put_vault_pin, read_vault_pin
 from chromaseal.probe import refuse_unconditional
 from chromaseal.run.ledger import Ledger
 from chromaseal.run.model import Run
+from chromaseal.snapshot.version_id import parse
 
 _RUNS_LOOKED_AT = 100
 
 
 def put_back_vault_pin(
-    store: ObjectStore, ledger: Ledger, ids: Ids, *, new_id: bool, lies_within: bool
+    store: ObjectStore, ledger: Ledger, ids: Ids, *, new_id: bool, is_its: Callable[[str], bool]
 ) -> str:
     """Make ``vault.json`` what it was; may be repeated, and changes none that can be read.
 
@@ -32,7 +37,8 @@ def put_back_vault_pin(
         ledger: asked for the id, unless it is to be new.
         ids: for a new id.
         new_id: whether the vault is to have an id that it never had.
-        lies_within: whether the ledger is a file of the vault's own folder.
+        is_its: asked where the ledger has no runs: whether something else says that an id is the
+            vault's.
 
     Returns:
         The vault's id.
@@ -57,13 +63,13 @@ def put_back_vault_pin(
             kind="no-vault",
             hint="name another with --vault",
         )
-    vault_id = ids.run_id() if new_id else _id_in(ledger, store, lies_within=lies_within)
+    vault_id = ids.run_id() if new_id else _id_in(ledger, store, is_its)
     refuse_unconditional(store, ids)
     put_vault_pin(store, vault_id)
     return vault_id
 
 
-def _id_in(ledger: Ledger, store: ObjectStore, *, lies_within: bool) -> str:
+def _id_in(ledger: Ledger, store: ObjectStore, is_its: Callable[[str], bool]) -> str:
     vault_id = ledger.bound_to()
     if not vault_id:
         raise NotFound(
@@ -73,7 +79,7 @@ def _id_in(ledger: Ledger, store: ObjectStore, *, lies_within: bool) -> str:
             "vault another id: mounts and ledgers of the old one are refused from then on",
         )
     runs = ledger.newest(limit=_RUNS_LOOKED_AT)
-    if not runs and not lies_within:
+    if not runs and not is_its(vault_id):
         raise NotFound(
             f"the ledger {ledger.url} is tied to vault {vault_id} and has no run that would prove "
             f"that {store.url} is that vault",
@@ -89,6 +95,16 @@ def _id_in(ledger: Ledger, store: ObjectStore, *, lies_within: bool) -> str:
             hint="name the vault's own ledger with --ledger",
         )
     return vault_id
+
+
+def is_kept_here(store: ObjectStore, cache: Path, vault_id: str) -> bool:
+    """Tell whether a cache keeps a version under a vault's id that a store has."""
+    for folder in itertools.islice((cache / vault_id).glob("*/*"), _RUNS_LOOKED_AT):
+        with contextlib.suppress(Damaged):
+            parse(folder.name)
+            if store.head(keys.manifest(folder.parent.name, folder.name)) is not None:
+                return True
+    return False
 
 
 def _named(run: Run) -> Iterator[str]:
