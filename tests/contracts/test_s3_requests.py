@@ -100,6 +100,7 @@ def test_a_refusal_is_no_silence(recorder: Recorder, status: int) -> None:
     with pytest.raises(Unavailable) as caught:
         RetriedStore(recorder.store(), clock=ManualClock(), ids=SystemIds()).create("a", BODY)
     assert caught.value.kind == "store-refuses"
+    assert caught.value.message.startswith("the object store refuses a: ")
     assert len(recorder.puts) == 1
 
 

@@ -45,6 +45,7 @@ _REFUSALS = (
     UnauthenticatedError,
     UnknownConfigurationKeyError,
 )
+_SILENT, _REFUSED = "the object store did not answer for", "the object store refuses"
 _STATUS = re.compile(r"status code: (\d{3})\b")
 # What the service may answer otherwise the next time: it was busy, or the request came to harm.
 _PASSING = {408, 409, 425, 429}
@@ -193,7 +194,7 @@ class ObstoreObjectStore:
         except PreconditionError:
             raise Conflict(f"{key} has changed", kind="lost-race") from None
         except (BaseError, OSError) as error:
-            raise self._unavailable(error, f"the object store did not answer for {key}") from error
+            raise self._unavailable(error, f"{_SILENT} {key}") from error
 
     def _unavailable(self, error: Exception, what: str) -> Unavailable:
         # After the first line comes the error as its library sees it, over many more.
@@ -212,6 +213,8 @@ class ObstoreObjectStore:
         elif "MissingAccount" in text:
             refused = True
             hint = f"set {variables}"
+        if refused:
+            what = what.replace(_SILENT, _REFUSED)
         return Unavailable(
             f"{what}: {why}",
             kind="store-refuses" if refused else "store-unavailable",
