@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast-integration fast-others slow-others slow-integration check format lock test-whole test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd costs soak bench-verify bench-damage corpus simulate simulate-planted simulation clean
+.PHONY: help setup demo test tests shared tests-alone check style types format lock test-whole test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd costs soak bench-verify bench-damage corpus simulate simulate-planted clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -32,32 +32,29 @@ setup: $(STAMP) $(MINISTACK_STAMP) ## make .venv and .venv-ministack with everyt
 demo: $(STAMP) ## render sample receipts, ingest them, search them
 	@$(BIN)/python -m bench.demo
 
-test: setup check ## every check: format, lint, types, import contracts, tests
-	@echo "the fast tests, then the slow ones, each in two halves side by side; a half shows itself when it is done ..."
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line fast-integration fast-others
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line slow-integration slow-others
-	@$(MAKE) --no-print-directory simulation
+test: setup style ## every check: format, lint, types, import contracts, tests
+	@$(MAKE) --no-print-directory tests
+	@$(MAKE) --no-print-directory tests-alone
 
-# The tests in halves that take about as long as each other, side by side.
-fast-integration: $(STAMP)
-	@$(BIN)/python -m pytest -m "not slow" tests/integration tests/docs tests/formats
+# One process more than the two processors that make test is meant for, because tests also wait: for disks, servers, time.
+tests: $(STAMP)
+	@echo "types and contracts, and the tests by three processes, side by side ..."
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line types shared
 
-fast-others: $(STAMP)
-	@$(BIN)/python -m pytest -m "not slow" --ignore=tests/integration --ignore=tests/docs --ignore=tests/formats
+shared: $(STAMP)
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup --no-loadscope-reorder -m "not alone"
 
-slow-others: $(STAMP)
-	@$(BIN)/python -m pytest -m slow --ignore=tests/integration --ignore=tests/simulation
+# What has two processes of its own, and says how long it took.
+tests-alone: $(STAMP)
+	@$(BIN)/python -m pytest -s -m alone tests/simulation
 
-slow-integration: $(STAMP)
-	@$(BIN)/python -m pytest -m slow tests/integration --durations=5
+check: style types ## format, lint, types and import contracts only
 
-# The simulation has two processes of its own.
-simulation: $(STAMP)
-	@$(BIN)/python -m pytest -s -m slow tests/simulation
-
-check: $(STAMP) ## format, lint, types and import contracts only
+style: $(STAMP)
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
+
+types: $(STAMP)
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports --no-logo
 

@@ -39,6 +39,20 @@ hypothesis.settings.load_profile("chromaseal")
 _CHILD_MODULES = ("chromaseal.adapters.chroma.merge", "chromaseal.adapters.chroma.verification")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one process, and all files for which samples are ingested once.
+
+    Files with slow tests go first, so that what is left for the end is short.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    sampled = {item.path for item in items if "samples" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: item.path not in slow)
+    for item in items:
+        together = "samples" if item.path in sampled else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(together))
+
+
 class OpenVault(Protocol):
     """What the fixture ``vault_at`` gives."""
 

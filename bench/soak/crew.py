@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from bench.soak.blows import Role
 from chromaseal.clock import Clock
 from chromaseal.errors import Unavailable
-from chromaseal.testing.programs import ending_with_this_process
+from chromaseal.testing.warm_start import WarmProcess, begin_member
 
 _END_TIMEOUT_S = 60.0
 _WORDS = 1000
@@ -61,7 +60,7 @@ class Member:
     Args:
         name: unique.
         role: what it is.
-        command: program, by its path, and arguments.
+        command: a module with a ``main``, and arguments.
         folder: where its standard error goes.
         environment: all of its variables.
         clock: when something was said.
@@ -86,7 +85,7 @@ class Member:
         self._command = command
         self._environment = environment
         self._clock = clock
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: WarmProcess | None = None
         self._reader: threading.Thread | None = None
 
     @property
@@ -105,22 +104,22 @@ class Member:
         return self.groups[-1]
 
     def start(self) -> None:
-        """Begin a process, in a group of its own."""
+        """Begin a process, in a group of its own; only its imports were made before."""
+        module, *arguments = self._command
         with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                ending_with_this_process(self._command),
-                env=dict(self._environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
+            process = begin_member(
+                module,
+                arguments,
+                environment=self._environment,
+                folder=Path.cwd(),
                 stderr=log,
-                start_new_session=True,
             )
         self._process = process
         self.groups.append(process.pid)
         self._reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         self._reader.start()
 
-    def _read(self, process: subprocess.Popen[bytes]) -> None:
+    def _read(self, process: WarmProcess) -> None:
         if process.stdout is None:
             return
         with process.stdout as lines:
@@ -151,14 +150,18 @@ class Member:
         code = None if self._process is None else self._process.poll()
         return None if code is None else self._forget(code)
 
+    def ask_to_end(self) -> None:
+        """Ask it to end."""
+        if self._process is not None:
+            self._process.terminate()
+
     def end(self) -> Ending:
-        """Ask it to end, and wait until it has."""
+        """Wait until it has ended, which it was asked to."""
         if self._process is None:
             raise RuntimeError(f"{self.name} is not there")
-        self._process.terminate()
         try:
             return self._forget(self._process.wait(_END_TIMEOUT_S))
-        except subprocess.TimeoutExpired:
+        except TimeoutError:
             self._process.kill()
             self._forget(self._process.wait())
             return Ending(self.name, -signal.SIGKILL, f"it did not end in {_END_TIMEOUT_S:.0f} s")
@@ -185,8 +188,10 @@ class Member:
 
 
 def _lives(group: int) -> bool:
+    """Tell whether there is anybody in a group whose first process has been waited for."""
     try:
         os.killpg(group, 0)
     except ProcessLookupError:
         return False
-    return True
+    # The kernel gives the number to a new process only when the group has nobody left.
+    return not Path(f"/proc/{group}").exists()

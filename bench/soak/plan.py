@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,12 @@ from bench.soak.blows import Role
 from bench.soak.crew import Member
 from bench.soak.writes import COLLECTIONS
 from chromaseal.clock import Clock
-from chromaseal.testing.command_line import command_line, environment
+from chromaseal.testing.command_line import environment
 from chromaseal.testing.servers import S3Server
 
 PREFIX = "soak"
+_COMMAND = "chromaseal.entrypoints.cli"
+_WRITER = "bench.soak.writer"
 _ROOT = Path(__file__).parents[2]
 _LOOK_S = 0.5
 _POLL_S = 2.0
@@ -95,10 +96,19 @@ def collection_of(follower: int) -> str:
 
 def crew(plan: Plan, place: Place, clock: Clock) -> list[Member]:
     """Give everybody who works, not begun yet."""
-    worker = command_line(
-        *("worker", *place.options, "--json", "--port", "0", "--lease-s", str(plan.lease_s)),
+    worker = [
+        *(
+            _COMMAND,
+            "worker",
+            *place.options,
+            "--json",
+            "--port",
+            "0",
+            "--lease-s",
+            str(plan.lease_s),
+        ),
         *("--poll-s", str(_POLL_S), "--grace-s", str(_GRACE_S), "--sweep-s", str(_SWEEP_S)),
-    )
+    ]
     return [
         *(
             place.member(f"writer-{n}", Role.WRITER, _writer(plan, place, n), clock)
@@ -117,13 +127,13 @@ def crew(plan: Plan, place: Place, clock: Clock) -> list[Member]:
 
 def rival(place: Place, number: int, clock: Clock) -> Member:
     """Give a compaction that asks for no lease, not begun yet."""
-    command = command_line("compact", "--no-lease", *place.options, "--json")
+    command = [_COMMAND, "compact", "--no-lease", *place.options, "--json"]
     return place.member(f"rival-{number}", Role.COMPACTOR, command, clock)
 
 
 def _writer(plan: Plan, place: Place, number: int) -> list[str]:
     return [
-        *(sys.executable, "-m", "bench.soak.writer", *place.options),
+        *(_WRITER, *place.options),
         *("--journal", str(place.journal(number)), "--seed", str(plan.seed)),
         *("--number", str(number), "--every-s", str(plan.write_every_s)),
     ]
@@ -131,4 +141,4 @@ def _writer(plan: Plan, place: Place, number: int) -> list[str]:
 
 def _follower(place: Place, number: int) -> list[str]:
     names = (collection_of(number), str(place.followed(number)))
-    return command_line("follow", *names, "--interval", str(_LOOK_S), *place.options, "--json")
+    return [_COMMAND, "follow", *names, "--interval", str(_LOOK_S), *place.options, "--json"]

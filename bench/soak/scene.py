@@ -301,6 +301,8 @@ class Scene:
 
     def _end(self, role: Role) -> None:
         for member in self.of(role):
+            member.ask_to_end()
+        for member in self.of(role):
             ending = member.end()
             if ending.exit_code:
                 self.story.problems.append(

@@ -1,17 +1,17 @@
 """Ingest killed with SIGKILL at random moments and run again: nothing lost, nothing twice.
 
 The moments come from a seed that a failure prints; ``CHROMASEAL_SEED`` replays it.
-A few kills by default; ``make test-kills`` and ``make test-whole`` kill a hundred times.
+Three kills by default; ``make test-kills`` and ``make test-whole`` kill a hundred times.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import secrets
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,15 +30,16 @@ from chromaseal.run.model import RunState
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import verify
 from chromaseal.settings import Settings
-from chromaseal.testing.command_line import command_line, environment
+from chromaseal.testing.command_line import begin
+from chromaseal.testing.warm_start import WarmProcess
 from chromaseal.testing.whole import WHOLE
 from chromaseal.vault import Vault
 
-KILLS = int(os.environ.get("CHROMASEAL_KILLS", "100" if WHOLE else "5"))
+KILLS = int(os.environ.get("CHROMASEAL_KILLS", "100" if WHOLE else "3"))
 RECEIPTS = 3 if WHOLE else 2
 COLLECTIONS = ("lines", "words")
-# From the first import to the published version an undisturbed ingest takes about this long.
-LONGEST_WAIT_S = 7.0
+# To the published version an undisturbed ingest takes about this long.
+LONGEST_WAIT_S = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,10 @@ class Place:
         ledger = f"sqlite:///{vault / '.ledger' / 'ledger.sqlite'}"
         return Settings(vault.as_uri(), ledger, self.folder / "cache")
 
-    def ingest(self, images: Path) -> subprocess.Popen[str]:
+    def ingest(self, images: Path) -> WarmProcess:
         """Start an ingest."""
         arguments = (str(images), "--vault", str(self.folder / "vault"), "--json", "--jobs", "2")
-        return subprocess.Popen(
-            command_line("ingest", *arguments),
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment(self.folder / "cache"),
-        )
+        return begin("ingest", *arguments, cache=self.folder / "cache")
 
 
 @pytest.fixture
@@ -103,7 +99,7 @@ def test_killed_ingests_end_as_undisturbed_ones(tmp_path: Path, sandbox: Process
     print(f"{kills} kills over {vaults} vaults")
 
 
-def _kill_somewhere(process: subprocess.Popen[str], chance: random.Random) -> bool:
+def _kill_somewhere(process: WarmProcess, chance: random.Random) -> bool:
     """Kill an ingest at a random moment; say whether it was still running."""
     assert process.stdout is not None
     if chance.random() < 0.3:
@@ -114,7 +110,7 @@ def _kill_somewhere(process: subprocess.Popen[str], chance: random.Random) -> bo
         wait_s = chance.uniform(0, 1.5)
     else:
         wait_s = chance.uniform(0.1, LONGEST_WAIT_S)
-    timer = threading.Timer(wait_s, process.send_signal, (signal.SIGKILL,))
+    timer = threading.Timer(wait_s, _kill, (process.pid,))
     timer.start()
     exit_code = _wait(process)
     timer.cancel()
@@ -122,9 +118,15 @@ def _kill_somewhere(process: subprocess.Popen[str], chance: random.Random) -> bo
     return exit_code != 0
 
 
-def _wait(process: subprocess.Popen[str]) -> int:
-    process.communicate(timeout=100)
-    return process.returncode
+def _kill(pid: int) -> None:
+    # It may have ended just now.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _wait(process: WarmProcess) -> int:
+    process.communicate()
+    return process.wait()
 
 
 def _check_versions(place: Place, sandbox: ProcessSandbox) -> None:

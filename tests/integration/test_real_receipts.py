@@ -1,11 +1,10 @@
 """Real receipts, from ``../shared/receipts``: the same result whoever reads them, in any order.
 
-A part of them by default; ``make test-receipts`` and ``make test-whole`` take all.
+Three of them by default; ``make test-receipts`` and ``make test-whole`` take all.
 """
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,12 @@ from chromaseal.composition.engine import open_vault
 from chromaseal.receipts.records import follows_from_image
 from chromaseal.record import Metadata, Record, canonical_metadata
 from chromaseal.settings import Settings
-from chromaseal.testing.command_line import command_line, environment
+from chromaseal.testing.command_line import begin
+from chromaseal.testing.warm_start import WarmProcess
 from chromaseal.testing.whole import WHOLE
 
 RECEIPTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "receipts" / "images"
-PART = 4
+PART = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,10 @@ class Place:
 
     folder: Path
 
-    def ingest(self, images: Sequence[Path], jobs: int) -> subprocess.Popen[bytes]:
+    def ingest(self, images: Sequence[Path], jobs: int) -> WarmProcess:
         """Start an ingest."""
         where = ("--vault", str(self.folder / "vault"), "--jobs", str(jobs), "--json")
-        return subprocess.Popen(
-            command_line("ingest", *map(str, images), *where),
-            stdout=subprocess.DEVNULL,
-            env=environment(self.folder / "cache"),
-        )
+        return begin("ingest", *map(str, images), *where, cache=self.folder / "cache")
 
     def records(self) -> Iterator[tuple[tuple[str, str], Record]]:
         """Give every record by collection and id."""
@@ -78,8 +74,10 @@ def test_processes_and_order_change_nothing(tmp_path: Path) -> None:
             assert _from_memory(record.metadata) or _from_memory(other.metadata)
 
 
-def _both(*processes: subprocess.Popen[bytes]) -> None:
-    assert [process.wait(timeout=700) for process in processes] == [0] * len(processes)
+def _both(*processes: WarmProcess) -> None:
+    for process in processes:
+        process.communicate()
+        assert process.wait() == 0
 
 
 def _from_memory(metadata: Metadata) -> bool:

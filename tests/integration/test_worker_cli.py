@@ -32,6 +32,7 @@ from chromaseal.vault import Vault
 
 PATIENCE_S = 90.0
 LEASE_S = 2.0
+MERGED_RECORDS = 2_000
 
 
 class Program:
@@ -93,6 +94,7 @@ class Fleet:
     ledger: str
     held: ExitStack
     vault: Vault
+    records: int = 0
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -111,11 +113,13 @@ class Fleet:
         """Run another command to its end."""
         return chromaseal(*arguments, *self.place, "--json", cache=self.folder / "cache")
 
-    def add(self, *numbers: int) -> None:
-        """Let runs wait."""
+    def add(self, *numbers: int, records: int = 1) -> None:
+        """Let runs of so many records each wait."""
         for number in numbers:
             name = f"r{number:03d}"
-            self.vault.write({"notes": upserts(record(name, number))}, run_id=name)
+            rows = (record(f"{name}-{n}", number) for n in range(records))
+            self.vault.write({"notes": upserts(*rows)}, run_id=name)
+        self.records += records * len(numbers)
 
     def count(self, state: RunState) -> int:
         """Count runs in a state."""
@@ -132,7 +136,7 @@ class Fleet:
         merged = sorted(run_id for version in self.versions() for run_id in version)
         assert merged == [f"r{number:03d}" for number in range(runs)]
         with self.vault.reader("notes") as reader:
-            assert reader.count() == runs
+            assert reader.count() == self.records
         assert self.count(RunState.COMPLETED) == runs
 
 
@@ -158,7 +162,8 @@ def wait_until(so: Callable[[], bool]) -> None:
 
 def begin_merging(fleet: Fleet, runs: int, *arguments: str) -> Program:
     """Give a worker that is at its first merge."""
-    fleet.add(*range(runs))
+    # Enough that the merge is still under way when a signal comes.
+    fleet.add(*range(runs), records=MERGED_RECORDS // runs)
     worker = fleet.worker(*arguments)
     wait_until(lambda: fleet.count(RunState.MERGING) == runs)
     return worker

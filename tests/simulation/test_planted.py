@@ -5,6 +5,7 @@ One that survives is a hole in the tests. ``docs/simulation.md`` has the table.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -23,6 +24,30 @@ SIMULATED = [bug for bug in BUGS if not bug.test]
 TESTED = [bug for bug in BUGS if bug.test]
 # Found within a second, so that the simulator is seen to find something in every run of the tests.
 QUICK = ("the pointer is put without If-Match", "a late run wins")
+# What tests import is imported once; every mistake has a process of its own.
+_EACH_IN_A_FORK = """
+import contextlib, json, os, pathlib, sys
+import pytest
+import chromaseal.composition.engine, chromaseal.testing.mount_scene, chromaseal.testing.dynamodb
+from chromaseal.testing.simulation.planted import BUGS
+from chromaseal.testing.simulation.planting import planted
+from chromaseal.testing.warm_start import server
+
+server()
+tested = [bug for bug in BUGS if bug.test]
+asked = {bug.name: (planted(bug), [bug.test]) for bug in tested}
+asked[""] = contextlib.nullcontext(), [bug.test for bug in tested]
+endings = {}
+for name, (with_mistake, tests) in asked.items():
+    child = os.fork()
+    if not child:
+        ended = 99  # what is no test's failure must not look like one
+        with contextlib.suppress(BaseException), with_mistake:
+            ended = int(pytest.main(["-q", "-p", "no:cacheprovider", *tests]))
+        os._exit(ended)  # the server of warm processes is its parent's
+    endings[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+pathlib.Path(sys.argv[1]).write_text(json.dumps(endings))
+"""
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
@@ -48,6 +73,7 @@ def test_a_mistake_is_found(bug: Bug) -> None:
     assert not hunt(bug, is_planted=False, limit=3_000).invariant
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_mistake_is_found() -> None:
@@ -65,32 +91,33 @@ def test_every_mistake_is_found() -> None:
     assert max(find.steps for find in finds) < STEP_LIMIT + 2 * max(LENGTHS)
 
 
+@pytest.fixture(scope="module")
+def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int]:
+    """Give how pytest ended on the tests that are named, by mistake; without any by ``""``."""
+    told = tmp_path_factory.mktemp("planted") / "endings.json"
+    ended = subprocess.run(
+        [sys.executable, "-c", _EACH_IN_A_FORK, str(told)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    endings: dict[str, int] = json.loads(told.read_text())
+    return endings
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", TESTED, ids=lambda bug: bug.name)
-def test_what_the_simulator_cannot_find_a_test_does(bug: Bug) -> None:
+def test_what_the_simulator_cannot_find_a_test_does(bug: Bug, endings: dict[str, int]) -> None:
     """The test that is named for it fails with the mistake."""
-    code = (
-        "import sys, pytest\n"
-        "from chromaseal.testing.simulation.planted import BUGS\n"
-        "from chromaseal.testing.simulation.planting import planted\n"
-        f"bug = next(bug for bug in BUGS if bug.name == {bug.name!r})\n"
-        "with planted(bug):\n"
-        f"    sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', {bug.test!r}]))\n"
-    )
-    assert _ends_with("-c", code) is pytest.ExitCode.TESTS_FAILED
+    assert endings[bug.name] == pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.mark.slow
-def test_those_tests_hold_without_mistakes() -> None:
+def test_those_tests_hold_without_mistakes(endings: dict[str, int]) -> None:
     """What finds a mistake that is planted finds none otherwise."""
-    tests = [bug.test for bug in TESTED]
-    assert _ends_with("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests) is pytest.ExitCode.OK
-
-
-def _ends_with(*asked: str) -> pytest.ExitCode:
-    command = [sys.executable, *asked]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    return pytest.ExitCode(ended.returncode)
+    assert endings[""] == pytest.ExitCode.OK
 
 
 def test_the_page_names_every_mistake() -> None:

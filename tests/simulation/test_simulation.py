@@ -59,6 +59,7 @@ def test_a_few_seeds_hold() -> None:
     check(play(seeds, goes_on=goes_on, steps=1_000))
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_million_steps_hold() -> None:

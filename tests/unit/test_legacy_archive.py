@@ -115,6 +115,7 @@ def unpacked(body: bytes, folder: Path) -> dict[str, bytes]:
         (b"no archive at all", "bad-archive"),
         (gzip.compress(b"no tar"), "bad-archive"),
     ],
+    ids=lambda each: each if isinstance(each, str) else "archive",
 )
 def test_what_is_no_plain_directory_is_refused(tmp_path: Path, body: bytes, kind: str) -> None:
     """Nothing is written anywhere but below the target, and no stated size is believed."""

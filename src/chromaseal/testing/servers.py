@@ -12,6 +12,7 @@ import contextlib
 import functools
 import http.client
 import json
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
@@ -120,7 +121,14 @@ def restartable_seaweedfs(
         command = seaweedfs_command(program, directory, users, ports)
         server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", _ACCESS_KEY, secret, _BUCKET)
         weed = Restartable(
-            functools.partial(running, command, directory, bare_environment(directory)),
+            # Asked to end, it waits for open connections for up to half a minute.
+            functools.partial(
+                running,
+                command,
+                directory,
+                bare_environment(directory),
+                ending=signal.SIGKILL,
+            ),
             lambda: _takes_objects(server),
             clock or SystemClock(),
         )

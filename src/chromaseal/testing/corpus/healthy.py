@@ -1,14 +1,17 @@
 """Healthy ChromaDB directories with histories, each at two times; built by child processes.
 
-``python -m chromaseal.testing.corpus.healthy DIRECTORY SPACE RECORDS PHASE`` is such a child: when
-it has exited, nobody has the directory open.
+``python -m chromaseal.testing.corpus.healthy FOLDER RECORDS SPACE ...`` imports ChromaDB once and
+forks for each phase of a history: when a fork has exited, nobody has its directory open.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,32 +56,64 @@ def build_bases(folder: Path, records: int, spaces: Sequence[str] = ("l2", "cosi
         records: how many the flushed ones have.
         spaces: the distances.
     """
-    bases: list[Base] = []
-    for space in spaces:
-        small = folder / f"small-{space}"
-        _grow(small / "newest", space, 100, FIRST)
-        shutil.copytree(small / "newest", small / "older")
-        _grow(small / "newest", space, 100, PENDING)
-        bases.append(Base(small.name, small / "newest", small / "older", False, True, space))  # noqa: FBT003
-        flushed = folder / f"flushed-{space}"
-        _grow(flushed / "newest", space, records, FIRST)
-        shutil.copytree(flushed / "newest", flushed / "older")
-        _grow(flushed / "newest", space, records, SECOND)
-        bases.append(Base(flushed.name, flushed / "newest", flushed / "older", True, False, space))  # noqa: FBT003
-        pending = folder / f"pending-{space}"
-        shutil.copytree(flushed / "newest", pending / "newest")
-        _grow(pending / "newest", space, records, PENDING)
-        bases.append(Base(pending.name, pending / "newest", flushed / "older", True, True, space))  # noqa: FBT003
-        several = folder / f"several-{space}"
-        shutil.copytree(pending / "newest", several / "newest")
-        _grow(several / "newest", space, records, OTHERS)
-        bases.append(Base(several.name, several / "newest", flushed / "older", True, True, space))  # noqa: FBT003
-    return bases
+    command = [sys.executable, "-m", __name__, str(folder), str(records), *spaces]
+    subprocess.run(command, check=True, timeout=_TIMEOUT_S)  # noqa: S603 - our own module
+    return [base for space in spaces for base in _bases(folder, space)]
+
+
+def _bases(folder: Path, space: str) -> list[Base]:
+    def base(name: str, older: str, *, flushed: bool, pending: bool) -> Base:
+        newest = folder / f"{name}-{space}" / "newest"
+        return Base(
+            f"{name}-{space}",
+            newest,
+            folder / f"{older}-{space}" / "older",
+            flushed,
+            pending,
+            space,
+        )
+
+    return [
+        base("small", "small", flushed=False, pending=True),
+        base("flushed", "flushed", flushed=True, pending=False),
+        base("pending", "flushed", flushed=True, pending=True),
+        base("several", "flushed", flushed=True, pending=True),
+    ]
+
+
+def _build(folder: Path, space: str, records: int) -> None:
+    small, flushed, pending, several = (
+        folder / f"{name}-{space}" for name in ("small", "flushed", "pending", "several")
+    )
+    _grow(small / "newest", space, 100, FIRST)
+    shutil.copytree(small / "newest", small / "older")
+    _grow(small / "newest", space, 100, PENDING)
+    _grow(flushed / "newest", space, records, FIRST)
+    shutil.copytree(flushed / "newest", flushed / "older")
+    _grow(flushed / "newest", space, records, SECOND)
+    shutil.copytree(flushed / "newest", pending / "newest")
+    _grow(pending / "newest", space, records, PENDING)
+    shutil.copytree(pending / "newest", several / "newest")
+    _grow(several / "newest", space, records, OTHERS)
 
 
 def _grow(directory: Path, space: str, records: int, phase: str) -> None:
-    command = [sys.executable, "-m", __name__, str(directory), space, str(records), phase]
-    subprocess.run(command, check=True, timeout=_TIMEOUT_S)  # noqa: S603 - our own module
+    """Bring a directory through one phase of its history, in a fork.
+
+    Raises:
+        RuntimeError: the fork has failed.
+    """
+    child = os.fork()
+    if not child:
+        try:
+            _live_through(directory, space, records, phase)
+        except BaseException:  # noqa: BLE001 - as at the end of any program
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise RuntimeError(f"{directory} was not built: {os.waitstatus_to_exitcode(status)}")
 
 
 def _metadata(number: int, phase: str) -> dict[str, Any]:
@@ -103,12 +138,10 @@ def _upsert(collection: Any, numbers: list[int], phase: str) -> None:  # noqa: A
         )
 
 
-def main() -> None:
-    """Bring a directory through one phase of its history."""
-    import chromadb  # noqa: PLC0415
+def _live_through(directory: Path, space: str, records: int, phase: str) -> None:
+    import chromadb  # noqa: PLC0415 - once, before the first fork
 
-    directory, space, records, phase = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-    client: Any = chromadb.PersistentClient(directory)
+    client: Any = chromadb.PersistentClient(str(directory))
     hnsw = {"space": space, "sync_threshold": _THRESHOLD, "batch_size": _THRESHOLD}
     collection = client.get_or_create_collection(
         "notes", embedding_function=None, configuration={"hnsw": hnsw}
@@ -136,6 +169,14 @@ def main() -> None:
         collection.delete(ids=[f"r{n}" for n in range(60, 64)])
         collection.update(ids=["r70"], metadatas=[{"phase": "updated later"}])
     client.close()
+
+
+def main() -> None:
+    """Build all directories."""
+    importlib.import_module("chromadb")
+    folder, records, *spaces = sys.argv[1:]
+    for space in spaces:
+        _build(Path(folder), space, int(records))
 
 
 if __name__ == "__main__":
