@@ -44,9 +44,9 @@ tests: $(STAMP)
 shared: $(STAMP)
 	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup --no-loadscope-reorder -m "not alone"
 
-# What has two processes of its own, and says how long it took.
+# What has two processes of its own, or says how long something takes.
 tests-alone: $(STAMP)
-	@$(BIN)/python -m pytest -s -m alone tests/simulation
+	@$(BIN)/python -m pytest -s -m alone
 
 check: style types ## format, lint, types and import contracts only
 

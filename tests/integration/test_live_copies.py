@@ -197,6 +197,7 @@ def checked_prefix(copier: Copier, figures: Figures) -> int | None:
     return prefix
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.timeout(max(120, 15 * COPIES))
 def test_every_copy_is_one_state(tmp_path: Path, sandbox: ProcessSandbox) -> None:
