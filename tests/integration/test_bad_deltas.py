@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,43 @@ def test_nothing_is_set_aside_for_what_it_did_not_do(vault_at: OpenVault) -> Non
     assert sandbox.merges[-1] == 0
     assert {state_of(vault, name) for name in names} == {RunState.PENDING}
     assert "died" in vault.run("run-0").parts["notes"].error
+
+
+def test_no_delta_is_blamed_on_a_disk_that_was_filled_meanwhile(
+    vault_at: OpenVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said that the disk is full, whatever the child said; every run waits on."""
+    vault = vault_at(clock=ManualClock())
+    names = write_runs(vault, 3)
+    full = True
+    poisoned(vault, lambda runs: died() if full and runs else None)
+    with monkeypatch.context() as little:
+        little.setattr(vault.parts.checkouts, "free_bytes", lambda: 1 << 20)
+        with pytest.raises(Unavailable, match="the run waits on") as caught:
+            vault.compact()
+    assert caught.value.kind == "disk-full"
+    assert {state_of(vault, name) for name in names} == {RunState.PENDING}
+    full = False
+    (done,) = vault.compact()
+    assert sorted(done.merged) == names
+
+
+def test_deltas_that_cannot_be_written_down_are_not_at_fault(
+    vault_at: OpenVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full before the child begins is said by its name, too."""
+    vault = vault_at(clock=ManualClock())
+    names = write_runs(vault, 2)
+
+    def full(_: Path, __: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as little:
+        little.setattr(Path, "write_bytes", full)
+        with pytest.raises(Unavailable) as caught:
+            vault.compact()
+    assert caught.value.kind == "disk-full"
+    assert {state_of(vault, name) for name in names} == {RunState.PENDING}
 
 
 def test_what_is_too_much_at_once_is_merged_in_parts(vault_at: OpenVault) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from chromaseal.adapters.linux.process_name import own_name
+from chromaseal.compaction.portion import needed_bytes
 from chromaseal.delta.model import Changes
 from chromaseal.errors import Interrupted
-from chromaseal.fleet.room import needed_bytes
 from chromaseal.fleet.turn import Terms
 from chromaseal.ids import SystemIds
 from chromaseal.record import Metadata

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from chromaseal.compaction.portion import ALL
+from chromaseal.compaction.portion import ALL, needed_bytes
 from chromaseal.composition.engine import open_vault
 from chromaseal.composition.fleet import free_bytes
 from chromaseal.errors import Unavailable
-from chromaseal.fleet.room import needed_bytes, portions
+from chromaseal.fleet.room import portions
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
 from chromaseal.testing.records import record, upserts

@@ -34,6 +34,7 @@ from chromaseal.run.model import WAITING_STATES, Run, RunState
 from chromaseal.sandbox import Progress, StepProgress, limits_for, no_progress
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
+from chromaseal.snapshot.checkout import cannot_write, disk_full, is_full
 from chromaseal.snapshot.history import (
     Head,
     head,
@@ -303,7 +304,11 @@ class Attempt:
         for number, delta in enumerate(deltas):
             path = folder / f"delta-{number}{self._parts.codec.suffix}"
             body = self._bodies.get(delta.header.run_id) or self._parts.codec.encode(delta)
-            path.write_bytes(body)
+            try:
+                path.write_bytes(body)
+            except OSError as error:
+                full = is_full(error)
+                raise disk_full(str(error)) if full else cannot_write(path, error) from error
             paths.append(str(path))
         return paths
 

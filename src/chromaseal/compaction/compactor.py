@@ -11,12 +11,14 @@ from chromaseal.clock import to_iso
 from chromaseal.compaction.attempt import Attempt
 from chromaseal.compaction.outcome import Compaction, MergeFailedError, may_be_rot, together
 from chromaseal.compaction.plan import halves
-from chromaseal.compaction.portion import ALL, Portion
+from chromaseal.compaction.portion import ALL, Portion, needed_bytes
 from chromaseal.compaction.working_copies import WorkingCopies
 from chromaseal.errors import ChromasealError, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.run.model import WAITING_STATES, RunState
 from chromaseal.sandbox import StepProgress
+from chromaseal.snapshot.checkout import disk_full
+from chromaseal.snapshot.history import head
 from chromaseal.snapshot.races import Backoff, until_won
 from chromaseal.telemetry.emit import event
 from chromaseal.telemetry.observer import Severity
@@ -27,6 +29,7 @@ _TRIES_ALONE = 3
 _TRIES_ON_COPIES = 2
 _FIRST_PAUSE_S = 0.5
 _CLOSED = "closed"
+_DISK_FULL = "disk-full"
 
 
 class Compactor:
@@ -132,6 +135,8 @@ class _Compacting:
                 reason=error.cause.message,
             )
             return [*reversed(halves(runs))]
+        if error.cause.kind == _DISK_FULL:
+            raise error.cause from error
         (run_id,) = error.run_ids
         tries = self._tries[run_id] = self._tries.get(run_id, 0) + 1
         if isinstance(error.cause, Unavailable) and tries < _TRIES_ALONE:
@@ -149,7 +154,9 @@ class _Compacting:
 
         Raises:
             ChromasealError: merging nothing fails as well.
+            Unavailable: ``disk-full``, the disk may be what it fails for.
         """
+        self._refuse_full_disk(run_id, cause)
         try:
             self._attempt().merge_nothing()
         except MergeFailedError as error:
@@ -173,3 +180,21 @@ class _Compacting:
             at=to_iso(self._parts.clock.now()),
             error=reason,
         )
+
+    def _refuse_full_disk(self, run_id: str, cause: ChromasealError) -> None:
+        """Blame no delta on a disk that others have filled meanwhile.
+
+        Whoever merges seldom learns that it is full: SQLite and ChromaDB have words of their own.
+        """
+        run = self._parts.ledger.get(run_id)
+        version = head(self._parts.store, self._collection).version
+        needed = needed_bytes(
+            version.manifest.size_bytes if version else 0,
+            run.parts[self._collection].size_bytes if run else 0,
+        )
+        free = self._parts.checkouts.free_bytes()
+        if free < needed:
+            raise disk_full(
+                f"merging run {run_id} into {self._collection} may take {needed / 1e6:.0f} MB in "
+                f"the cache, whose disk has {free / 1e6:.0f} MB left, and failed; the run waits on"
+            ) from cause

@@ -14,6 +14,12 @@ from chromaseal.run.model import Run
 _CHANGES_PER_S: Final = 400
 _SHARE_OF_MERGING: Final = 0.5
 _SHARE_OF_READING: Final = 0.25
+# What is kept of the head, the private copy that is merged into, and the copy that is published.
+_COPIES: Final = 3
+# A delta is compressed; its records become rows, a full-text index, a log and an index of vectors.
+GROWTH: Final = 8
+# SQLite and its journal take some whatever there is to merge.
+_FLOOR_BYTES: Final = 32 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,16 @@ class Portion:
 
 
 ALL: Final = Portion()
+
+
+def needed_bytes(directory_bytes: int, delta_bytes: int) -> int:
+    """Estimate what a merge takes on the disk at most.
+
+    Args:
+        directory_bytes: the newest version's size; 0 for a first version.
+        delta_bytes: of all deltas that are merged, as they are stored.
+    """
+    return _FLOOR_BYTES + _COPIES * directory_bytes + GROWTH * delta_bytes
 
 
 def portion(

@@ -4,33 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
-from chromaseal.compaction.portion import Portion, portion
-from chromaseal.errors import Unavailable
+from chromaseal.compaction.portion import GROWTH, Portion, needed_bytes, portion
 from chromaseal.parts import Parts
 from chromaseal.run.model import Run
+from chromaseal.snapshot.checkout import disk_full
 from chromaseal.snapshot.history import head
-
-# What is kept of the head, the private copy that is merged into, and the copy that is published.
-_COPIES: Final = 3
-# A delta is compressed; its records become rows, a full-text index, a log and an index of vectors.
-_GROWTH: Final = 8
-# SQLite and its journal take some whatever there is to merge.
-_FLOOR_BYTES: Final = 32 << 20
 
 FreeBytes = Callable[[], int]
 LeftS = Callable[[], float]
-
-
-def needed_bytes(directory_bytes: int, delta_bytes: int) -> int:
-    """Estimate what a merge takes on the disk at most.
-
-    Args:
-        directory_bytes: the newest version's size; 0 for a first version.
-        delta_bytes: of all deltas that are merged, as they are stored.
-    """
-    return _FLOOR_BYTES + _COPIES * directory_bytes + _GROWTH * delta_bytes
 
 
 def portions(
@@ -52,15 +34,13 @@ def portions(
     least = sum(needed_bytes(each.directory_bytes, each.oldest_bytes) for each in waiting)
     free = free_bytes() if waiting else 0
     if free < least:
-        raise Unavailable(
+        raise disk_full(
             f"compacting {', '.join(collections)} may take {_mb(least)} in the cache, whose disk "
-            f"has {_mb(free)} left; nothing was begun, the runs wait on",
-            kind="disk-full",
-            hint="make room, or name a cache on another disk with CHROMASEAL_CACHE",
+            f"has {_mb(free)} left; nothing was begun, the runs wait on"
         )
     everything = sum(needed_bytes(each.directory_bytes, each.delta_bytes) for each in waiting)
     # Beyond the oldest run of each, what there is room for is shared out evenly.
-    more = (free - least) // _GROWTH // max(1, len(waiting))
+    more = (free - least) // GROWTH // max(1, len(waiting))
     time_s = left_s() if left_s is not None else None
     return {
         each.name: portion(

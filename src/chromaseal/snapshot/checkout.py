@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from chromaseal.digests import file_digest_hex, file_page_digests
-from chromaseal.errors import Conflict, Damaged
+from chromaseal.errors import Conflict, Damaged, Unavailable
 from chromaseal.ids import Ids
 from chromaseal.seal.evidence import FileEntry
 from chromaseal.snapshot.manifest import Manifest
@@ -163,4 +164,18 @@ def cannot_write(target: Path, error: OSError) -> Conflict:
         f"{target} cannot be written: {why}",
         kind="cannot-write",
         hint="check free space and permissions; nothing was left behind",
+    )
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether it is for want of room that something cannot be written."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def disk_full(message: str) -> Unavailable:
+    """Make the error for what the cache's disk has no room for."""
+    return Unavailable(
+        message,
+        kind="disk-full",
+        hint="make room, or name a cache on another disk with CHROMASEAL_CACHE",
     )

@@ -95,6 +95,11 @@ class Checkouts:
                 shutil.rmtree(directory, ignore_errors=True)
                 lock.unlink(missing_ok=True)
 
+    def free_bytes(self) -> int:
+        """Tell what the disk has left on which everything is, or would be made."""
+        there = next(each for each in (self._work, *self._work.parents) if each.exists())
+        return shutil.disk_usage(there).free
+
     def _locked(self, held: contextlib.ExitStack) -> Path:
         """Lock a name of our own; a sweep may have taken it between making and locking."""
         while True:

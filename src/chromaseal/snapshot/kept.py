@@ -35,6 +35,7 @@ from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, Ta
 from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import FILE_CHANGED, plain_files
 from chromaseal.seal.verify import Before
+from chromaseal.snapshot.checkout import disk_full, is_full
 from chromaseal.snapshot.layer import Pages, pages_of, runs
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.page_file import PageFile, PatchedFile, write_pages
@@ -104,12 +105,14 @@ class Kept:
 
         Raises:
             Damaged: ``bad-file``, they cannot be copied.
+            Unavailable: ``disk-full``.
         """
         try:
             for path in self.tables:
                 self.copy_file(path, directory / path)
         except OSError as error:
-            raise Damaged(f"{self.folder} cannot be copied: {error}", kind="bad-file") from error
+            why = f"{self.folder} cannot be copied: {error}"
+            raise disk_full(why) if is_full(error) else Damaged(why, kind="bad-file") from error
 
     def copy_file(self, path: str, target: Path) -> None:
         """Copy a file of the version, with the folders that lead to it."""

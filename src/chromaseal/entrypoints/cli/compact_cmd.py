@@ -107,16 +107,21 @@ def _take_turns(
         while names:
             left = {name: lease for name, lease in left.items() if name not in names}
             more: list[str] = []
-            for start in range(0, len(names), _AT_ONCE):
-                some = names[start : start + _AT_ONCE]
+            groups = [names[start : start + _AT_ONCE] for start in range(0, len(names), _AT_ONCE)]
+            while groups:
+                some = groups.pop(0)
                 try:
                     turns = take(opened, some, terms, progress=show)
                 except ChromasealError as error:
-                    errors.append(error)
+                    if error.kind == "disk-full" and len(some) > 1:
+                        # One after the other they may have room.
+                        groups = [[name] for name in some] + groups
+                    else:
+                        errors.append(error)
                     continue
                 done += turns.done
                 left |= turns.left
-                more += turns.more if any(each.merged for each in turns.done) else ()
+                more += turns.more if any(each.merged or each.failed for each in turns.done) else ()
             names = more + (list(left) if wait else [])
             if names and not more:
                 opened.parts.clock.sleep(_ASKED_AGAIN_S)
