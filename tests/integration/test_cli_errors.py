@@ -187,12 +187,18 @@ def test_programs_are_told_that_watching_ended(here: Path, command: str) -> None
     assert [json.loads(line) for line in rest.splitlines()] == [{"event": "stopped"}]
 
 
-@pytest.mark.parametrize("module", ["typer", "numpy", "rich.console"])
+@pytest.mark.parametrize(
+    ("module", "command", "end"),
+    [
+        *((each, "log notes", (130, "")) for each in ("typer", "numpy", "rich.console")),
+        *(("typer", each, (0, "stopped\n")) for each in ("worker", "follow notes copies")),
+    ],
+)
 @pytest.mark.parametrize("signal_name", ["SIGINT", "SIGTERM"])
 def test_stopping_at_the_start_shows_no_traceback(
-    tmp_path: Path, module: str, signal_name: str
+    tmp_path: Path, module: str, command: str, end: tuple[int, str], signal_name: str
 ) -> None:
-    """A signal in the middle of the imports ends like one after them."""
+    """A signal in the middle of the imports ends like one after them, services well."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"
         "class Stopping:\n"
@@ -202,11 +208,10 @@ def test_stopping_at_the_start_shows_no_traceback(
         f"            os.kill(os.getpid(), signal.{signal_name})\n"
         "sys.meta_path.insert(0, Stopping())\n"
     )
-    answer = started(
-        tmp_path, "log", "notes", prefix=_FOREGROUND, variables={"PYTHONPATH": str(tmp_path)}
-    )
-    assert answer.exit_code == 130
-    assert answer.errors.startswith("interrupted: ")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    answer = started(tmp_path, *command.split(), prefix=_FOREGROUND, variables={"PYTHONPATH": path})
+    assert (answer.exit_code, answer.out) == end
+    assert answer.errors.startswith("interrupted: ") == bool(answer.exit_code)
 
 
 @pytest.mark.parametrize(

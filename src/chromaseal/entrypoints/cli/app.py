@@ -172,9 +172,9 @@ def _run(app: typer.Typer, output: Output) -> int:
         if exit_code != Interrupted.exit_code:
             return exit_code
         # What typer makes of a KeyboardInterrupt.
-        told = _interrupted()
+        return _end_interrupted(output)
     except KeyboardInterrupt:
-        told = _interrupted()
+        return _end_interrupted(output)
     except ChromasealError as error:
         told = error
     except OSError as error:
@@ -192,6 +192,22 @@ def _run(app: typer.Typer, output: Output) -> int:
         told = UsageError(wrong.format_message(), hint=f"{path} --help")
     output.error(told)
     return told.exit_code
+
+
+def _end_interrupted(output: Output) -> int:
+    """Say that the command was stopped; give the exit code."""
+    if _called() in _ENDLESS:
+        # It came before the command had begun.
+        _say_stopped(output)
+        return 0
+    told = _interrupted()
+    output.error(told)
+    return told.exit_code
+
+
+def _say_stopped(output: Output) -> None:
+    output.record("stopped")
+    output.say("stopped")
 
 
 def _interrupted() -> Interrupted:
@@ -253,9 +269,7 @@ def _until_stopped(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(as_json=as_json, **options)
         except KeyboardInterrupt:
-            output = Output.of(as_json=as_json)
-            output.record("stopped")
-            output.say("stopped")
+            _say_stopped(Output.of(as_json=as_json))
 
     return run
 
