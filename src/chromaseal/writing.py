@@ -85,6 +85,9 @@ class Writing:
         run = Run(run_id, created_at, parts, dict(attributes))
         new = self._parts.ledger.add(run)
         kept = run if new else self._parts.ledger.get(run_id) or run
+        if kept.parts.keys() != changes.keys():
+            # Another writer of this id was first, since it was asked for above.
+            raise _other_changes(run_id, ", ".join(sorted(kept.parts)))
         refuse_cancelled(kept)
         return Written(kept, new=new)
 

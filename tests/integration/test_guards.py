@@ -10,7 +10,7 @@ from chromaseal import keys
 from chromaseal.composition.engine import open_vault
 from chromaseal.errors import Conflict, Damaged, RefusedInput, UsageError
 from chromaseal.receipts.vault_objects import load_original, store_original
-from chromaseal.run.model import RunState
+from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.settings import Settings
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
@@ -60,6 +60,25 @@ def test_a_run_id_stands_for_its_collections(tmp_path: Path) -> None:
             with pytest.raises(Conflict) as caught:
                 vault.write(changes, run_id="run")
             assert caught.value.kind == "different-content"
+
+
+def test_who_comes_second_with_a_run_id_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two writers at one moment, with other collections each, one alone is acknowledged."""
+    with vault_in(tmp_path / "a", ledger="ledger") as vault:
+        ledger = vault.parts.ledger
+        part, add = RunPart(RunState.PENDING, "key", 1, 1), ledger.add
+        first = Run("run", "2026-11-24T00:00:00.000000Z", {"words": part}, {})
+
+        def come_second(run: Run) -> bool:
+            assert add(first)
+            return add(run)
+
+        monkeypatch.setattr(ledger, "add", come_second)
+        with pytest.raises(Conflict, match="for words") as caught:
+            vault.write({"notes": upserts(record("a", 1))}, run_id="run")
+        assert caught.value.kind == "different-content"
 
 
 def test_a_collection_is_pinned_to_a_distance_that_exists(tmp_path: Path) -> None:
