@@ -92,6 +92,31 @@ def test_half_a_run_is_not_called_whole_under_its_id(written: Vault, tmp_path: P
         assert vault.write(both, run_id=run.run_id).new
 
 
+def test_what_an_earlier_writer_left_is_no_part_of_a_merged_run(
+    written: Vault, tmp_path: Path
+) -> None:
+    """It stored a delta for another collection alone and died; the run was written without that."""
+    ledger = written.parts.ledger
+    left = {"others": upserts(record("x", 2))}
+    with pytest.MonkeyPatch.context() as dying:
+        dying.setattr(ledger, "add", dies)
+        with pytest.raises(Unavailable):
+            written.write(left, run_id="run")
+    written.write({NAME: upserts(record("late", 1))}, run_id="run")
+    written.compact()
+    before = runs(written)
+    with without_ledger(tmp_path) as vault:
+        swept = vault.rebuild_ledger()
+        assert swept.left == ("run run has a delta for others and was written without",)
+        assert runs(vault) == before
+        assert vault.rebuild_ledger().left == swept.left
+
+
+def dies(run: Run) -> bool:
+    """Fail as a ledger that is away."""
+    raise Unavailable(f"{run.run_id} cannot be added", kind="ledger-unavailable")
+
+
 def test_a_delta_that_names_no_collections_is_the_same_run(written: Vault, tmp_path: Path) -> None:
     """As an earlier release wrote it: its writer may write it again."""
     changes, parts = {NAME: upserts(record("late", 1))}, written.parts

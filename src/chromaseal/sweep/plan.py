@@ -126,7 +126,7 @@ def plan_ledger(
     for run_id, names in sorted(_unknown(by_id, vault).items()):
         blind = [name for name in names if vault[name].unreadable]
         if run_id in by_id:
-            left.append(f"run {run_id} has a delta for {', '.join(names)} and was written without")
+            left.append(_without(run_id, names))
         elif blind:
             left.append(f"run {run_id}: which runs {', '.join(blind)} has cannot be read")
         elif missing := _missing(run_id, names, vault):
@@ -135,7 +135,10 @@ def plan_ledger(
                 f"{', '.join(missing)}: its writer died, and writing it again completes it"
             )
         else:
-            run = _run(run_id, {name: vault[name] for name in names}, now)
+            if apart := _apart(run_id, names, vault):
+                left.append(_without(run_id, apart))
+            whole = [name for name in names if name not in apart]
+            run = _run(run_id, {name: vault[name] for name in whole}, now)
             # Where nobody is waited for, a writer whose clock is ahead is none to wait for either.
             if settled and _is_young(run, now - settled):
                 left.append(f"run {run_id} has just begun")
@@ -162,6 +165,22 @@ def _missing(run_id: str, names: Sequence[str], vault: Mapping[str, Holding]) ->
     stored = (each.stored.get(run_id) for each in holdings)
     wanted = {name for each in stored if each for name in each.collections}
     return sorted(wanted.difference(names))
+
+
+def _apart(run_id: str, names: Sequence[str], vault: Mapping[str, Holding]) -> list[str]:
+    """Give the collections of which a run's delta is that of a writer who came to no end.
+
+    A ledger has a run's collections from one writer, and versions have runs from a ledger alone.
+    So a delta that names none of the collections whose versions have its run is another's.
+    """
+    merged = {name for name in names if run_id in vault[name].contained}
+    stored = {name: vault[name].stored.get(run_id, StoredDelta("")) for name in names}
+    named = {name: each.collections for name, each in stored.items() if name not in merged}
+    return [name for name, those in named.items() if merged and those and not those & merged]
+
+
+def _without(run_id: str, names: Sequence[str]) -> str:
+    return f"run {run_id} has a delta for {', '.join(names)} and was written without"
 
 
 def _moves(known: Sequence[Run], vault: Mapping[str, Holding]) -> tuple[list[Move], int]:
