@@ -15,6 +15,7 @@ from chromaseal.clock import to_iso
 from chromaseal.errors import ChromasealError, Conflict, Damaged, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.run.model import WAITING_STATES, Run, RunState
+from chromaseal.run.owner import shown_owner
 from chromaseal.snapshot.cancellations import (
     delete_mark,
     fence,
@@ -110,8 +111,8 @@ def _take_off(parts: Parts, run: Run, name: str) -> str:
         return version_id
     if lease is not None:
         raise Conflict(
-            f"run {run.run_id} is cancelled, unless {lease.owner} has it already, who is making "
-            f"the first version of {name}",
+            f"run {run.run_id} is cancelled, unless {shown_owner(lease.owner)}, who is making the "
+            f"first version of {name}, has it already",
             kind="being-merged",
             hint=f"once that is over: chromaseal runs cancel {run.run_id}",
         )

@@ -22,6 +22,7 @@ from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
 from chromaseal.errors import ChromasealError, Conflict, Damaged, Unavailable
 from chromaseal.run.lease import Lease
 from chromaseal.run.model import RunState
+from chromaseal.run.owner import Owner
 from chromaseal.sweep.ledger import sweep_ledger
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
 from chromaseal.testing.records import record, upserts
@@ -226,8 +227,9 @@ def test_a_first_version_holds_up_no_other_collection(tmp_path: Path) -> None:
         changes = {name: upserts(record("both", 1)) for name in ("first", NAME)}
         here.episode.truth.asks("both", changes)
         here.other.write(changes, run_id="both")
-        assert here.leases.acquire("first", "here", duration_s=3600) is not None
-        with pytest.raises(Conflict) as caught:
+        owner = str(Owner("host", 7, "1", "pid", "boot", "chance"))
+        assert here.leases.acquire("first", owner, duration_s=3600) is not None
+        with pytest.raises(Conflict, match="unless process 7 on host, who") as caught:
             here.other.cancel("both")
         assert caught.value.kind == "being-merged"
         here.other.compact([NAME])

@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 
 from chromaseal.adapters.linux.process_name import is_gone, own_name
-from chromaseal.fleet.owner import Owner, parse_owner, shown_owner
 from chromaseal.ids import SystemIds
+from chromaseal.run.owner import Owner, parse_owner, shown_owner
 
 NAME = "from chromaseal.adapters.linux.process_name import own_name as name;"
 SAY = f"{NAME} from chromaseal.ids import SystemIds as I; print(name(I()), flush=True)"

@@ -10,9 +10,9 @@ from chromaseal.compaction.outcome import Compaction
 from chromaseal.compaction.portion import Portion
 from chromaseal.errors import Conflict, Interrupted, Unavailable
 from chromaseal.fleet.lease_keeper import LeaseKeeper
-from chromaseal.fleet.owner import shown_owner
 from chromaseal.fleet.room import FreeBytes, LeftS, portions
 from chromaseal.run.lease import Lease, Leases
+from chromaseal.run.owner import shown_owner
 from chromaseal.vault import CollectionProgress, Vault
 
 IsOver = Callable[[], bool]

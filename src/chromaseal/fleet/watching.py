@@ -15,12 +15,12 @@ from typing import Self
 
 from chromaseal.clock import Clock
 from chromaseal.errors import ChromasealError, NotFound, Unavailable
-from chromaseal.fleet.owner import shown_owner
 from chromaseal.fleet.pipeline import CollectionLook, Look, lag_s
 from chromaseal.parts import Parts
 from chromaseal.pin import pinned
 from chromaseal.run.ledger import Ledger
 from chromaseal.run.model import RunState
+from chromaseal.run.owner import shown_owner
 from chromaseal.snapshot.history import load, pointer
 from chromaseal.vault import Vault
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from chromaseal.adapters.linux.boot import boot_id
 from chromaseal.adapters.linux.process_facts import start_ticks
-from chromaseal.fleet.owner import Owner, parse_owner
 from chromaseal.ids import Ids
+from chromaseal.run.owner import Owner, parse_owner
 
 _NAMESPACE = Path("/proc/self/ns/pid")
 

@@ -19,9 +19,9 @@ from chromaseal.entrypoints.cli.options import (
 )
 from chromaseal.entrypoints.cli.output import Output, seconds, size
 from chromaseal.errors import ChromasealError, Conflict, Incomplete
-from chromaseal.fleet.owner import shown_owner
 from chromaseal.fleet.turn import Terms, Turns, compact_in_turn, compact_portions, holder_of
 from chromaseal.run.lease import Lease
+from chromaseal.run.owner import shown_owner
 from chromaseal.vault import Vault
 
 _ASKED_AGAIN_S = 0.5
