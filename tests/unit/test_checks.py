@@ -180,6 +180,21 @@ def test_long_vectors_are_finite() -> None:
     )
 
 
+def test_links_that_overflow_lead_anywhere() -> None:
+    """Where no distance is a number, what links do not reach is no damage; and only there."""
+    lost = replace(INDEX, unreached=2)
+    for length, space, found in (
+        (1e25, "l2", set()),
+        (1e25, "ip", set()),
+        (1e15, "l2", {"reachable"}),
+        (1e25, "cosine", {"reachable", "vectors"}),
+    ):
+        vectors = np.full_like(INDEX.vectors, length)
+        index = replace(lost, vectors=vectors)
+        assert failed(replace(FLUSHED, space=space, index=index)) >= found
+        assert ("reachable" in failed(replace(FLUSHED, space=space, index=index))) is bool(found)
+
+
 def test_what_chromadb_ignores_gives_no_vector() -> None:
     """An ADD of an id that is there, and an UPDATE of one that is not, change nothing."""
     ignored = (

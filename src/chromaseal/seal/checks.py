@@ -39,6 +39,9 @@ _OF_RECORDS_ONLY = (LogOperation.DELETE, LogOperation.UPDATE)
 _LENGTH_TOLERANCE = 1e-3
 # hnswlib drops links as it adds others: in a healthy index no link may lead to one element in ten.
 _MOST_UNREACHED = 0.5
+# The square of a distance is at most four times that of the longer vector.
+_LONGEST_SQUARE = float(np.finfo(np.float32).max) / 4
+TOO_LONG = "vectors too long for distances in single precision"
 
 
 def check_database(anatomy: DirectoryAnatomy) -> Iterator[Finding]:
@@ -245,13 +248,29 @@ def check_vectors(collection: CollectionAnatomy) -> Finding:
     return Finding("vectors", right and finite, evidence if finite else f"{evidence}, not finite")
 
 
+def distances_overflow(collection: CollectionAnatomy) -> bool:
+    """Whether vectors are so long that single precision has no distance between them.
+
+    hnswlib links what is near; where all distances are infinite its links lead anywhere, and what
+    a search does not find says nothing of damage.
+    """
+    if collection.index is None or collection.space == "cosine":
+        return False
+    stored = collection.index.vectors[~collection.index.deleted]
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", stored, stored)
+    return bool((squares > _LONGEST_SQUARE).any())
+
+
 def _check_reachable(collection: CollectionAnatomy) -> Finding:
     index = collection.index
     if index is None or index.unreached is None:
         return Finding("reachable", passed=True, evidence="no links to follow")
     alive = int((~index.deleted).sum())
-    lost = index.unreached
-    return Finding("reachable", lost <= alive * _MOST_UNREACHED, f"{alive - lost} of {alive}")
+    lost, evidence = index.unreached, f"{alive - index.unreached} of {alive}"
+    if lost > alive * _MOST_UNREACHED and distances_overflow(collection):
+        return Finding("reachable", passed=True, evidence=f"{evidence}, {TOO_LONG}")
+    return Finding("reachable", lost <= alive * _MOST_UNREACHED, evidence)
 
 
 _QUICK_CHECKS: tuple[Callable[[CollectionAnatomy], Finding], ...] = (

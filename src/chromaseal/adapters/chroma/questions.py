@@ -17,7 +17,7 @@ from chromaseal.adapters.chroma.collection import BATCH_RECORDS
 from chromaseal.adapters.chroma.inspector import inspect
 from chromaseal.sandbox import Plain, Progress
 from chromaseal.seal.anatomy import CollectionAnatomy
-from chromaseal.seal.checks import stored_vectors
+from chromaseal.seal.checks import TOO_LONG, distances_overflow, stored_vectors
 from chromaseal.seal.verdict import Finding
 
 _SAMPLE = 50
@@ -83,11 +83,10 @@ def _answers(collection: Collection, anatomy: CollectionAnatomy) -> Iterator[Fin
         query_embeddings=next(iter(vectors.values()))[None], n_results=len(wanted), include=[]
     )
     listed = len(set(answer["ids"][0]))
-    yield Finding(
-        "chromadb-finds-all",
-        listed >= _LEAST_FOUND * len(wanted),
-        f"{listed} of {len(wanted)} records",
-    )
+    enough, evidence = listed >= _LEAST_FOUND * len(wanted), f"{listed} of {len(wanted)} records"
+    if not enough and distances_overflow(anatomy):
+        enough, evidence = True, f"{evidence}, {TOO_LONG}"
+    yield Finding("chromadb-finds-all", enough, evidence)
 
 
 def _all_ids(collection: Collection) -> Iterator[str]:
