@@ -5,7 +5,7 @@ from __future__ import annotations
 from botocore.exceptions import ClientError
 
 
-def code_of(error: Exception) -> str:
+def code_of(error: BaseException | None) -> str:
     """Give the code that a service answered with; empty where none answered."""
     return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
 

@@ -10,12 +10,17 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chromaseal.adapters.aws.answers import code_of
 from chromaseal.deployment.needs import Bucket, Queue, Table
 from chromaseal.errors import NotFound, Unavailable
 
 _CONNECT_TIMEOUT_S = 5
 _READ_TIMEOUT_S = 20
 _TRIES = 3
+# What a bucket does not have is an error to S3, of a name of its own each time.
+_NOTHING = ("NoSuchBucketPolicy", "ServerSideEncryptionConfigurationNot")
+# What a bucket does not have is an error to S3, of a name of its own each time.
+_NOTHING = ("NoSuchBucketPolicy", "ServerSideEncryptionConfigurationNot")
 
 
 class Deployed:
@@ -129,11 +134,9 @@ class Deployed:
         client = self._client("s3")
         try:
             client.put_object(Bucket=bucket, Key=key, Body=b"")
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "AccessDenied":
+        except (BotoCoreError, ClientError) as error:
+            if code_of(error) == "AccessDenied":
                 return True
-            raise _unavailable("s3", error) from error
-        except BotoCoreError as error:
             raise _unavailable("s3", error) from error
         client.delete_object(Bucket=bucket, Key=key)
         return False
@@ -156,10 +159,7 @@ class Deployed:
         try:
             return self._asked(service, verb, **asked)
         except Unavailable as error:
-            cause = error.__cause__
-            code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else ""
-            # What a bucket does not have is an error to S3, of a name of its own each time.
-            if code.startswith(("NoSuchBucketPolicy", "ServerSideEncryptionConfigurationNot")):
+            if code_of(error.__cause__).startswith(_NOTHING):
                 return {}
             raise
 
