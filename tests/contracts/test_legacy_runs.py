@@ -238,7 +238,7 @@ def test_what_messages_tell_of_is_taken_over_and_merged(
 ) -> None:
     """Told once or twice, of a run, of one half of which the old compactor has merged, of none."""
     settings = Settings((tmp_path / "vault").as_uri(), dynamodb_url, tmp_path / "cache")
-    terms = Terms("me", 10.0, lambda: 1 << 40)
+    terms = Terms("me", 10.0)
     told: list[str] = []
     with open_vault(settings) as vault:
         adopt = adopting(vault, settings, str(place), lambda done: told.append(done.status))
@@ -275,7 +275,7 @@ def test_a_delta_that_cannot_be_taken_over_is_delivered_again(
 ) -> None:
     """With the reason, and it stops no other; without a bucket none is taken over."""
     settings = Settings((tmp_path / "vault").as_uri(), dynamodb_url, tmp_path / "cache")
-    terms = Terms("me", 10.0, lambda: 1 << 40)
+    terms = Terms("me", 10.0)
     good = told_by_the_stream(left_by_a_producer(old, tmp_path, table, RUNS[0]))
     bad = told_by_the_stream(left_by_a_producer(old, tmp_path, table, RUNS[1]))
     damaged = [each for each in place.rglob("*") if each.is_file() and RUNS[1] in str(each)]
@@ -327,7 +327,7 @@ def test_a_worker_merges_what_producers_leave(
 def test_only_the_table_tells_which_deltas_are_complete(vault: Vault, tmp_path: Path) -> None:
     """Without it nobody waits for producers."""
     settings = Settings(vault.url, "memory://", tmp_path / "cache")
-    terms = Terms("me", 10.0, lambda: 1 << 40)
+    terms = Terms("me", 10.0)
     with pytest.raises(UsageError) as caught:
         adopter(vault, settings, str(tmp_path), terms, lambda _: None)
     assert caught.value.kind == "needs-dynamodb"

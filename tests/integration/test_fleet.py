@@ -50,12 +50,12 @@ def vaults(settings: Settings, sandbox: ProcessSandbox) -> Iterator[list[Vault]]
         yield opened
 
 
-def test_workers_share_what_waits(vaults: list[Vault], settings: Settings) -> None:
+def test_workers_share_what_waits(vaults: list[Vault]) -> None:
     """While runs keep coming: all of them in versions, once, and no race is lost."""
     *working, writing = vaults
     done: list[Compaction] = []
     with ThreadPoolExecutor(2 * len(working)) as pool:
-        workers = [started(vault, settings, pool, done) for vault in working]
+        workers = [started(vault, pool, done) for vault in working]
         running = [threading.Thread(target=worker.run) for worker in workers]
         for thread in running:
             thread.start()
@@ -80,16 +80,14 @@ def test_workers_share_what_waits(vaults: list[Vault], settings: Settings) -> No
     assert len([each for each in done if each.version]) <= RUNS
 
 
-def started(
-    vault: Vault, settings: Settings, pool: ThreadPoolExecutor, done: list[Compaction]
-) -> Worker:
+def started(vault: Vault, pool: ThreadPoolExecutor, done: list[Compaction]) -> Worker:
     """Give a worker as the command line makes it."""
 
     def told(name: str, /, **facts: Any) -> None:  # noqa: ANN401 - whatever it is told
         if name == "compacted":
             done.append(facts["compaction"])
 
-    terms = terms_here(vault, settings)
+    terms = terms_here(vault)
     return Worker(
         vault,
         lambda name, is_over: compact_in_turn(vault, [name], terms, is_over=is_over),
@@ -104,10 +102,10 @@ def counted(vault: Vault, collection: str) -> int:
     return vault.parts.ledger.counts(collection)[RunState.COMPLETED]
 
 
-def test_a_lease_is_kept_for_as_long_as_the_work(vaults: list[Vault], settings: Settings) -> None:
+def test_a_lease_is_kept_for_as_long_as_the_work(vaults: list[Vault]) -> None:
     """Others ask all the time, and get it only afterwards."""
     mine, other = vaults[0].parts, vaults[1].parts
-    terms: Terms = terms_here(vaults[0], settings, lease_s=1.0)
+    terms: Terms = terms_here(vaults[0], lease_s=1.0)
     clock = mine.clock
     with LeaseKeeper(mine.leases, "notes", terms.owner, duration_s=1.0, clock=clock) as keeper:
         end_s = time.monotonic() + 2.5

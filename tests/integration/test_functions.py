@@ -16,7 +16,6 @@ from chromaseal import open_copy_from_mount
 from chromaseal.adapters.cloudformation import template_file
 from chromaseal.adapters.obstore.inbox import InboxBucket
 from chromaseal.clock import SystemClock
-from chromaseal.composition import fleet
 from chromaseal.composition.functions import Equipment, equipment, settings_of
 from chromaseal.delta.model import Changes
 from chromaseal.entrypoints.functions import (
@@ -122,7 +121,7 @@ def test_with_too_little_time_everything_comes_again(here: Vault) -> None:
 def test_without_room_nothing_is_begun(here: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """The messages come again, and the log says what is missing."""
     write(here, "a")
-    monkeypatch.setattr(fleet, "free_bytes", lambda _: 1 << 20)
+    monkeypatch.setattr(here.parts.checkouts, "free_bytes", lambda: 1 << 20)
     assert left(on_runs_waiting.handler(queue_event({"m": message("a")}), context())) == ["m"]
     assert here.run("a").parts["lines"].attempts == 0
 

@@ -8,7 +8,6 @@ import pytest
 
 from chromaseal import keys
 from chromaseal.compaction.portion import needed_bytes
-from chromaseal.composition import fleet
 from chromaseal.entrypoints.cli.compact_cmd import compact_after
 from chromaseal.entrypoints.cli.output import Output
 from chromaseal.errors import Incomplete
@@ -27,7 +26,7 @@ def room_for_one_run(vault: Vault, name: str = "notes") -> int:
 
 def compact(vault: Vault, *names: str) -> None:
     """Do what the command does."""
-    compact_after(vault, list(names), Output.of(as_json=True), vault="", ledger="")
+    compact_after(vault, list(names), Output.of(as_json=True))
 
 
 def states(vault: Vault, run_id: str) -> set[RunState]:
@@ -43,7 +42,7 @@ def test_the_others_go_on_where_a_part_was_one_bad_delta(
         vault.write({"notes": upserts(record(f"r{number}"))}, run_id=f"run-{number}")
     (found,) = tmp_path.rglob(f"*/{keys.delta('notes', 'run-0', '.parquet')}")
     found.write_bytes(found.read_bytes()[::-1])
-    monkeypatch.setattr(fleet, "free_bytes", lambda _: room_for_one_run(vault))
+    monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: room_for_one_run(vault))
     with pytest.raises(Incomplete, match="1 runs could not be merged"):
         compact(vault, "notes")
     assert states(vault, "run-0") == {RunState.FAILED}
@@ -59,6 +58,6 @@ def test_collections_that_have_no_room_together_follow_each_other(
     both = {name: upserts(record("a")) for name in ("notes", "words")}
     vault.write(both, run_id="both")
     room = max(room_for_one_run(vault, name) for name in both)
-    monkeypatch.setattr(fleet, "free_bytes", lambda _: room)
+    monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: room)
     compact(vault, *both)
     assert states(vault, "both") == {RunState.COMPLETED}

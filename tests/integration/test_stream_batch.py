@@ -8,6 +8,8 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
+import pytest
+
 from chromaseal.adapters.linux.process_name import own_name
 from chromaseal.compaction.portion import needed_bytes
 from chromaseal.delta.model import Changes
@@ -27,14 +29,13 @@ from chromaseal.vault import Vault
 IMAGE = "0f5e8d5c-0c4f-4f0e-9d7d-0a7d3f0f6c11"
 ROW = f"IMAGE#{IMAGE}#RECEIPT#00001#LINE#00002"
 OTHER = f"IMAGE#{IMAGE}#RECEIPT#00002#LINE#00001"
-PLENTY = 1 << 50
 # Nothing is later than now.
 LATER = "9999-01-01T00:00:00+00:00"
 
 
 def terms() -> Terms:
     """Give terms of this process."""
-    return Terms(own_name(SystemIds()), 60.0, lambda: PLENTY)
+    return Terms(own_name(SystemIds()), 60.0)
 
 
 def no_labels(image_id: str, receipt_id: int) -> Sequence[WordLabel]:
@@ -202,12 +203,14 @@ def room_for(vault: Vault, count: int) -> int:
     return needed_bytes(version.manifest.size_bytes if version else 0, deltas)
 
 
-def test_a_backlog_that_the_disk_has_no_room_for_is_worked_off_in_parts(vault: Vault) -> None:
+def test_a_backlog_that_the_disk_has_no_room_for_is_worked_off_in_parts(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The oldest first, each once, and all of them within an invocation that has time for it."""
     names = oldest_first(vault, 40)
-    narrow = replace(terms(), free_bytes=lambda: room_for(vault, 10))
+    monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: room_for(vault, 10))
     messages = {name: about(name) for name in names}
-    batch = work_off(vault, messages, narrow, labels_of=no_labels)
+    batch = work_off(vault, messages, terms(), labels_of=no_labels)
     assert not batch.left
     merged = [done.merged for done in batch.done]
     assert len(merged) >= 4
@@ -216,11 +219,14 @@ def test_a_backlog_that_the_disk_has_no_room_for_is_worked_off_in_parts(vault: V
     assert metadata_of(vault)[ROW]["last"] == names[-1]
 
 
-def test_what_there_was_no_time_for_is_left_to_the_next_messages(vault: Vault) -> None:
+def test_what_there_was_no_time_for_is_left_to_the_next_messages(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """40 runs, room for 10, time for one version: at least four invocations, whoever tells.
 
     One message is all that is left of those of the 40 runs.
     """
+    monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: room_for(vault, 10))
     names = oldest_first(vault, 40)
     merged: list[str] = []
     waits = names
@@ -229,7 +235,7 @@ def test_what_there_was_no_time_for_is_left_to_the_next_messages(vault: Vault) -
         invocations += 1
         assert batch.left["m"].kind == "interrupted"
         # Whatever was done first took longer than what is left.
-        narrow = replace(terms(), free_bytes=lambda: room_for(vault, 10), left_s=_little_left())
+        narrow = replace(terms(), left_s=_little_left())
         batch = work_off(vault, {"m": about(names[0])}, narrow, labels_of=no_labels)
         merged += [name for done in batch.done for name in done.merged]
         waits = [run.run_id for run in vault.parts.ledger.waiting("lines")]

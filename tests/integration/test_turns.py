@@ -22,7 +22,6 @@ from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 
 PATIENCE_S = 30.0
-PLENTY = 1 << 50
 SAY = (
     "from chromaseal.adapters.linux.process_name import own_name as name;"
     "from chromaseal.ids import SystemIds as I; print(name(I()))"
@@ -39,7 +38,7 @@ class OpenVault(Protocol):
 
 def terms(**changed: object) -> Terms:
     """Give terms of this process."""
-    usual = Terms(own_name(SystemIds()), 60.0, lambda: PLENTY)
+    usual = Terms(own_name(SystemIds()), 60.0)
     return replace(usual, **changed)  # type: ignore[arg-type]
 
 
@@ -87,11 +86,13 @@ def test_a_collection_is_left_to_its_holder(vault: Vault) -> None:
     assert compact_in_turn(vault, [], terms()).done == ()
 
 
-def test_a_full_disk_begins_nothing(vault: Vault) -> None:
+def test_a_full_disk_begins_nothing(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """The runs wait as they were, and go in once there is room."""
     add(vault, "a")
-    with pytest.raises(Unavailable) as caught:
-        compact_in_turn(vault, ["notes"], terms(free_bytes=lambda: 1))
+    with monkeypatch.context() as full:
+        full.setattr(vault.parts.checkouts, "free_bytes", lambda: 1)
+        with pytest.raises(Unavailable) as caught:
+            compact_in_turn(vault, ["notes"], terms())
     assert caught.value.kind == "disk-full"
     assert vault.run("a").parts["notes"].attempts == 0
     assert vault.parts.leases.holder("notes") is None

@@ -8,7 +8,6 @@ import pytest
 
 from chromaseal.compaction.portion import ALL, needed_bytes
 from chromaseal.composition.engine import open_vault
-from chromaseal.composition.fleet import free_bytes
 from chromaseal.errors import Unavailable
 from chromaseal.fleet.room import portions
 from chromaseal.run.model import RunState
@@ -24,16 +23,20 @@ def test_three_copies_and_the_deltas_have_room() -> None:
     assert needed_bytes(0, 0) > 0
 
 
-def test_a_full_disk_is_said_before_anything_is_begun(tmp_path: Path) -> None:
+def test_a_full_disk_is_said_before_anything_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By how much, and what to do; a byte less than is needed is too little."""
     settings = Settings("memory://", "memory://", tmp_path / "cache")
     with open_vault(settings) as vault:
         vault.write({"notes": upserts(record("a"))}, run_id="a")
         (run,) = vault.parts.ledger.waiting("notes")
         needed = needed_bytes(0, run.parts["notes"].size_bytes)
-        assert portions(vault.parts, ["notes"], lambda: needed) == {"notes": ALL}
+        monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: needed)
+        assert portions(vault.parts, ["notes"]) == {"notes": ALL}
+        monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: needed - 1)
         with pytest.raises(Unavailable, match="nothing was begun") as caught:
-            portions(vault.parts, ["notes"], lambda: needed - 1)
+            portions(vault.parts, ["notes"])
         assert caught.value.kind == "disk-full"
         assert "CHROMASEAL_CACHE" in caught.value.hint
         assert vault.run("a").parts["notes"].state is RunState.PENDING
@@ -41,13 +44,18 @@ def test_a_full_disk_is_said_before_anything_is_begun(tmp_path: Path) -> None:
         assert not (tmp_path / "cache").exists()
 
 
-def test_what_has_nothing_to_merge_needs_no_room(tmp_path: Path) -> None:
+def test_what_has_nothing_to_merge_needs_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A full disk is no trouble for whoever does nothing."""
     with open_vault(Settings("memory://", "memory://", tmp_path / "cache")) as vault:
-        assert portions(vault.parts, ["notes"], lambda: 0) == {}
+        monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: 0)
+        assert portions(vault.parts, ["notes"]) == {}
 
 
-def test_room_is_shared_by_what_is_compacted_at_once(tmp_path: Path) -> None:
+def test_room_is_shared_by_what_is_compacted_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each takes its oldest run, and of the rest as many as there is room for."""
     with open_vault(Settings("memory://", "memory://", tmp_path / "cache")) as vault:
         for number in range(6):
@@ -56,7 +64,8 @@ def test_room_is_shared_by_what_is_compacted_at_once(tmp_path: Path) -> None:
         waiting = {name: vault.parts.ledger.waiting(name) for name in ("notes", "more")}
         biggest = max(run.parts[n].size_bytes for n in waiting for run in waiting[n])
         room = sum(needed_bytes(0, 3 * biggest) for _ in waiting)
-        chosen = portions(vault.parts, list(waiting), lambda: room)
+        monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: room)
+        chosen = portions(vault.parts, list(waiting))
         for name, runs in waiting.items():
             taken = chosen[name].of(runs, name)
             assert 3 <= len(taken) < 6
@@ -65,4 +74,7 @@ def test_room_is_shared_by_what_is_compacted_at_once(tmp_path: Path) -> None:
 
 def test_free_space_is_asked_for_where_the_cache_would_be(tmp_path: Path) -> None:
     """Also before it is there."""
-    assert free_bytes(tmp_path / "not" / "there" / "yet") > 0
+    there_yet = tmp_path / "not" / "there" / "yet"
+    with open_vault(Settings("memory://", "memory://", there_yet)) as vault:
+        assert vault.parts.checkouts.free_bytes() > 0
+    assert not there_yet.exists()

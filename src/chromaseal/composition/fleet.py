@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,7 +20,7 @@ from chromaseal.fleet.standing import Health, Standing, exposition, is_alive, is
 from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time
 from chromaseal.ids import Ids, SystemIds
 from chromaseal.receipts.inbox import Feeder, Inbox
-from chromaseal.settings import Settings, as_url, file_path, without_secrets
+from chromaseal.settings import as_url, file_path, without_secrets
 from chromaseal.sweep.ledger import Swept, sweep_ledger
 from chromaseal.vault import Vault
 
@@ -32,20 +31,9 @@ _SETTLED = dt.timedelta(minutes=5)
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def terms_here(vault: Vault, settings: Settings, *, lease_s: float = LEASE_S) -> Terms:
+def terms_here(vault: Vault, *, lease_s: float = LEASE_S) -> Terms:
     """Give the terms on which this process takes turns."""
-    return Terms(
-        owner=own_name(vault.parts.ids),
-        lease_s=lease_s,
-        free_bytes=functools.partial(free_bytes, settings.cache),
-        is_gone=is_gone,
-    )
-
-
-def free_bytes(folder: Path) -> int:
-    """Tell what the disk has left on which a folder is, or would be made."""
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    return shutil.disk_usage(there).free
+    return Terms(own_name(vault.parts.ids), lease_s, is_gone)
 
 
 def health_pages(

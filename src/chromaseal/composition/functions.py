@@ -52,11 +52,9 @@ class Equipment:
                 this process is its own.
             left_s: how long it may go on with what it has begun; None for as long as it takes.
         """
-        from chromaseal.composition.fleet import free_bytes  # noqa: PLC0415
         from chromaseal.fleet.turn import Terms  # noqa: PLC0415
 
-        room = functools.partial(free_bytes, self.settings.cache)
-        return Terms(f"function {invocation}", LEASE_S, room, left_s=left_s)
+        return Terms(f"function {invocation}", LEASE_S, left_s=left_s)
 
 
 @functools.cache

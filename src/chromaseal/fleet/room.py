@@ -11,19 +11,17 @@ from chromaseal.run.model import Run
 from chromaseal.snapshot.checkout import disk_full
 from chromaseal.snapshot.history import head
 
-FreeBytes = Callable[[], int]
 LeftS = Callable[[], float]
 
 
 def portions(
-    parts: Parts, collections: Sequence[str], free_bytes: FreeBytes, left_s: LeftS | None = None
+    parts: Parts, collections: Sequence[str], left_s: LeftS | None = None
 ) -> Mapping[str, Portion]:
     """Decide how much of what waits is taken: all of it where there is room and time for it.
 
     Args:
         parts: what the vault consists of.
         collections: what is to be compacted, at once.
-        free_bytes: tells how much the cache's disk has left.
         left_s: tells how long it may take; None for as long as it takes.
 
     Raises:
@@ -32,7 +30,7 @@ def portions(
     found = [_looked_at(parts, name) for name in collections]
     waiting = [each for each in found if each.runs]
     least = sum(needed_bytes(each.directory_bytes, each.oldest_bytes) for each in waiting)
-    free = free_bytes() if waiting else 0
+    free = parts.checkouts.free_bytes() if waiting else 0
     if free < least:
         raise disk_full(
             f"compacting {', '.join(collections)} may take {_mb(least)} in the cache, whose disk "

@@ -10,7 +10,7 @@ from chromaseal.compaction.outcome import Compaction
 from chromaseal.compaction.portion import Portion
 from chromaseal.errors import Conflict, Interrupted, Unavailable
 from chromaseal.fleet.lease_keeper import LeaseKeeper
-from chromaseal.fleet.room import FreeBytes, LeftS, portions
+from chromaseal.fleet.room import LeftS, portions
 from chromaseal.run.lease import Lease, Leases
 from chromaseal.run.owner import shown_owner
 from chromaseal.vault import CollectionProgress, Vault
@@ -26,14 +26,12 @@ class Terms:
     Attributes:
         owner: who takes them; unique among all that ever ask.
         lease_s: how long others wait if this process dies.
-        free_bytes: what the cache's disk has left.
         is_gone: whether an owner is known to have died; where nobody knows, it has not.
         left_s: how long the work may go on, where that has an end that is known.
     """
 
     owner: str
     lease_s: float
-    free_bytes: FreeBytes
     is_gone: Callable[[str], bool] = lambda _: False
     left_s: LeftS | None = None
 
@@ -120,7 +118,7 @@ def compact_portions(
 
 def _portions(vault: Vault, collections: Sequence[str], terms: Terms) -> Mapping[str, Portion]:
     try:
-        found = portions(vault.parts, collections, terms.free_bytes, terms.left_s)
+        found = portions(vault.parts, collections, terms.left_s)
         if all(each.delta_bytes is None for each in found.values()):
             return found
     except Unavailable as error:
@@ -128,7 +126,7 @@ def _portions(vault: Vault, collections: Sequence[str], terms: Terms) -> Mapping
             raise
     # Working copies that stay open save time only.
     vault.give_room()
-    return portions(vault.parts, collections, terms.free_bytes, terms.left_s)
+    return portions(vault.parts, collections, terms.left_s)
 
 
 def holder_of(collection: str, lease: Lease | None) -> str:

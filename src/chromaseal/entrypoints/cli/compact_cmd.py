@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from chromaseal.compaction.outcome import Compaction
-from chromaseal.composition.engine import settings_here
 from chromaseal.composition.fleet import terms_here
 from chromaseal.entrypoints.cli.options import (
     JsonOption,
@@ -19,7 +18,7 @@ from chromaseal.entrypoints.cli.options import (
 )
 from chromaseal.entrypoints.cli.output import Output, seconds, size
 from chromaseal.errors import ChromasealError, Conflict, Incomplete
-from chromaseal.fleet.turn import Terms, Turns, compact_in_turn, compact_portions, holder_of
+from chromaseal.fleet.turn import Turns, compact_in_turn, compact_portions, holder_of
 from chromaseal.run.lease import Lease
 from chromaseal.run.owner import shown_owner
 from chromaseal.vault import Vault
@@ -57,9 +56,9 @@ def compact(
     """
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened:
-        names, terms = collections or opened.collections(), _terms(opened, vault, ledger)
+        names = collections or opened.collections()
         take = compact_portions if no_lease else compact_in_turn
-        turns, errors = _take_turns(opened, names, terms, output, wait=wait, take=take)
+        turns, errors = _take_turns(opened, names, output, wait=wait, take=take)
         _show(turns.done, output)
     _tell_left(turns, output)
     _complain(turns.done, errors)
@@ -72,12 +71,9 @@ def compact(
         )
 
 
-def compact_after(
-    opened: Vault, collections: list[str], output: Output, *, vault: str, ledger: str
-) -> None:
+def compact_after(opened: Vault, collections: list[str], output: Output) -> None:
     """Compact what another command has added; leave it to a worker where one is at it."""
-    terms = _terms(opened, vault, ledger)
-    turns, errors = _take_turns(opened, collections, terms, output, wait=False)
+    turns, errors = _take_turns(opened, collections, output, wait=False)
     _show(turns.done, output)
     _tell_left(turns, output)
     for name, lease in turns.left.items():
@@ -86,14 +82,9 @@ def compact_after(
     complain_of_mirror(opened)
 
 
-def _terms(opened: Vault, vault: str, ledger: str) -> Terms:
-    return terms_here(opened, settings_here(vault=vault, ledger=ledger))
-
-
 def _take_turns(
     opened: Vault,
     names: list[str],
-    terms: Terms,
     output: Output,
     *,
     wait: bool,
@@ -103,6 +94,7 @@ def _take_turns(
     done: list[Compaction] = []
     errors: list[ChromasealError] = []
     left: dict[str, Lease | None] = {}
+    terms = terms_here(opened)
     with output.steps() as show:
         while names:
             left = {name: lease for name, lease in left.items() if name not in names}

@@ -57,7 +57,7 @@ def ingest(
         _show(outcomes, output)
         if not no_compact and any(outcome.run_id for outcome in outcomes):
             names = [LINES_COLLECTION, WORDS_COLLECTION]
-            compact_after(opened, names, output, vault=vault, ledger=ledger)
+            compact_after(opened, names, output)
     _judge(outcomes)
 
 

@@ -27,12 +27,7 @@ from chromaseal.composition.fleet import (
 from chromaseal.composition.legacy import adopter, mirror_keeper
 from chromaseal.entrypoints.cli.compact_cmd import plain_compaction
 from chromaseal.entrypoints.cli.opening import open_when_there
-from chromaseal.entrypoints.cli.options import (
-    JsonOption,
-    LedgerOption,
-    VaultOption,
-    open_here,
-)
+from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, counted, seconds
 from chromaseal.errors import Incomplete, Interrupted
 from chromaseal.fleet.journal import Journal
@@ -158,7 +153,7 @@ def worker(
     with ExitStack() as held:
         opened = held.enter_context(_patiently(output, opening, once=once))
         journal = Journal(opened.parts.clock, _Telling(output), behind_runs=behind)
-        terms = terms_here(opened, settings, lease_s=lease_s)
+        terms = terms_here(opened, lease_s=lease_s)
         chores = _legacy_chores(opened, settings, terms, journal, adopt_from)
         chores += [_sweep_chore(opened, terms, journal, sweep_s)] if sweep_s else []
         if inbox is not None:

@@ -39,7 +39,6 @@ _NAMED = "collections"
 # Shorter than some processes stand still.
 LEASE_S = 10.0
 GIVEN_UP = 0.01
-ROOM_BYTES = 1 << 40
 
 
 @dataclass(slots=True)
@@ -190,7 +189,7 @@ def _compact(here: Process, names: Sequence[str]) -> Sequence[Compaction]:
         here.beat()
         return here.chance.random() < GIVEN_UP
 
-    terms = Terms(f"{here.name}-{here.life}", LEASE_S, free_bytes=lambda: ROOM_BYTES)
+    terms = Terms(f"{here.name}-{here.life}", LEASE_S)
     return compact_in_turn(here.vault, names, terms, is_over=is_over).done
 
 

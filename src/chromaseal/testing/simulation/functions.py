@@ -18,7 +18,7 @@ from chromaseal.stream.messages import Message, read
 from chromaseal.stream.reminder import reminder_of
 from chromaseal.stream.translation import messages_of
 from chromaseal.testing.simulation import invariants
-from chromaseal.testing.simulation.actors import GIVEN_UP, LEASE_S, RECORDS, ROOM_BYTES, Process
+from chromaseal.testing.simulation.actors import GIVEN_UP, LEASE_S, RECORDS, Process
 from chromaseal.testing.simulation.cloud import Held, run_of
 
 _TIMEOUT_S = 60.0
@@ -98,7 +98,7 @@ def _work_off(here: Process, batch: Sequence[Held]) -> set[str]:
         return here.goes_on() and (late or here.chance.random() < GIVEN_UP)
 
     owner = f"{here.name}-{here.life}-{here.truth.seen['invocation']}"
-    terms = Terms(owner, LEASE_S, free_bytes=lambda: ROOM_BYTES)
+    terms = Terms(owner, LEASE_S)
     done = work_off(here.vault, messages, terms, labels_of=_no_labels, is_over=is_over)
     here.truth.races += sum(each.lost_races for each in done.done)
     for error in done.left.values():
