@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from chromaseal import pools
 from chromaseal.clock import Clock
 from chromaseal.errors import Unavailable
-from chromaseal.ids import Ids
+from chromaseal.ids import Ids, wait_after_s
 from chromaseal.object_store import ObjectInfo, ObjectStore, StoredObject
 from chromaseal.telemetry.emit import event
 from chromaseal.telemetry.observer import Severity
@@ -90,7 +90,7 @@ class RetriedStore:
         Raises:
             ChromasealError: what was answered, or that nothing was.
         """
-        wait_s, start_s = _FIRST_WAIT_S, self._clock.monotonic_s()
+        start_s = self._clock.monotonic_s()
         for attempt in range(1, ATTEMPTS):
             try:
                 return ask()
@@ -99,7 +99,7 @@ class RetriedStore:
                 hopeless = is_late or pools.is_given_up()
                 if error.kind != "store-unavailable" or hopeless:
                     raise
-                waited_s = wait_s * (0.5 + self._ids.fraction())
+                waited_s = wait_after_s(attempt, self._ids, first_s=_FIRST_WAIT_S)
                 event(
                     "request retried",
                     Severity.WARNING,
@@ -110,7 +110,6 @@ class RetriedStore:
                     waited_s=waited_s,
                 )
             self._wait(waited_s)
-            wait_s *= 2
         return ask()
 
     def _wait(self, duration_s: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from chromaseal.errors import ChromasealError, Conflict, Unavailable
-from chromaseal.fleet.patience import Patience, until_answered
+from chromaseal.fleet.patience import until_answered
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.simulation.chance import SeededIds, chance_of
 
@@ -37,7 +37,6 @@ class Away:
         """Ask until there is an answer."""
         return until_answered(
             ask or self.ask,
-            Patience(),
             clock=self.clock,
             ids=SeededIds(chance_of("patience")),
             told=self.told,

@@ -14,6 +14,7 @@ from chromaseal.compaction.plan import halves
 from chromaseal.compaction.portion import ALL, Portion, needed_bytes
 from chromaseal.compaction.working_copies import WorkingCopies
 from chromaseal.errors import ChromasealError, Unavailable
+from chromaseal.ids import wait_after_s
 from chromaseal.parts import Parts
 from chromaseal.run.model import WAITING_STATES, RunState
 from chromaseal.sandbox import StepProgress
@@ -140,7 +141,7 @@ class _Compacting:
         (run_id,) = error.run_ids
         tries = self._tries[run_id] = self._tries.get(run_id, 0) + 1
         if isinstance(error.cause, Unavailable) and tries < _TRIES_ALONE:
-            pause_s = _FIRST_PAUSE_S * 2 ** (tries - 1) * (0.5 + self._parts.ids.fraction())
+            pause_s = wait_after_s(tries, self._parts.ids, first_s=_FIRST_PAUSE_S)
             self._parts.clock.sleep(pause_s)
             return [1]
         if may_be_rot(error) and tries < _TRIES_ON_COPIES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from chromaseal.ids import Ids
+from chromaseal.ids import Ids, wait_after_s
 
 
 class Rests:
@@ -34,8 +34,7 @@ class Rests:
     def failed(self, name: str, now_s: float) -> float:
         """Let something rest that has failed; give for how long."""
         failures = self._failures[name] = self._failures.get(name, 0) + 1
-        wait_s = min(self._longest_s, self._first_s * 2.0 ** min(failures - 1, 60))
-        wait_s *= 0.5 + self._ids.fraction()
+        wait_s = wait_after_s(failures, self._ids, first_s=self._first_s, longest_s=self._longest_s)
         self._until_s[name] = now_s + wait_s
         return wait_s
 

@@ -17,6 +17,7 @@ from chromaseal.errors import Conflict, Interrupted, Unavailable
 from chromaseal.fleet.journal import Journal
 from chromaseal.fleet.rests import Rests
 from chromaseal.fleet.turn import IsOver, Turns, Work, holder_of
+from chromaseal.ids import spread_s
 from chromaseal.run.ledger import Listener
 from chromaseal.run.model import RunState
 from chromaseal.vault import Vault
@@ -173,7 +174,7 @@ class Worker:
                 return
 
     def _poll_s(self) -> float:
-        return self._habits.poll_s * (0.5 + self._ids.fraction())
+        return spread_s(self._habits.poll_s, self._ids)
 
     def _nap_s(self, waiting: Sequence[str]) -> float:
         resting = [*waiting, *self._chores.keys() - self._chores_at_work.keys()]
@@ -262,7 +263,7 @@ class Worker:
         self._may_have_begun |= more_s is not None
         if more_s is None:
             self._idle_chores.add(name)
-            more_s = self._chores[name].every_s * (0.5 + self._ids.fraction())
+            more_s = spread_s(self._chores[name].every_s, self._ids)
         self._rests.rest(name, self._clock.monotonic_s(), more_s)
 
     def _failed(self, name: str, error: BaseException) -> float:

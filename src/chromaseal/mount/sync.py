@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chromaseal import keys
 from chromaseal.errors import ChromasealError, Conflict, Damaged, NotFound, Unavailable, UsageError
+from chromaseal.ids import wait_after_s
 from chromaseal.mount.existing import add_link, has_link, replace_text
 from chromaseal.mount.filling import Clone, Weighed, clone_file, fill
 from chromaseal.mount.layout import (
@@ -136,7 +137,7 @@ class _Syncing:
         self._wishes = wishes
         self._progress = progress
         self._watch = Stopwatch(parts.clock)
-        self._look_s = _FIRST_LOOK_S
+        self._looks = 0
         owner = f"{parts.writer.get('host', '')} process {os.getpid()}"
         self._turns = Turns(layout.turns, owner, parts.clock)
 
@@ -242,8 +243,10 @@ class _Syncing:
                 hint="run the same command again; a dead process is noticed after a while",
             )
         self._progress("wait", 0, 0)
-        parts.clock.sleep(self._look_s * (0.5 + parts.ids.fraction()))
-        self._look_s = min(2 * self._look_s, _LONGEST_LOOK_S)
+        self._looks += 1
+        parts.clock.sleep(
+            wait_after_s(self._looks, parts.ids, first_s=_FIRST_LOOK_S, longest_s=_LONGEST_LOOK_S)
+        )
 
     def _in_turn(self, turn: Turn) -> Synced | None:
         """Bring the newest version; None where the turn was lost."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from chromaseal.clock import Clock
-from chromaseal.ids import Ids
+from chromaseal.ids import Ids, spread_s
 
 # How often it looks whether it is to stop.
 _STOP_S = 0.2
@@ -51,7 +51,7 @@ class PollingListener:
             left_s = end_s - self._clock.monotonic_s()
             if left_s <= 0 or (stop is not None and stop.is_set()):
                 return False
-            self._sleep(min(left_s, self._poll_s * (0.5 + self._ids.fraction())), stop)
+            self._sleep(min(left_s, spread_s(self._poll_s, self._ids)), stop)
 
     def _sleep(self, duration_s: float, stop: threading.Event | None) -> None:
         end_s = self._clock.monotonic_s() + duration_s

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from chromaseal.clock import Clock
 from chromaseal.errors import Conflict
-from chromaseal.ids import Ids
+from chromaseal.ids import Ids, spread_s
 from chromaseal.telemetry.emit import event
 
 _Won = TypeVar("_Won")
@@ -61,7 +61,7 @@ def until_won(
             if lost_races:
                 wait_s = max(wait_s, clock.monotonic_s() - start_s)
             wait_s = min(wait_s, backoff.longest_wait_s)
-            waited_s = wait_s * (0.5 + ids.fraction())
+            waited_s = spread_s(wait_s, ids)
             event("race lost", collection=collection, lost_races=lost_races + 1, waited_s=waited_s)
             clock.sleep(waited_s)
             wait_s *= 2

@@ -8,7 +8,7 @@ from typing import TypeVar
 from chromaseal.clock import SystemClock
 from chromaseal.entrypoints.cli.output import Output
 from chromaseal.errors import Unavailable
-from chromaseal.fleet.patience import Patience, until_answered
+from chromaseal.fleet.patience import until_answered
 from chromaseal.ids import SystemIds
 
 _Given = TypeVar("_Given")
@@ -25,4 +25,4 @@ def open_when_there(output: Output, ask: Callable[[], _Given]) -> _Given:
         output.record("waiting", **error.as_json(), waits_s=round(waits_s, 1))
         output.note(f"{error.message}; asked again in {waits_s:.0f} s")
 
-    return until_answered(ask, Patience(), clock=SystemClock(), ids=SystemIds(), told=told)
+    return until_answered(ask, clock=SystemClock(), ids=SystemIds(), told=told)
