@@ -61,6 +61,23 @@ class Weighed:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Older:
+    """What of other versions a version can be made of.
+
+    Attributes:
+        same: by path, files that are the same.
+        newest: the files of the version before, to begin changed ones with; None for the first.
+    """
+
+    same: Mapping[str, Path]
+    newest: Path | None
+
+    def beginning(self, path: str) -> Path | None:
+        """Give the file that a file can share parts with."""
+        return self.same.get(path) or (self.newest / path if self.newest else None)
+
+
 def clone_file(source: int, target: int) -> bool:
     """Share all parts of an open file with another one, as Btrfs, XFS and NFS 4.2 can.
 
@@ -82,23 +99,21 @@ def clone_file(source: int, target: int) -> bool:
 
 def fill(
     kept: Kept,
+    older: Older,
     directory: Path,
     *,
-    shared: Mapping[str, Path],
-    older: Path | None,
+    links: bool,
     on_bytes: Callable[[int], None],
-    links: bool = True,
-    clone: Clone = clone_file,
+    clone: Clone,
 ) -> Weighed:
     """Make a version's files in a directory, read-only and safe from a power cut.
 
     Args:
         kept: the version on this machine.
+        older: what there is of it on the mount.
         directory: to be made; on the mount.
-        shared: by path, files of other versions that are the same.
-        older: the files of the version before, to begin changed ones with.
-        on_bytes: called with the bytes of each piece that is in place.
         links: whether what is the same is linked to.
+        on_bytes: called with the bytes of each piece that is in place.
         clone: how files come to share their parts.
 
     Raises:
@@ -110,12 +125,11 @@ def fill(
     for path, table in kept.tables.items():
         target = directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        if links and path in shared and _linked(shared[path], target):
+        if links and path in older.same and _linked(older.same[path], target):
             on_bytes(table.size_bytes)
             total += Weighed(shared_bytes=table.size_bytes)
             continue
-        begin = shared.get(path) or (older / path if older else None)
-        total += filling.write(path, target, begin)
+        total += filling.write(path, target, older.beginning(path))
     return total
 
 

@@ -12,7 +12,7 @@ from chromaseal import keys
 from chromaseal.errors import ChromasealError, Conflict, Damaged, NotFound, Unavailable, UsageError
 from chromaseal.ids import wait_after_s
 from chromaseal.mount.existing import add_link, has_link, replace_text
-from chromaseal.mount.filling import Clone, Weighed, clone_file, fill
+from chromaseal.mount.filling import Clone, Older, Weighed, clone_file, fill
 from chromaseal.mount.layout import (
     FILES,
     MANIFEST,
@@ -283,10 +283,13 @@ class _Syncing:
     def _make(self, version: Version, turn: Turn) -> tuple[DirectoryName, Weighed] | None:
         parts, layout = self._parts, self._layout
         newest = newest_first(layout)
-        shared = shared_files(layout, version.manifest.files, newest)
+        older = Older(
+            shared_files(layout, version.manifest.files, newest),
+            layout.files(newest[0]) if newest else None,
+        )
         with writing_to(layout):
             links = try_out(layout, parts.ids, links=self._wishes.links)
-        refuse_full(layout, version, shared if links else ())
+        refuse_full(layout, version, older.same if links else ())
 
         def fetched(done: int, total: int) -> None:
             turn.beat()
@@ -294,43 +297,30 @@ class _Syncing:
 
         with self._watch.step("fetch"):
             kept = parts.checkouts.bring(version, progress=fetched)
-        older = layout.files(newest[0]) if newest else None
         try:
-            return self._linked_or_copied(kept, shared, older, turn, links=links)
+            return self._linked_or_copied(kept, older, turn, links=links)
         except Damaged:
             # What is kept here is a convenience: a bad or vanishing copy is fetched anew.
             parts.checkouts.forget(version)
             kept = parts.checkouts.bring(version, progress=fetched)
-            return self._linked_or_copied(kept, shared, older, turn, links=links)
+            return self._linked_or_copied(kept, older, turn, links=links)
 
     def _linked_or_copied(
-        self,
-        kept: Kept,
-        shared: Mapping[str, Path],
-        older: Path | None,
-        turn: Turn,
-        *,
-        links: bool,
+        self, kept: Kept, older: Older, turn: Turn, *, links: bool
     ) -> tuple[DirectoryName, Weighed] | None:
         """Put a version into place; once more, without links, where those have not held."""
-        made = self._place(kept, shared, older, turn, links=links)
+        made = self._place(kept, older, turn, links=links)
         files = kept.version.manifest.files
         if made is None or not links or is_all_there(self._layout.files(made[0]), files):
             return made
         with writing_to(self._layout):
             # Nobody is to take it for whole, and it leaves with the older ones.
             (self._layout.doubted / str(made[0])).mkdir(exist_ok=True)
-        again = self._place(kept, shared, older, turn, links=False)
+        again = self._place(kept, older, turn, links=False)
         return again and (again[0], again[1] + Weighed(made[1].written_bytes))
 
     def _place(
-        self,
-        kept: Kept,
-        shared: Mapping[str, Path],
-        older: Path | None,
-        turn: Turn,
-        *,
-        links: bool,
+        self, kept: Kept, older: Older, turn: Turn, *, links: bool
     ) -> tuple[DirectoryName, Weighed] | None:
         parts, layout, version = self._parts, self._layout, kept.version
         name = DirectoryName(version.version_id, attempt_of(parts.ids.unique()))
@@ -343,11 +333,10 @@ class _Syncing:
             unfinished.mkdir()
             weighed = fill(
                 kept,
+                older,
                 unfinished / FILES,
-                shared=shared,
-                older=older,
-                on_bytes=written,
                 links=links,
+                on_bytes=written,
                 clone=self._wishes.clone,
             )
             (unfinished / MANIFEST).write_bytes(body)
