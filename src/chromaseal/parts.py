@@ -14,6 +14,7 @@ from chromaseal.object_store import ObjectStore
 from chromaseal.run.lease import Leases
 from chromaseal.run.ledger import Ledger
 from chromaseal.sandbox import Sandbox
+from chromaseal.seal.file_system import FileSystem
 from chromaseal.seal.open_files import OpenFiles
 from chromaseal.snapshot.checkouts import Checkouts
 
@@ -31,6 +32,7 @@ class Parts:
         codec: how deltas are written.
         sandbox: where ChromaDB runs.
         open_files: who has files open.
+        file_system: what the kernel knows of the one that a directory is on.
         checkouts: what is kept on this machine.
         exchange: swaps two directories in one step.
         clock: time.
@@ -44,6 +46,7 @@ class Parts:
     codec: DeltaCodec
     sandbox: Sandbox
     open_files: OpenFiles
+    file_system: FileSystem
     checkouts: Checkouts
     exchange: Exchange
     clock: Clock

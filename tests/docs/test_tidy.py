@@ -31,6 +31,7 @@ KEY_PIECES = re.compile(
 PORTS = {
     "codec": "delta/codec.py DeltaCodec",
     "embedding": "embedding.py Embedder",
+    "file_system": "seal/file_system.py FileSystem",
     "image": "receipts/image.py ImageDecoder",
     "inbox": "receipts/inbox.py Inbox",
     "lease": "run/lease.py Leases",
@@ -121,6 +122,7 @@ WITHOUT_CONTRACT = {
     "Context": "Lambda's, as far as a handler asks it",
     "Clock": "the system's clock promises nothing that a test could hold it to",
     "DeltaCodec": "two implementations; docs/formats/delta.md is its contract",
+    "FileSystem": "one implementation, of one operating system",
     "Ids": "chance promises nothing that a test could hold it to",
     "ImageDecoder": "two implementations for different formats; tests/receipts/test_images.py",
     "IndexRemains": "one implementation; tests/corpus holds it to what was written",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,16 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from chromaseal.adapters.linux.file_system import LinuxFileSystem
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.replication import follow, spare
-from chromaseal.replication.spare import open_anywhere
 from chromaseal.testing.directory_states import contents
 from chromaseal.testing.machine import Machine, RememberingSandbox
 from chromaseal.testing.synced import Synced
 
 NAME = "notes"
 DATABASE = "chroma.sqlite3"
+MOUNTS = Path("/proc/self/mountinfo")
 # In SQLite's header, for whoever makes files of that format; ChromaDB does not look at it.
 APPLICATION_ID_AT = 68
 DYING_FOLLOWER = """
@@ -267,28 +268,32 @@ def test_an_old_copy_that_somebody_has_open_stays(old_copies: OldCopies) -> None
 def test_asking_whether_a_file_is_open_disturbs_nobody(tmp_path: Path) -> None:
     """Whoever opens it at that moment waits, and the process that asks lives on."""
     (tmp_path / "file").write_bytes(b"x")
-    assert open_anywhere(tmp_path) is False
+    machine = LinuxFileSystem()
+    assert machine.open_anywhere(tmp_path) is False
     opening = [sys.executable, "-c", "import sys\nwhile True: open(sys.argv[1]).close()"]
     with subprocess.Popen([*opening, str(tmp_path / "file")]) as other:
-        found = {open_anywhere(tmp_path) for _ in range(5000)}
+        found = {machine.open_anywhere(tmp_path) for _ in range(5000)}
         other.kill()
     assert found == {False, True}
 
 
 @pytest.mark.parametrize("kind", ["fuse.seaweedfs", "nfs4", "cifs", ""])
 def test_what_other_machines_may_read_is_not_asked_of_this_one(
-    old_copies: OldCopies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    machine: Machine,
+    old_copies: OldCopies,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
     """A lease says nothing of them: no copy under a reader's hands becomes another version."""
-    device = tmp_path.stat().st_dev
     mounts = tmp_path / "mountinfo"
-    numbers = f"{os.major(device)}:{os.minor(device)}" if kind else "0:0"
-    mounts.write_text(f"64 27 {numbers} / /copies rw - {kind or 'ext4'} filer:/ rw\n")
-    monkeypatch.setattr(spare, "_MOUNTS", mounts)
+    mounts.write_text(re.sub(r" - \S+ ", f" - {kind} ", MOUNTS.read_text()) if kind else "")
+    elsewhere = machine.vault.parts.file_system
+    monkeypatch.setattr(elsewhere, "_mounts", mounts)
     oldest = old_copies.next()
     for _ in range(4):
         old_copies.next()
-    assert open_anywhere(old_copies.watched.folder) is None
+    assert elsewhere.open_anywhere(old_copies.watched.folder) is None
     assert oldest.name not in old_copies.names()
     assert not old_copies.taken
 

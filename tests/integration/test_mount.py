@@ -67,6 +67,18 @@ def test_without_links_every_version_stands_alone(scene: MountScene) -> None:
     assert scene.read()[1] == scene.state(1)
 
 
+def test_through_fuse_every_version_stands_alone(
+    scene: MountScene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody says otherwise: what a trial shows here says nothing of other machines."""
+    monkeypatch.setattr(scene.machine.vault.parts.file_system, "kind", lambda _: "fuse.s3files")
+    scene.next()
+    synced = scene.next()
+    assert {file.stat().st_nlink for file in files_of(synced)} == {1}
+    scene.push()
+    assert max(file.stat().st_nlink for file in files_of(scene.sync(links=True))) > 1
+
+
 def test_links_that_do_not_hold_are_replaced_by_copies(
     scene: MountScene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

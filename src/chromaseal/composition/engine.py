@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from chromaseal.adapters.chroma.open_files import ProbedOpenFiles
 from chromaseal.adapters.linux.boot import boot_id
 from chromaseal.adapters.linux.exchange import exchange
+from chromaseal.adapters.linux.file_system import LinuxFileSystem
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.local.object_store import ForeignDirectory, LocalObjectStore
 from chromaseal.adapters.obstore.object_store import ForeignBucket, ObstoreObjectStore
@@ -125,6 +126,7 @@ def open_vault(
         codec=ParquetDeltaCodec(),
         sandbox=sandbox,
         open_files=ProbedOpenFiles(ProcOpenFiles(), private=cache),
+        file_system=LinuxFileSystem(),
         checkouts=Checkouts(store, cache, vault_id, clock=clock, ids=ids, boot_id=boot_id()),
         exchange=exchange,
         clock=clock,

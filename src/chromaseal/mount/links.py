@@ -16,43 +16,20 @@ from typing import Final
 
 from chromaseal.seal.evidence import FileEntry
 
-_MOUNTS: Final = Path("/proc/self/mountinfo")
-_LINE: Final = re.compile(r"^(?:\S+ ){4}(?P<place>\S+) .*? - (?P<type>\S+) ", re.MULTILINE)
 _FUSE: Final = re.compile(r"fuse(blk)?(\..*)?")
-# What mountinfo writes in the place of space, tab, line feed and backslash.
-_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
-def file_system_of(directory: Path, mounts: str) -> str:
-    """Give the type of the file system that a directory is on; empty where that is not told.
-
-    Args:
-        directory: resolved.
-        mounts: what ``/proc/self/mountinfo`` says.
-    """
-    deepest, found = 0, ""
-    for line in _LINE.finditer(mounts):
-        place = Path(_ESCAPED.sub(lambda each: chr(int(each[1], 8)), line["place"]))
-        # Of several at one place, the last hides the others.
-        if directory.is_relative_to(place) and len(place.parts) >= deepest:
-            deepest, found = len(place.parts), line["type"]
-    return found
-
-
-def may_link(probe: Path) -> bool:
+def may_link(kind: str, probe: Path) -> bool:
     """Whether links can be relied on here, as far as one machine can find out.
 
     Args:
+        kind: of the mount's file system; empty where nothing tells.
         probe: an empty directory on the mount, whose content goes with it.
 
     Raises:
         OSError: not even a file can be made.
     """
-    try:
-        mounts = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError:
-        mounts = ""
-    if _FUSE.fullmatch(file_system_of(probe.resolve(), mounts)):
+    if _FUSE.fullmatch(kind):
         return False
     older, newer = probe / "older", probe / "newer"
     older.mkdir()

@@ -288,7 +288,8 @@ class _Syncing:
             layout.files(newest[0]) if newest else None,
         )
         with writing_to(layout):
-            links = try_out(layout, parts.ids, links=self._wishes.links)
+            kind = parts.file_system.kind(layout.work)
+            links = try_out(layout, kind, parts.ids, links=self._wishes.links)
         refuse_full(layout, version, older.same if links else ())
 
         def fetched(done: int, total: int) -> None:

@@ -18,11 +18,12 @@ from chromaseal.snapshot.manifest import Version
 _BESIDE_FILES_BYTES = 1 << 20
 
 
-def try_out(layout: Layout, ids: Ids, *, links: bool | None) -> bool:
+def try_out(layout: Layout, kind: str, ids: Ids, *, links: bool | None) -> bool:
     """Do all that will have to be done.
 
     Args:
         layout: of the collection.
+        kind: of the mount's file system; empty where nothing tells.
         ids: for the name of the trial.
         links: whether unchanged files are to be linked to; None to find out.
 
@@ -39,7 +40,7 @@ def try_out(layout: Layout, ids: Ids, *, links: bool | None) -> bool:
         file.write_bytes(b"x")
         file.chmod(0o444)
         os.utime(file, ns=(0, 0))
-        decided = may_link(probe) if links is None else links
+        decided = may_link(kind, probe) if links is None else links
     for folder in layout.folders:
         if not os.access(folder, os.W_OK | os.X_OK):
             raise PermissionError(13, "this user may not write", str(folder))

@@ -26,7 +26,7 @@ from chromaseal.clock import Clock
 from chromaseal.errors import Conflict, Damaged, NotFound, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import write_whole
-from chromaseal.replication.spare import Copies, open_anywhere
+from chromaseal.replication.spare import Copies
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.snapshot.checkout import cannot_write, name_of_unfinished, sync
 from chromaseal.snapshot.fallback import Told, newest_readable, tell_nobody
@@ -299,7 +299,7 @@ def _remove_old(parts: Parts, copies: Copies, *, alone: bool) -> None:
         if needed or (alone and copies.use_again(old)):
             continue
         # Processes of other containers are seen by this only.
-        if not open_anywhere(old):
+        if not parts.file_system.open_anywhere(old):
             shutil.rmtree(old, ignore_errors=True)
 
 

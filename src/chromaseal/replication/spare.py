@@ -11,11 +11,8 @@ nobody has touched since it was made, differs from the newest version by a few c
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-import signal
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +34,6 @@ from chromaseal.telemetry.emit import step
 
 _CHUNK_PAGES = 1024
 _MOST_TIMES_USED_AGAIN = 15
-# Nobody reads these on another machine, so that this one's kernel knows of everybody. On others it
-# gives leases too, as on FUSE, by what it knows.
-_OF_ONE_MACHINE = {
-    *("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"),
-}
-_MOUNTS = Path("/proc/self/mountinfo")
 # Readers may keep old copies open, and those stay for longer.
 _COPIES_REMEMBERED = 8
 
@@ -134,59 +125,6 @@ def _check(content: bytes, pages: Pages, table: PageTable, file: Path) -> None:
         raise Damaged(f"pages of {file} are not what the version has", kind="bad-file")
 
 
-def open_anywhere(directory: Path) -> bool | None:
-    """Tell whether any process of this machine has a file of a directory open or mapped.
-
-    A write lease is given on a file that nobody else has open, whatever containers there are
-    (``fcntl(2)``, F_SETLEASE).
-
-    Returns:
-        None where the file system, or the owner of the files, does not allow the question, or
-        where other machines may have it open.
-    """
-    with contextlib.suppress(OSError):
-        if _file_system(directory) not in _OF_ONE_MACHINE:
-            return None
-        files = [p for p in directory.rglob("*") if not p.is_symlink() and not p.is_dir()]
-        if all(map(_is_free, files)):
-            return False
-        # Where nothing can be leased, as on NFS, that says nothing.
-        with tempfile.TemporaryFile(dir=directory.parent) as nobodys:
-            return True if _can_be_leased(nobodys.fileno()) else None
-    return None
-
-
-def _file_system(directory: Path) -> str:
-    """Name the kind of the file system that a directory is on; empty where nothing tells."""
-    device = directory.stat().st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in _MOUNTS.read_text(errors="replace").splitlines():
-        mount, _, kind = line.partition(" - ")
-        if mount.split()[2] == wanted:
-            return kind.split()[0]
-    return ""
-
-
-def _is_free(file: Path) -> bool:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        return _can_be_leased(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _can_be_leased(descriptor: int) -> bool:
-    # Whoever opens the file meanwhile waits for the end of the lease, and this process is told by a
-    # signal; the usual one would end it, and this one is ignored by default.
-    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
-    except BlockingIOError:
-        return False
-    fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    return True
-
-
 class Copies:
     """Makes the copies of a follower's folder, out of a spare where there is one.
 
@@ -270,7 +208,7 @@ class Copies:
             return False
         # Under its new name nobody comes to open it any more.
         spare = Spare(place, made.tables, made.stamps)
-        if open_anywhere(place) is not False or not _is_untouched(spare):
+        if self._parts.file_system.open_anywhere(place) is not False or not _is_untouched(spare):
             place.rename(copy)
             return False
         self._hold(spare)

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn, Self, cast
 
+from chromaseal.adapters.linux.file_system import LinuxFileSystem
 from chromaseal.delta.model import Changes
 from chromaseal.parts import Parts
 from chromaseal.reader import Hit, Reader
@@ -129,6 +130,7 @@ class FunctionsScene:
             codec=codec,
             sandbox=DictionarySandbox(codec, self._texts, idle),
             open_files=NobodyHasOpen(),
+            file_system=LinuxFileSystem(),
             checkouts=checkouts,
             exchange=_nobody,
             clock=self.clock,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 from chromaseal.adapters.linux.exchange import exchange
+from chromaseal.adapters.linux.file_system import LinuxFileSystem
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.clock import SystemClock
 from chromaseal.digests import blake3_hex
@@ -147,6 +148,7 @@ class Machine:
                 codec=ParquetDeltaCodec(),
                 sandbox=sandbox,
                 open_files=NobodyHasOpen(),
+                file_system=LinuxFileSystem(),
                 checkouts=Checkouts(store, cache, "vault", clock=clock, ids=ids),
                 exchange=exchange,
                 clock=clock,

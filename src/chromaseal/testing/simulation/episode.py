@@ -17,6 +17,7 @@ from unittest import mock
 
 from chromaseal import pools
 from chromaseal.adapters.linux.exchange import exchange
+from chromaseal.adapters.linux.file_system import LinuxFileSystem
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
@@ -191,6 +192,7 @@ class Episode:
             codec=codec,
             sandbox=DictionarySandbox(codec, self._texts, self.scheduler),
             open_files=NobodyHasOpen(),
+            file_system=LinuxFileSystem(),
             checkouts=Checkouts(store, cache, _VAULT_ID, clock=clock, ids=ids),
             exchange=exchange,
             clock=clock,
