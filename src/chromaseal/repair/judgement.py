@@ -6,7 +6,7 @@ one is whole. What is in doubt is never passed off as the record.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,7 @@ from chromaseal.repair.judged import (
     JudgedRecord,
     Judgement,
 )
+from chromaseal.repair.leftovers import leftovers
 from chromaseal.repair.log_story import LogStory
 from chromaseal.repair.remains import (
     CollectionRemains,
@@ -34,7 +35,6 @@ _LENGTH_TOLERANCE = 1e-3
 # Every ChromaDB makes this one by itself.
 _DEFAULT_DATABASE = "00000000-0000-0000-0000-000000000000"
 _TORN = "the pages of the database are of several moments"
-_OF_NOBODY = "record of no collection"
 _ANOTHER_MOMENT = "the index and the tables are not of the same moment"
 
 
@@ -44,12 +44,12 @@ def judge(remains: Remains) -> Judgement:
     collections = [*remains.collections, *_without_row(remains)]
     judging = [_Judging(remains, each, from_log=from_log) for each in collections]
     judged = [each.judged() for each in judging]
-    leftovers: list[Mapping[str, Any]] = [{"what": each} for each in remains.disputed]
+    left: list[Mapping[str, Any]] = [{"what": each} for each in remains.disputed]
     if not from_log:
         owned = {row_id for each in judging for row_id in each.own_row_ids}
         used = {each.own_index.folder for each in judging if each.own_index is not None}
-        leftovers += [*_leftovers(remains), *_of_no_collection(remains, owned, used)]
-    return Judgement(judged, from_log, leftovers, remains.problem)
+        left += leftovers(remains, owned, used)
+    return Judgement(judged, from_log, left, remains.problem)
 
 
 def is_whole_log(remains: Remains) -> bool:
@@ -338,55 +338,3 @@ class _Judging:
 
 def _part(key: str) -> str:
     return DOCUMENT if key == DOCUMENT_KEY else key
-
-
-def _leftovers(remains: Remains) -> Iterator[Mapping[str, Any]]:
-    for orphan in remains.orphans:
-        yield {"what": "a value of no record", **{k: str(v) for k, v in orphan.items()}}
-    if not remains.tables_whole and not remains.problem:
-        yield {"what": "rows of chroma.sqlite3 that cannot be read"}
-
-
-def _of_no_collection(
-    remains: Remains, owned: Container[int], used: set[str]
-) -> Iterator[Mapping[str, Any]]:
-    """Give the rows that no collection has, and the indexes that may be theirs."""
-    rows = [row for row in remains.rows if row.row_id not in owned]
-    if not rows and remains.tables_whole:
-        # Deleted collections leave their indexes behind.
-        return
-    claimed = {each.segment_id for each in remains.segments}
-    free = [index for folder, index in remains.indexes.items() if folder not in claimed]
-    for row in rows:
-        vectors = [index.vector(row.record_id) for index in free]
-        found = [vector for vector in vectors if vector is not None]
-        yield {
-            "what": _OF_NOBODY,
-            "id": row.record_id,
-            "segment": row.segment_id,
-            "vector": _plain(found[0]) if len(found) == 1 else None,
-            "document": row.document,
-            "metadata": dict(row.metadata),
-        }
-    for index in free:
-        if index.names and (rows or index.folder not in used):
-            yield {"what": "index of no collection", "folder": index.folder}
-        if index.folder not in used and not remains.tables_whole:
-            yield from _without_rows(index, {row.record_id for row in rows})
-
-
-def _without_rows(index: IndexRemains, listed: Container[str]) -> Iterator[Mapping[str, Any]]:
-    """Give the records that only an index of no collection still names."""
-    for record_id in index.names:
-        if record_id not in listed:
-            yield {
-                "what": _OF_NOBODY,
-                "id": record_id,
-                "folder": index.folder,
-                "lost": dict.fromkeys([DOCUMENT, METADATA], "its row cannot be read"),
-                "vector": _plain(index.vector(record_id)),
-            }
-
-
-def _plain(vector: NDArray[np.float32] | None) -> list[float] | None:
-    return None if vector is None else [float(number) for number in vector]
