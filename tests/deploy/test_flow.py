@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import pytest
 
 from chromaseal import open_copy_from_mount
 from chromaseal.adapters.pillow.sample import write_sample
-from chromaseal.clock import SystemClock
 from chromaseal.composition.engine import open_vault
 from chromaseal.ids import SystemIds
 from chromaseal.mount.layout import Layout, parse_directory_name
@@ -28,6 +27,7 @@ from chromaseal.settings import Settings
 from chromaseal.testing.function_code import thin_package
 from chromaseal.testing.servers import ministack
 from chromaseal.testing.stack import Stack, deployed, waiting_messages
+from chromaseal.testing.waiting import wait_until
 from chromaseal.vault import Vault
 
 pytestmark = pytest.mark.slow
@@ -37,9 +37,6 @@ COLLECTIONS = ("lines", "words")
 FIRST, SECOND = SAMPLES[0], SAMPLES[2]
 HIDDEN = f"secret-{SystemIds().unique()}"
 FUNCTIONS = ("receipt-uploaded", "run-changed", "runs-waiting", "version-published")
-# The whole takes half a minute; the machine may be busy.
-TIMEOUT_S = 240.0
-LOOK_S = 0.1
 STOCK = """
 import json, sys
 import chromadb
@@ -70,15 +67,6 @@ class Flow:
     stack: Stack
     mount: Path
     vault: Vault
-
-
-def wait_until(done: Callable[[], bool], what: str) -> None:
-    """Look again until something is so; fail when that takes too long."""
-    clock = SystemClock()
-    begun_s = clock.monotonic_s()
-    while not done():
-        assert clock.monotonic_s() - begun_s < TIMEOUT_S, f"no {what} after {TIMEOUT_S} s"
-        clock.sleep(LOOK_S)
 
 
 def upload(stack: Stack, sample: SampleReceipt, folder: Path, called: str) -> None:

@@ -24,6 +24,7 @@ from chromaseal.fleet.worker import Habits, Worker
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
 from chromaseal.testing.records import record, upserts
+from chromaseal.testing.waiting import wait_until
 from chromaseal.vault import Vault
 
 PATIENCE_S = 60.0
@@ -62,10 +63,7 @@ def test_workers_share_what_waits(vaults: list[Vault]) -> None:
         for number in range(RUNS):
             name = f"r{number:02d}"
             writing.write({c: upserts(record(name)) for c in COLLECTIONS}, run_id=name)
-        end_s = time.monotonic() + PATIENCE_S
-        while any(counted(writing, name) < RUNS for name in COLLECTIONS):
-            assert time.monotonic() < end_s
-            time.sleep(0.05)
+        wait_until(lambda: all(counted(writing, name) == RUNS for name in COLLECTIONS))
         for worker, thread in zip(workers, running, strict=True):
             worker.stop()
             thread.join(PATIENCE_S)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from chromaseal.composition.engine import open_vault
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
 from chromaseal.testing.command_line import SampleVault, chromaseal, command_line, environment
+from chromaseal.testing.waiting import wait_until
 from chromaseal.vault import Vault
 
-PATIENCE_S = 90.0
 COLLECTIONS = ("lines", "words")
 
 
@@ -63,16 +62,15 @@ def test_an_inbox_is_emptied_also_after_a_death(samples: SampleVault, tmp_path: 
 
 def wait_for_a_run(folder: Path, process: subprocess.Popen[bytes]) -> None:
     """Wait until the ledger has a run."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not (folder / "vault/.ledger/ledger.sqlite").exists():
-        assert process.poll() is None
-        assert time.monotonic() < end_s
-        time.sleep(0.05)
+
+    def has_ended() -> bool:
+        return process.poll() is not None
+
+    ledger = folder / "vault/.ledger/ledger.sqlite"
+    wait_until(lambda: has_ended() or ledger.exists(), "a ledger")
     with opened(folder) as vault:
-        while not vault.parts.ledger.newest(limit=1):
-            assert process.poll() is None
-            assert time.monotonic() < end_s
-            time.sleep(0.02)
+        wait_until(lambda: has_ended() or bool(vault.parts.ledger.newest(limit=1)), "a run")
+    assert not has_ended()
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from chromaseal.clock import SystemClock
 from chromaseal.errors import Unavailable
 from chromaseal.mount import sync as syncing
 from chromaseal.mount import turn as turns
@@ -20,9 +19,7 @@ from chromaseal.snapshot.checkout import sync_tree
 from chromaseal.snapshot.find import find
 from chromaseal.snapshot.manifest import Version
 from chromaseal.testing.mount_scene import MountScene
-
-# In real time, for a thread that beats every hundredth of a second.
-PATIENCE_S = 30.0
+from chromaseal.testing.waiting import wait_until
 
 
 def test_a_dead_process_is_waited_for_and_no_longer(scene: MountScene) -> None:
@@ -59,12 +56,12 @@ class SlowDisk:
             if (turn := self._rivals.take()) is not None:
                 self.taken.append(turn)
                 return
-            before = self._beat()
-            self._scene.clock.sleep(2 * EXPIRY_S)
-            waits = SystemClock()
-            end_s = waits.monotonic_s() + PATIENCE_S
-            while self._beat() == before and waits.monotonic_s() < end_s:
-                waits.sleep(0.001)
+            self._take_time()
+
+    def _take_time(self) -> None:
+        before = self._beat()
+        self._scene.clock.sleep(2 * EXPIRY_S)
+        wait_until(lambda: self._beat() != before, "another beat")
 
     def _beat(self) -> bytes:
         turns = self._scene.layout.turns

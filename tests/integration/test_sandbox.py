@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Thread
@@ -19,6 +18,7 @@ from chromaseal.delta.model import Delta, DeltaHeader, upserts_of
 from chromaseal.errors import ChromasealError, Unavailable
 from chromaseal.sandbox import Plain, limits_for
 from chromaseal.testing.records import record
+from chromaseal.testing.waiting import wait_until
 
 LIMITS = limits_for(0)
 
@@ -83,9 +83,8 @@ def test_a_job_that_is_killed_is_told(sandbox: ProcessSandbox, tmp_path: Path) -
 
 def kill_next_child(sandbox: ProcessSandbox) -> None:
     """Wait until a job has a process of its own, and kill it."""
-    while not (pids := children_of(sandbox)):
-        time.sleep(0.001)
-    os.kill(pids[0], signal.SIGKILL)
+    wait_until(lambda: bool(children_of(sandbox)), "a job")
+    os.kill(children_of(sandbox)[0], signal.SIGKILL)
 
 
 def children_of(sandbox: ProcessSandbox) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -19,9 +18,9 @@ from chromaseal.run.model import RunState
 from chromaseal.telemetry.emit import observed
 from chromaseal.testing.recording_observer import RecordingObserver
 from chromaseal.testing.records import record, upserts
+from chromaseal.testing.waiting import wait_until
 from chromaseal.vault import Vault
 
-PATIENCE_S = 30.0
 SAY = (
     "from chromaseal.adapters.linux.process_name import own_name as name;"
     "from chromaseal.ids import SystemIds as I; print(name(I()))"
@@ -182,11 +181,3 @@ def test_one_process_at_a_time_does_what_is_to_be_done_alone(vault: Vault) -> No
 
     assert one_at_a_time(vault, "_inbox", terms(), work)(lambda: False) == 5.0
     assert seen == [None]
-
-
-def wait_until(so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not so():
-        assert time.monotonic() < end_s
-        time.sleep(0.02)

@@ -10,7 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.command_line import Answer, begin, chromaseal
 from chromaseal.testing.prometheus import parse
 from chromaseal.testing.records import record, upserts
+from chromaseal.testing.waiting import wait_until
 from chromaseal.vault import Vault
 
 PATIENCE_S = 90.0
@@ -150,14 +151,6 @@ def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
     with ExitStack() as held:
         vault = held.enter_context(open_vault(settings))
         yield Fleet(tmp_path, ledger, held, vault)
-
-
-def wait_until(so: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    end_s = time.monotonic() + PATIENCE_S
-    while not so():
-        assert time.monotonic() < end_s
-        time.sleep(0.01)
 
 
 def begin_merging(fleet: Fleet, runs: int, *arguments: str) -> Program:
