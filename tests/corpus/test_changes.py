@@ -26,9 +26,8 @@ from chromaseal.testing.corpus.cases import cases, damaged
 from chromaseal.testing.corpus.healthy import Base
 from chromaseal.testing.corpus.outcome import Nobody
 from chromaseal.testing.machine import RememberingSandbox
-from chromaseal.testing.whole import WHOLE
+from chromaseal.testing.whole import WHOLE, part_of
 
-STEP = 1 if WHOLE else 8
 MODULES = (
     "chromaseal.adapters.chroma.verification",
     "chromaseal.adapters.chroma.verification_of_changes",
@@ -100,7 +99,7 @@ def test_damage_is_found_by_what_changed(
     """What harms, and what only the sum over all records can show, is found; nothing else is."""
     verified = {base.name: verify(sealed_at(base.newest), sandbox=pool) for base in bases}
     looked_at, wrong = 0, []
-    for number, case in enumerate(cases(bases)[::STEP]):
+    for number, case in enumerate(part_of(cases(bases), 8)):
         answer = found(case, tmp_path / str(number), verified[case.base.name], pool)
         looked_at += answer is not None
         harmful = case.damage.kind is not Kind.HARMLESS

@@ -1,10 +1,11 @@
 """Whatever happens to a directory is found; what does no harm raises no alarm.
 
-Every ninth case by default; ``make test-whole`` takes all.
+One case of every damage by default, on one base after the other; ``make test-whole`` takes all.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,17 +16,15 @@ from chromaseal.errors import Damaged
 from chromaseal.seal.verdict import Level
 from chromaseal.snapshot.checkout import check_files
 from chromaseal.testing.corpus.case import Case, Kind
-from chromaseal.testing.corpus.cases import DAMAGES, cases, damaged
+from chromaseal.testing.corpus.cases import DAMAGES, cases, damaged, one_of_each
 from chromaseal.testing.corpus.healthy import Base, build_bases
 from chromaseal.testing.corpus.outcome import look, share_found
 from chromaseal.testing.machine import Machine
-from chromaseal.testing.whole import WHOLE, part_of
+from chromaseal.testing.whole import WHOLE
 
 PAGE = Path(__file__).parents[2] / "docs/corpus.md"
 RECORDS = 10_000 if WHOLE else 2_000
 SPACES = ("l2", "cosine") if WHOLE else ("cosine",)
-# Of every ninth, these are found as often as all are; others are the easier or the harder ones.
-EVERY, FIRST = 9, 4
 LEAST_CASES = 300
 LEAST_QUICK = 0.8
 MODULES = ("chromaseal.adapters.chroma.verification", "chromaseal.adapters.chroma.questions")
@@ -38,6 +37,13 @@ def every(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 
 
 @pytest.fixture(scope="module")
+def chosen(every: list[Case]) -> list[Case]:
+    """Give those that are looked at."""
+    assert len(every) >= LEAST_CASES
+    return every if WHOLE else one_of_each(every)
+
+
+@pytest.fixture(scope="module")
 def pool() -> Iterator[SandboxPool]:
     """Give two warm processes: one reads while ChromaDB answers in the other."""
     sandbox = SandboxPool([ProcessSandbox(preload=MODULES) for _ in range(2)])
@@ -46,10 +52,9 @@ def pool() -> Iterator[SandboxPool]:
 
 
 @pytest.mark.slow
-def test_every_damage_is_found(every: list[Case], tmp_path: Path, pool: SandboxPool) -> None:
+def test_every_damage_is_found(chosen: list[Case], tmp_path: Path, pool: SandboxPool) -> None:
     """Deep finds all that is harmful, quick four of five; nothing else raises an alarm."""
-    assert len(every) >= LEAST_CASES
-    outcomes = [look(case, tmp_path, pool) for case in part_of(every, EVERY, start=FIRST)]
+    outcomes = [look(case, tmp_path, pool) for case in chosen]
     wrong = [(o.case.name, o.said, o.checks) for o in outcomes if not o.as_expected]
     assert wrong == []
     assert share_found(outcomes, Level.DEEP) == 1
@@ -57,12 +62,12 @@ def test_every_damage_is_found(every: list[Case], tmp_path: Path, pool: SandboxP
 
 
 @pytest.mark.slow
-def test_digests_find_every_change(every: list[Case], tmp_path: Path, machine: Machine) -> None:
+def test_digests_find_every_change(chosen: list[Case], tmp_path: Path, machine: Machine) -> None:
     """As a version, which says what every file was, any damage to any file is found."""
-    bases = {case.base.name: case.base for case in every}
+    bases = {case.base.name: case.base for case in chosen}
     for name, base in bases.items():
         machine.push(name, base.newest, replace=True)
-    for number, case in enumerate(part_of(every, EVERY, start=FIRST)):
+    for number, case in enumerate(chosen):
         directory = tmp_path / str(number)
         damaged(case, directory)
         with pytest.raises(Damaged):
@@ -79,6 +84,18 @@ def test_the_page_is_of_these_damages() -> None:
             assert f"\n* {damage.name}: {damage.reason}.\n" in text, "make corpus"
     named = text.count("\n| ") - 2 + text.count("\n* ")
     assert named == len(DAMAGES)
+
+
+def test_a_part_has_every_damage_and_every_base() -> None:
+    """Which case of a damage that is follows from its place in the list, and from nothing else."""
+    two = {"small": (False, True), "flushed": (True, False)}
+    kinds = {**two, "pending": (True, True), "several": (True, True)}
+    bases = [Base(name, Path(), Path(), *kind, space="l2") for name, kind in kinds.items()]
+    part = one_of_each(cases(bases))
+    assert [case.damage for case in part] == list(DAMAGES)
+    counts = Counter(case.base.name for case in part)
+    assert counts.keys() == kinds.keys()
+    assert min(counts.values()) > len(DAMAGES) / 10
 
 
 def test_cases_have_names_of_their_own() -> None:

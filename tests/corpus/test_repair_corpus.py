@@ -1,6 +1,6 @@
 """A repair gives exactly the records that were there, or refuses; salvage lists what it lost.
 
-A part by default; ``make test-whole`` takes all.
+Every 43rd case by default; ``make test-whole`` takes all, on bases of both distances.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from chromaseal.testing.corpus.cases import cases
 from chromaseal.testing.corpus.healthy import Base, build_bases
 from chromaseal.testing.corpus.mending import mend
 from chromaseal.testing.corpus.outcome import Nobody
-from chromaseal.testing.whole import WHOLE
+from chromaseal.testing.whole import WHOLE, part_of
 
 RECORDS = 2_000
-STEP = 1 if WHOLE else 43
 JOBS = ("verification", "questions", "replay", "salvage")
 # Nothing on disk names the records of these: their log or their only table is gone.
 NAMELESS = ("chroma.sqlite3 ",)
@@ -44,7 +43,7 @@ def harmful(bases: list[Base], tmp_path_factory: pytest.TempPathFactory) -> list
     """Give the cases that do harm; those with the other distance where all are asked for."""
     more = build_bases(tmp_path_factory.mktemp("more"), RECORDS, ("cosine",)) if WHOLE else []
     every = cases([*bases, *more])
-    return [case for case in every if case.damage.kind is Kind.HARMFUL][::STEP]
+    return part_of((case for case in every if case.damage.kind is Kind.HARMFUL), 43)
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,12 @@ def cases(bases: Iterable[Base]) -> list[Case]:
         if damage.fits(base)
         for turn in range(damage.turns)
     ]
+
+
+def one_of_each(every: Sequence[Case]) -> list[Case]:
+    """Give one case of every damage that there is a case of, on one base after the other."""
+    by_damage = [[case for case in every if case.damage is damage] for damage in DAMAGES]
+    return [alike[number % len(alike)] for number, alike in enumerate(by_damage) if alike]
 
 
 def damaged(case: Case, target: Path) -> str:
