@@ -9,7 +9,6 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
 
 from chromaseal.adapters.dynamodb import items, transactions
@@ -32,12 +31,9 @@ from chromaseal.settings import without_secrets
 from chromaseal.testing.clock import START, ManualClock
 from chromaseal.testing.dynamodb import FaultyClient
 from chromaseal.testing.ledger_contract import NOW, pending_run
-from chromaseal.testing.servers import S3Server
 
 RUN_ID = "0f0e0d0c-0b0a-4908-8706-050403020100"
 IMAGE_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
-# Of version 5, which others refuse.
-OTHER_ID = "3f2504e0-4f89-51d3-9a0c-0305e82c3301"
 RUN_KEY = {"PK": f"IMAGE#{IMAGE_ID}", "SK": f"RECEIPT#00007#COMPACTION_RUN#{RUN_ID}"}
 BOTH = ("lines", "words")
 
@@ -58,17 +54,6 @@ def client(dynamodb_url: str) -> Iterator[FaultyClient]:
 def ledger(client: FaultyClient, dynamodb_url: str) -> DynamoLedger:
     """Give an empty ledger."""
     return opened(client, dynamodb_url)
-
-
-@pytest.fixture
-def table(ministack_server: S3Server, dynamodb_url: str) -> Iterator[Any]:
-    """Give the table as another program has it."""
-    place = parse(dynamodb_url)
-    resource = boto3.resource(
-        "dynamodb", region_name=place.region, endpoint_url=ministack_server.endpoint
-    )
-    yield resource.Table(place.table)
-    resource.meta.client.close()
 
 
 def receipt_run() -> Run:

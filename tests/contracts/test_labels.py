@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
-
-import boto3
-import pytest
 
 from chromaseal.adapters.dynamodb.labels import labels_of
 from chromaseal.adapters.dynamodb.place import parse
 from chromaseal.adapters.dynamodb.table import Table, connect
 from chromaseal.clock import SystemClock
 from chromaseal.ids import SystemIds
-from chromaseal.testing.servers import S3Server
 
 IMAGE_ID = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
-
-
-@pytest.fixture
-def table(ministack_server: S3Server, dynamodb_url: str) -> Iterator[Any]:
-    """Give the table as another program has it."""
-    place = parse(dynamodb_url)
-    resource = boto3.resource(
-        "dynamodb", region_name=place.region, endpoint_url=ministack_server.endpoint
-    )
-    yield resource.Table(place.table)
-    resource.meta.client.close()
 
 
 def test_a_receipts_labels_are_those_of_its_own_words(

@@ -18,8 +18,6 @@ from chromaseal.adapters.chroma.verification import run
 from chromaseal.sandbox import no_progress
 
 _DIMENSION = 8
-_MAX_M = 16
-_STEP = 4 * _MAX_M + 4
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -209,10 +208,6 @@ class Machine:
         with checkouts.workspace() as workspace:
             checkouts.copy(self.vault.version(collection, at), workspace / "copy")
             return contents(workspace / "copy")
-
-    def use_clock_of(self, other: Machine) -> None:
-        """Take over the time of another machine."""
-        self.vault.parts = replace(self.vault.parts, clock=other.vault.parts.clock)
 
 
 def copy_objects(source: ObjectStore, target: ObjectStore) -> None:
