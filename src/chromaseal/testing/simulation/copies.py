@@ -82,25 +82,18 @@ class Pushes:
             return None
         key = (collection, plain["records"]["multiset"])
         push, earlier = self._asked.get(key), self._versions.get(key)
-        self._check(_once(known=push is not None), version_id, earlier)
+        known = push is not None
+        self._check(invariants.a_push_is_published_once, version_id, earlier, is_known=known)
         if push is None:
             return None
         self._seen["push"] += 1
         self._versions[key] = version_id
         before = line.facts[-1] if line.facts else None
         follows = before is None or push.made_from is None or before.rows in push.made_from
-        self._check(_on_top(follows=follows), version_id, line.newest)
+        self._check(invariants.a_push_follows_its_base, version_id, line.newest, follows=follows)
         records = {record_id: self._texts.record(row) for record_id, row in push.rows.items()}
         needs = frozenset(needs_of(plain, collection, version_id))
         return Fact(version_id, plain["number"], (), records, push.rows, needs)
-
-
-def _once(*, known: bool) -> Check:
-    return lambda *facts: invariants.a_push_is_published_once(*facts, is_known=known)
-
-
-def _on_top(*, follows: bool) -> Check:
-    return lambda *facts: invariants.a_push_follows_its_base(*facts, follows=follows)
 
 
 class Served:

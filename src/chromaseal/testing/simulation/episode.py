@@ -236,16 +236,19 @@ class Episode:
         while self._turn():
             invariants.it_comes_to_rest(self.scheduler.steps, limit)
         self.scheduler.deliver_all()
-        self._end()
+        with self._telling("end"):
+            check_the_end(self.process("end", "end", 0), self._texts, self._store)
         self._raise_broken()
 
-    def _end(self) -> None:
+    @contextlib.contextmanager
+    def _telling(self, name: str) -> Iterator[None]:
+        """Let an error that somebody meets, whatever it is, be looked at: nobody should."""
         try:
-            check_the_end(self.process("end", "end", 0), self._texts, self._store)
+            yield
         except Broken:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody should have met it
-            self.truth.fails("end", error)
+        except Exception as error:  # noqa: BLE001 - the edge of a process
+            self.truth.fails(name, error)
 
     def _turn(self) -> bool:
         goes_on = self.scheduler.turn()
@@ -259,10 +262,8 @@ class Episode:
 
     def _live(self, actor: Actor) -> None:
         script = _SCRIPTS[actor.name.partition("-")[0]]
-        try:
+        with self._telling(actor.name):
             script(self.process(actor.name, actor.machine, actor.lives))
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody should have met it
-            self.truth.fails(actor.name, error)
 
     def _dies(self, actor: Actor) -> None:
         # A dead process tidies nothing up: while it is unwound, its files are not there.

@@ -111,11 +111,7 @@ def _work_off(here: Process, batch: Sequence[Held]) -> set[str]:
 def _check_answer(here: Process, message: Message) -> None:
     run_id, name = run_of(message), message.collection
     is_done = run_id in here.truth.line(name).merged or (run_id, name) in here.cloud.rested
-    here.truth.check(_answered(is_done=is_done), run_id, name)
-
-
-def _answered(*, is_done: bool) -> Callable[..., None]:
-    return lambda *facts: invariants.an_answered_message_is_done(*facts, is_done=is_done)
+    here.truth.check(invariants.an_answered_message_is_done, run_id, name, is_done=is_done)
 
 
 def _no_labels(image_id: str, receipt_id: int) -> Sequence[WordLabel]:

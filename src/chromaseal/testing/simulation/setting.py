@@ -54,7 +54,7 @@ def setting_of(seed: int) -> Setting:
     """Draw what an episode is about."""
     chance = chance_of(seed, "setting")
     cancellers = int(chance_of(seed, "cancellers").random() < _CANCELLED)
-    functions = _functions(seed)
+    functions, replicas = _functions(seed), _replicas(seed)
     is_sql = chance_of(seed, "ledger").random() < _SQL and not functions
     return Setting(
         collections=_COLLECTIONS[: chance.randint(1, 2)],
@@ -67,7 +67,7 @@ def setting_of(seed: int) -> Setting:
             "sweeper": 1,
             "operator": chance.randint(0, 1),
             "canceller": cancellers,
-            **_replicating(seed),
+            **replicas,
             **functions,
         },
         policy=Policy(
@@ -78,7 +78,7 @@ def setting_of(seed: int) -> Setting:
         is_parquet=chance.random() < _PARQUET,
         takes_turns=chance.random() < _TURNS or is_sql,
         is_sql=is_sql,
-        pushed=_PUSHED if _replicating(seed) else (),
+        pushed=_PUSHED if replicas else (),
         is_cloud=bool(functions),
     )
 
@@ -93,7 +93,7 @@ def _functions(seed: int) -> dict[str, int]:
     return {"compactor": workers, "function": lanes, "teller": tellers, "table": 1, "schedule": 1}
 
 
-def _replicating(seed: int) -> dict[str, int]:
+def _replicas(seed: int) -> dict[str, int]:
     """Say how many have directories of their own, in the episodes that have such."""
     chance = chance_of(seed, "replicas")
     if chance.random() >= _REPLICATED:

@@ -38,12 +38,12 @@ SEEN_KEYS = {
     "removal": "/gc/",
     "tag": "/tag/",
 }
-SEEN_OF_FUNCTIONS = (
+_SEEN_OF_FUNCTIONS = (
     *("invocation", "again", "side by side", "thaw"),
     *("change", "worn copy", "reminder"),
 )
-SEEN_OF_COPIES = ("push", "pull", "move")
-SEEN = (*SEEN_KEYS, "late run", "rollback", "turn", *SEEN_OF_COPIES, *SEEN_OF_FUNCTIONS)
+_SEEN_OF_COPIES = ("push", "pull", "move")
+SEEN = (*SEEN_KEYS, "late run", "rollback", "turn", *_SEEN_OF_COPIES, *_SEEN_OF_FUNCTIONS)
 
 
 class Truth:
@@ -247,10 +247,10 @@ class Truth:
         """Look at an error that is none of the product's own."""
         self.check(invariants.errors_say_what_happened, actor, type(error).__name__, str(error))
 
-    def check(self, invariant: Callable[..., None], *facts: object) -> None:
+    def check(self, invariant: Callable[..., None], *facts: object, **named: object) -> None:
         """Ask whether an invariant holds, and keep the first that does not."""
         try:
-            invariant(*facts)
+            invariant(*facts, **named)
         except Broken as broken:
             self.broken = self.broken or broken
 
