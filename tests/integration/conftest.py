@@ -16,7 +16,7 @@ from chromaseal.composition.engine import open_vault
 from chromaseal.receipts.samples import SAMPLES
 from chromaseal.settings import Settings
 from chromaseal.testing.command_line import SampleVault, chromaseal
-from chromaseal.testing.recorded_queues import URL, RecordedQueues
+from chromaseal.testing.handling import URL, RecordedQueues
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 

@@ -15,7 +15,6 @@ from obstore.store import S3Store, from_url
 from chromaseal import open_copy_from_mount
 from chromaseal.adapters.cloudformation import template_file
 from chromaseal.adapters.obstore.inbox import InboxBucket
-from chromaseal.clock import SystemClock
 from chromaseal.composition.functions import Equipment, equipment, settings_of
 from chromaseal.delta.model import Changes
 from chromaseal.entrypoints.functions import (
@@ -29,17 +28,14 @@ from chromaseal.errors import ChromasealError, Incomplete, Interrupted, UsageErr
 from chromaseal.ids import SystemIds
 from chromaseal.run.model import RunState
 from chromaseal.seal.verdict import Verdict
-from chromaseal.stream.messages import Message
-from chromaseal.stream.table import EntityType
 from chromaseal.testing.aws_events import (
-    InvocationContext,
     bucket_event,
     queue_event,
     queue_record,
 )
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.command_line import SampleVault
-from chromaseal.testing.recorded_queues import RecordedQueues, left
+from chromaseal.testing.handling import RecordedQueues, context, left, message, write
 from chromaseal.testing.records import record
 from chromaseal.testing.servers import S3Server
 from chromaseal.vault import Vault
@@ -67,22 +63,6 @@ def _environment(folder: Path) -> dict[str, str]:
         "CHROMASEAL_LEDGER": str(folder / "ledger.sqlite"),
         "CHROMASEAL_CACHE": str(folder / "cache"),
     }
-
-
-def context(*, timeout_s: float = 900.0) -> InvocationContext:
-    """Give an invocation's context."""
-    return InvocationContext("invocation-1", SystemClock(), timeout_s=timeout_s)
-
-
-def write(vault: Vault, run_id: str) -> None:
-    """Let a run of lines wait."""
-    vault.write({"lines": Changes(upserts=[record(run_id)])}, run_id=run_id)
-
-
-def message(run_id: str) -> Message:
-    """Give a run's message."""
-    now = SystemClock().now().isoformat()
-    return Message("lines", EntityType.COMPACTION_RUN, "INSERT", {"run_id": run_id}, now, run_id)
 
 
 def test_a_batch_becomes_a_version_and_bad_messages_come_again(

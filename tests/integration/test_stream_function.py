@@ -13,39 +13,13 @@ from chromaseal import keys
 from chromaseal.adapters.dynamodb.items import run_item
 from chromaseal.adapters.sqs import queues
 from chromaseal.adapters.sqs.queues import SqsQueues
-from chromaseal.clock import SystemClock
 from chromaseal.composition.engine import open_vault
-from chromaseal.delta.model import Changes
-from chromaseal.entrypoints.functions import (
-    on_run_changed,
-)
+from chromaseal.entrypoints.functions import on_run_changed
 from chromaseal.errors import UsageError
 from chromaseal.settings import Settings
-from chromaseal.stream.messages import Message
-from chromaseal.stream.table import EntityType
-from chromaseal.testing.aws_events import (
-    InvocationContext,
-    stream_record,
-)
-from chromaseal.testing.recorded_queues import URL, RecordedQueues, left
-from chromaseal.testing.records import record
+from chromaseal.testing.aws_events import stream_record
+from chromaseal.testing.handling import URL, RecordedQueues, context, left, message, write
 from chromaseal.vault import Vault
-
-
-def context() -> InvocationContext:
-    """Give an invocation's context."""
-    return InvocationContext("invocation-1", SystemClock())
-
-
-def write(vault: Vault, run_id: str) -> None:
-    """Let a run of lines wait."""
-    vault.write({"lines": Changes(upserts=[record(run_id)])}, run_id=run_id)
-
-
-def message(run_id: str) -> Message:
-    """Give a run's message."""
-    now = SystemClock().now().isoformat()
-    return Message("lines", EntityType.COMPACTION_RUN, "INSERT", {"run_id": run_id}, now, run_id)
 
 
 def test_runs_of_the_stream_are_told_to_the_queues(client: RecordedQueues, vault: Vault) -> None:

@@ -9,6 +9,7 @@ from chromaseal.stream.changes import run_id_of
 from chromaseal.stream.messages import FieldChange, Message, attributes_of, body_of, read
 from chromaseal.stream.table import EntityType, entity_of
 from chromaseal.stream.translation import TableChange, messages_of
+from chromaseal.testing.event_names import event_name
 
 VALUES = st.none() | st.text(max_size=20) | st.integers() | st.booleans()
 ITEMS = st.dictionaries(
@@ -62,7 +63,7 @@ def test_every_change_gives_messages_that_can_be_read(
     sort: str, before: dict[str, object] | None, after: dict[str, object] | None
 ) -> None:
     """For one item at most one per collection, and all about that item."""
-    name = "INSERT" if before is None else "MODIFY" if after is not None else "REMOVE"
+    name = event_name(before, after)
     change = TableChange(name, "IMAGE#i", sort, before, after, "e", "1", 1, "us-east-1")
     told = messages_of(change)
     assert len({message.collection for message in told}) == len(told)

@@ -15,6 +15,7 @@ from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.stream.messages import attributes_of, body_of, read
 from chromaseal.stream.table import EntityType, entity_of
 from chromaseal.stream.translation import TableChange, messages_of
+from chromaseal.testing.event_names import event_name
 
 IMAGE = "0f5e8d5c-0c4f-4f0e-9d7d-0a7d3f0f6c11"
 RUN = "7b0f3c1e-5d43-4a51-8f6e-2f1f5b1f0a22"
@@ -30,8 +31,7 @@ def change(
     partition: str = f"IMAGE#{IMAGE}",
 ) -> TableChange:
     """Give a stream record of an item's change."""
-    names = {(False, True): "INSERT", (True, True): "MODIFY", (True, False): "REMOVE"}
-    name = names[before is not None, after is not None]
+    name = event_name(before, after)
     return TableChange(name, partition, sort, before, after, "event-1", "111", SECOND, "us-east-1")
 
 

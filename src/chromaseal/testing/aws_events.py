@@ -10,6 +10,7 @@ from boto3.dynamodb.types import TypeSerializer
 
 from chromaseal.clock import Clock
 from chromaseal.stream.messages import Message, attributes_of, body_of
+from chromaseal.testing.event_names import event_name
 
 REGION = "us-east-1"
 _ACCOUNT = "123456789012"
@@ -55,7 +56,6 @@ def stream_record(
         created_s: seconds since the epoch; the stream tells whole ones.
     """
     item = after or before or {}
-    names = {(False, True): "INSERT", (True, True): "MODIFY", (True, False): "REMOVE"}
     told: dict[str, Any] = {
         "ApproximateCreationDateTime": int(created_s),
         "Keys": {name: _TYPED.serialize(item[name]) for name in ("PK", "SK")},
@@ -69,7 +69,7 @@ def stream_record(
         told["OldImage"] = _TYPED.serialize(before)["M"]
     return {
         "eventID": f"event-{number}",
-        "eventName": names[before is not None, after is not None],
+        "eventName": event_name(before, after),
         "eventVersion": "1.1",
         "eventSource": "aws:dynamodb",
         "awsRegion": REGION,

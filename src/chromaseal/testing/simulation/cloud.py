@@ -20,6 +20,7 @@ from chromaseal.stream.changes import is_change, run_id_of
 from chromaseal.stream.messages import Message, attributes_of, body_of
 from chromaseal.stream.table import LINES
 from chromaseal.stream.translation import TableChange, messages_of
+from chromaseal.testing.event_names import event_name
 from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.scheduler import START, Scheduler
 
@@ -113,9 +114,8 @@ class Cloud:
         """Record a change of an item."""
         number = len(self._records) + 1
         item = after or before or {}
-        names = {(False, True): "INSERT", (True, True): "MODIFY", (True, False): "REMOVE"}
         change = TableChange(
-            event_name=names[before is not None, after is not None],
+            event_name=event_name(before, after),
             partition=str(item["PK"]),
             sort=str(item["SK"]),
             before=before,
