@@ -270,8 +270,11 @@ def test_asking_whether_a_file_is_open_disturbs_nobody(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x")
     machine = LinuxFileSystem()
     assert machine.open_anywhere(tmp_path) is False
-    opening = [sys.executable, "-c", "import sys\nwhile True: open(sys.argv[1]).close()"]
-    with subprocess.Popen([*opening, str(tmp_path / "file")]) as other:
+    opening = "import sys\nprint(flush=True)\nwhile True: open(sys.argv[1]).close()"
+    command = [sys.executable, "-c", opening, str(tmp_path / "file")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
         found = {machine.open_anywhere(tmp_path) for _ in range(5000)}
         other.kill()
     assert found == {False, True}

@@ -125,7 +125,7 @@ def test_nobody_waits_after_ctrl_c(faulty: FaultyStore, clock: ManualClock) -> N
     def upload() -> None:
         with pools.pool(1) as pool:
             pool.submit(put_once, store, "b", b"mine")
-            waits.wait(10)
+            assert waits.wait(10)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

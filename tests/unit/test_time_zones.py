@@ -39,7 +39,6 @@ def test_what_others_write_without_an_offset_is_utc() -> None:
     expected = dt.datetime(2026, 11, 20, 14, tzinfo=dt.UTC)
     for text in ("2026-11-20T14:00:00", "2026-11-20T14:00:00Z", "2026-11-20T09:00:00-05:00"):
         assert read_moment(text) == expected
-        assert read_moment(text) is not None
     for other in ("soon", "", None, 5, "0001-01-01T00:00:00+14:00"):
         assert read_moment(other) is None
 
