@@ -30,6 +30,7 @@ from chromaseal.testing.command_line import (
     command_line,
     environment,
 )
+from chromaseal.testing.warm_start import FOREGROUND
 
 pytestmark = pytest.mark.slow
 
@@ -205,9 +206,8 @@ def test_interrupt_keeps_what_was_reported(tmp_path: Path) -> None:
     for sample in SAMPLES[:3]:
         write_sample(sample, tmp_path / f"{sample.slug}.png")
     arguments = ("--vault", str(tmp_path / "vault"), "--jobs", "1", "--json")
-    # A shell that runs the tests in the background lets them inherit that SIGINT is ignored.
     process = subprocess.Popen(
-        ["env", "--default-signal=INT", *command_line("ingest", str(tmp_path), *arguments)],
+        [*FOREGROUND, *command_line("ingest", str(tmp_path), *arguments)],
         stdout=subprocess.PIPE,
         text=True,
         env=environment(tmp_path / "cache"),

@@ -24,11 +24,10 @@ from chromaseal.testing.command_line import (
     command_line,
     environment,
 )
+from chromaseal.testing.warm_start import FOREGROUND
 
 pytestmark = pytest.mark.slow
 
-# A shell that runs the tests in the background lets them inherit that SIGINT is ignored.
-_FOREGROUND = ("env", "--default-signal=INT,TERM")
 # Root may do what modes forbid, unless it gives that up.
 _BOUND_BY_MODES = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
 _STOPPERS = (signal.SIGINT, signal.SIGTERM)
@@ -209,7 +208,7 @@ def test_stopping_at_the_start_shows_no_traceback(
         "sys.meta_path.insert(0, Stopping())\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    answer = started(tmp_path, *command.split(), prefix=_FOREGROUND, variables={"PYTHONPATH": path})
+    answer = started(tmp_path, *command.split(), prefix=FOREGROUND, variables={"PYTHONPATH": path})
     assert (answer.exit_code, answer.out) == end
     assert answer.errors.startswith("interrupted: ") == bool(answer.exit_code)
 

@@ -20,6 +20,7 @@ from chromaseal.reproduction.old_ways import copy_files
 from chromaseal.reproduction.running import RunningApplication
 from chromaseal.reproduction.trial import Way
 from chromaseal.testing.command_line import chromaseal, command_line, environment
+from chromaseal.testing.warm_start import FOREGROUND
 
 pytestmark = pytest.mark.slow
 
@@ -117,8 +118,7 @@ def test_nothing_runs_on(tmp_path: Path, how: signal.Signals) -> None:
     """Whoever stops the command stops its application; only a killed one leaves files behind."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    # A shell that runs the tests in the background lets them inherit that SIGINT is ignored.
-    command = ["env", "--default-signal=INT", *command_line("reproduce", *FEW, "--json")]
+    command = [*FOREGROUND, *command_line("reproduce", *FEW, "--json")]
     surroundings = {**environment(tmp_path / "cache"), "TMPDIR": str(folder)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=surroundings, text=True) as running:
         assert running.stdout is not None

@@ -11,11 +11,9 @@ from pathlib import Path
 import pytest
 
 from chromaseal.testing.command_line import TIMEOUT_S, command_line, environment
+from chromaseal.testing.warm_start import FOREGROUND
 
 pytestmark = pytest.mark.slow
-
-# A shell that runs the tests in the background lets them inherit that SIGINT is ignored.
-_FOREGROUND = ("env", "--default-signal=INT,TERM")
 
 
 def test_the_second_ctrl_c_ends_a_request_that_nobody_answers(tmp_path: Path) -> None:
@@ -29,7 +27,7 @@ def test_the_second_ctrl_c_ends_a_request_that_nobody_answers(tmp_path: Path) ->
             "AWS_REGION": "us-east-1",
         }
         process = subprocess.Popen(
-            [*_FOREGROUND, *command_line("log", "notes", "--vault", "s3://bucket/vault")],
+            [*FOREGROUND, *command_line("log", "notes", "--vault", "s3://bucket/vault")],
             env={**environment(tmp_path / "cache"), **variables},
             stderr=subprocess.PIPE,
             text=True,

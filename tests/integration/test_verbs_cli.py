@@ -17,6 +17,7 @@ import pytest
 
 from chromaseal.testing.command_line import Answer, chromaseal, command_line, environment
 from chromaseal.testing.directory_states import EXTRA, contents, made_states
+from chromaseal.testing.warm_start import FOREGROUND
 
 pytestmark = pytest.mark.slow
 
@@ -83,10 +84,9 @@ class Desk:
     @contextmanager
     def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         """Run a command that does not end by itself; it is killed in the end."""
-        # A shell that runs the tests in the background lets them inherit that SIGINT is ignored.
         command = command_line(*self.arguments(*arguments), "--json")
         with subprocess.Popen(
-            ["env", "--default-signal=INT", *command],
+            [*FOREGROUND, *command],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

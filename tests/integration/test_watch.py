@@ -28,6 +28,7 @@ from chromaseal.run.model import RunState
 from chromaseal.run.unnamed_ledger import UnnamedLedger
 from chromaseal.testing.command_line import chromaseal, command_line, environment
 from chromaseal.testing.records import record, upserts
+from chromaseal.testing.warm_start import FOREGROUND
 from chromaseal.vault import Vault
 
 NAME = "notes"
@@ -203,9 +204,8 @@ def test_the_command_looks_once(written: Vault, tmp_path: Path) -> None:
 
 def start(*arguments: str, cache: Path, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
     """Start a command that can be interrupted."""
-    # A shell that runs the tests in the background lets them inherit that SIGINT is ignored.
     return subprocess.Popen(
-        ["env", "--default-signal=INT", *command_line(*arguments)],
+        [*FOREGROUND, *command_line(*arguments)],
         stdout=stdout,
         text=True,
         env=environment(cache),

@@ -31,7 +31,7 @@ REQUEST_BYTES: Final = 1 << 17
 # Named, not imported: it is another process.
 _SERVER: Final = "chromaseal.testing.warm_server"
 # A shell that runs the tests in the background lets them inherit that SIGINT is ignored.
-_FOREGROUND: Final = ("env", "--default-signal=INT,TERM")
+FOREGROUND: Final = ("env", "--default-signal=INT,TERM")
 
 
 class WarmProcess:
@@ -253,7 +253,7 @@ def server(prefix: tuple[str, ...] = ()) -> Path:
     folder = tempfile.mkdtemp(prefix="chromaseal-warm-")
     place = Path(folder) / "socket"
     process = subprocess.Popen(  # noqa: S603 - our own module
-        [*prefix, *_FOREGROUND, sys.executable, "-m", _SERVER, str(place)],
+        [*prefix, *FOREGROUND, sys.executable, "-m", _SERVER, str(place)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
