@@ -13,7 +13,7 @@ from email.message import Message
 import pytest
 
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
-from chromaseal.errors import Unavailable
+from chromaseal.errors import Conflict, Unavailable
 from chromaseal.ids import SystemIds
 from chromaseal.retried_store import ATTEMPTS, RetriedStore
 from chromaseal.testing.clock import ManualClock
@@ -105,15 +105,39 @@ def test_a_refusal_is_no_silence(recorder: Recorder, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(408, ""), (429, ""), (503, ""), (400, "<Code>RequestTimeout</Code>")]
+    ("status", "said"),
+    [
+        (408, ""),
+        (429, ""),
+        (503, ""),
+        (400, "<Code>RequestTimeout</Code>"),
+        (409, "<Code>ConditionalRequestConflict</Code>"),
+        (409, "<Code>OperationAborted</Code>"),
+    ],
 )
 def test_what_passes_is_asked_again(recorder: Recorder, status: int, said: str) -> None:
-    """A busy service, or one that did not get all of a request, is no refusal."""
+    """A busy service, one that did not get all of a request, or two writes at once: no refusal."""
     recorder.status, recorder.said = status, said.encode()
+    store = RetriedStore(recorder.store(), clock=ManualClock(), ids=SystemIds())
     with pytest.raises(Unavailable) as caught:
-        RetriedStore(recorder.store(), clock=ManualClock(), ids=SystemIds()).create("a", BODY)
+        store.create("a", BODY)
     assert caught.value.kind == "store-unavailable"
     assert len(recorder.puts) == ATTEMPTS
+    with pytest.raises(Unavailable) as caught:
+        store.replace("a", BODY, etag='["\\"seen\\"", null]')
+    assert caught.value.kind == "store-unavailable"
+    assert len(recorder.puts) == 2 * ATTEMPTS
+
+
+@pytest.mark.parametrize("status", [404, 412])
+def test_a_condition_that_fails_is_a_lost_race(recorder: Recorder, status: int) -> None:
+    """S3 answers 412 where an object has changed, and 404 where it is gone; nobody asks again."""
+    recorder.status = status
+    store = RetriedStore(recorder.store(), clock=ManualClock(), ids=SystemIds())
+    with pytest.raises(Conflict) as caught:
+        store.replace("a", BODY, etag='["\\"seen\\"", null]')
+    assert caught.value.kind == "lost-race"
+    assert len(recorder.puts) == 1
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,9 @@ _STATUS = re.compile(r"status code: (\d{3})\b")
 # What the service may answer otherwise the next time: it was busy, or the request came to harm.
 _PASSING = {408, 409, 425, 429}
 _HARMED = ("RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch")
+# S3 says that of a conditional write which met another at that moment, and did nothing; its client
+# calls all that is answered with 409 "already exists".
+_RACED = ("ConditionalRequestConflict", "OperationAborted")
 # The bucket is in another region.
 _REDIRECTED = "redirect without LOCATION"
 # obstore takes this one apart from the other options and panics where it finds it among them;
@@ -189,7 +192,9 @@ class ObstoreObjectStore:
             yield
         except (FileNotFoundError, NotFoundError):
             raise NotFound(f"there is no object {key}", kind="no-object") from None
-        except AlreadyExistsError:
+        except AlreadyExistsError as error:
+            if any(code in str(error) for code in _RACED):
+                raise self._unavailable(error, f"{_SILENT} {key}") from error
             raise Conflict(f"{key} is there already", kind="already-exists") from None
         except PreconditionError:
             raise Conflict(f"{key} has changed", kind="lost-race") from None
