@@ -6,11 +6,14 @@ ever lost, and the next repair ends what was left.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -171,6 +174,46 @@ def test_a_folder_that_another_program_locks_is_told(
     assert caught.value.kind == "cannot-write"
     assert clock.monotonic_s() < 60
     assert finish_placing(scene.directory, clock) is None
+
+
+def test_a_directory_that_is_opened_meanwhile_stays(
+    tmp_path: Path, sandbox: ProcessSandbox
+) -> None:
+    """Whoever has it open would go on in the damaged one, under another name."""
+    scene = Scene(tmp_path, sandbox)
+    opening = "import sys\nf = open(sys.argv[1], 'rb')\nprint(flush=True)\nsys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", opening, str(scene.directory / DATABASE)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        with pytest.raises(Conflict) as caught:
+            scene.place()
+        reader.communicate(b"")
+    assert caught.value.kind == "still-open"
+    assert [path.name for path in tmp_path.iterdir()] == ["chroma"]
+    scene.check_finished()
+
+
+def test_where_folders_have_no_locks_nothing_is_removed(
+    tmp_path: Path, sandbox: ProcessSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks as if a repair had died may be another one's that is at it."""
+    scene = Scene(tmp_path, sandbox)
+    assert dies(scene.die_before_exchange, tmp_path, MOST)
+    before = contents(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fcntl.flock", refuse)
+        assert finish_placing(scene.directory, ManualClock()) is None
+    assert contents(tmp_path) == before
+    scene.finish()
+    scene.check_finished()
 
 
 def test_what_was_kept_before_stays(tmp_path: Path, sandbox: ProcessSandbox) -> None:

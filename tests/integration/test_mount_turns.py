@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,12 +14,13 @@ from chromaseal.mount import sync as syncing
 from chromaseal.mount import turn as turns
 from chromaseal.mount.layout import BEAT, MANIFEST, turn_name
 from chromaseal.mount.sync import Synced
-from chromaseal.mount.turn import EXPIRY_S, SILENCE_S, Turn, Turns, newest_turn
+from chromaseal.mount.turn import BEAT_S, EXPIRY_S, SILENCE_S, Turn, Turns, newest_turn
 from chromaseal.mount.versions import newest_first, read_current
 from chromaseal.snapshot.checkout import sync as make_durable
 from chromaseal.snapshot.checkout import sync_tree
 from chromaseal.snapshot.find import find
 from chromaseal.snapshot.manifest import Version
+from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.mount_scene import MountScene
 from chromaseal.testing.waiting import wait_until
 
@@ -108,6 +111,43 @@ def test_who_hangs_for_ever_loses_the_turn(
     assert len(looks) in {2, 3}
     assert looks[-1] is not None
     assert scene.numbers() == [1]
+
+
+def test_signs_of_life_end_where_nothing_gets_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as a beat is due in the silence, and no more; once it gets on they go on, too."""
+    clock = ManualClock()
+
+    class Ticks:
+        """Half an hour of beats that are due, in no time."""
+
+        def __init__(self) -> None:
+            self.left = 0
+
+        def clear(self) -> None:
+            self.left = 1 + round(2 * SILENCE_S / BEAT_S)
+
+        def wait(self, duration_s: float) -> bool:
+            clock.sleep(duration_s)
+            self.left -= 1
+            return not self.left
+
+        def set(self) -> None:
+            """Be waited for until the last one."""
+
+    made = SimpleNamespace(Event=Ticks, Lock=threading.Lock, Thread=threading.Thread)
+    monkeypatch.setattr(turns, "threading", made)
+    turn = Turns(tmp_path, "somebody", clock).take()
+    assert turn is not None
+    given = []
+    for _ in range(2):
+        turn.beat()
+        with turn.kept():
+            pass
+        given.append(int((tmp_path / turn_name(1) / BEAT).read_text().split()[-1]))
+    assert SILENCE_S / BEAT_S / 2 < given[0] <= SILENCE_S / BEAT_S + 1
+    assert SILENCE_S / BEAT_S / 2 < given[1] - given[0] <= SILENCE_S / BEAT_S + 1
 
 
 def test_who_was_taken_for_dead_spoils_nothing(scene: MountScene) -> None:

@@ -41,9 +41,13 @@ def test_runs_of_the_stream_are_told_to_the_queues(client: RecordedQueues, vault
 
 @pytest.mark.parametrize("refuses", [{"1"}, None])
 def test_what_no_queue_took_is_delivered_again(
-    client: RecordedQueues, refuses: set[str] | None
+    client: RecordedQueues,
+    refuses: set[str] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The record of which one message was refused, or all where there was no answer."""
+    """The record of which one message was refused, or all without an answer; none is set aside."""
+    monkeypatch.setenv("CHROMASEAL_VAULT", str(tmp_path / "vault"))
     client.refuses = refuses
     place = {"PK": "IMAGE#i", "SK": "RECEIPT#00001#PLACE"}
     records = [
@@ -55,6 +59,7 @@ def test_what_no_queue_took_is_delivered_again(
     again = left(on_run_changed.handler({"Records": records}, context()))
     numbers = [record["dynamodb"]["SequenceNumber"] for record in records]
     assert again == (numbers if refuses is None else numbers[:1])
+    assert not (tmp_path / "vault" / keys.SET_ASIDE).exists()
 
 
 def removed_and_odd() -> list[dict[str, Any]]:
@@ -125,6 +130,18 @@ def test_what_no_queue_can_take_is_told_from_what_it_did_not_take(
     (why,) = SqsQueues({"lines": f"{URL}/lines"}, Refusing()).send([message("a")])
     assert why is not None
     assert why.kind == kind
+
+
+def test_a_request_that_is_too_long_with_others_is_no_fault_of_each() -> None:
+    """One of them may be taken by itself, so all are tried again."""
+
+    class TooLong:
+        def send_message_batch(self, **_: Any) -> dict[str, Any]:  # noqa: ANN401 - as boto3
+            code = "AWS.SimpleQueueService.BatchRequestTooLong"
+            raise ClientError({"Error": {"Code": code}}, "SendMessageBatch")
+
+    outcomes = SqsQueues({"lines": f"{URL}/lines"}, TooLong()).send([message("a"), message("b")])
+    assert [why.kind for why in outcomes if why] == ["queue-unavailable"] * 2
 
 
 def test_a_function_that_knows_no_queue_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,17 @@ def test_a_full_disk_begins_nothing(vault: Vault, monkeypatch: pytest.MonkeyPatc
     assert compact_in_turn(vault, ["notes"], terms()).done[0].merged == ("a",)
 
 
+def test_working_copies_make_way_for_what_waits(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays open to save time is given back before a disk is called full."""
+    add(vault, "a")
+    given_back: list[str] = []
+    monkeypatch.setattr(vault, "give_room", lambda: given_back.append("copies"))
+    mine = terms(free_bytes=lambda: PLENTY if given_back else 1)
+    assert compact_in_turn(vault, ["notes"], mine).done[0].merged == ("a",)
+
+
 def test_what_was_ended_is_given_back(vault: Vault) -> None:
     """In the middle of a merge: no version, and the runs wait."""
     add(vault, "a", "b")

@@ -193,6 +193,9 @@ def test_links_that_overflow_lead_anywhere() -> None:
         index = replace(lost, vectors=vectors)
         assert failed(replace(FLUSHED, space=space, index=index)) >= found
         assert ("reachable" in failed(replace(FLUSHED, space=space, index=index))) is bool(found)
+    vectors = np.where(INDEX.deleted, np.float32(1e25), np.float32(1))[:, None] * np.ones(4, "f4")
+    # What is deleted is nobody's distance.
+    assert "reachable" in failed(replace(FLUSHED, index=replace(lost, vectors=vectors)))
 
 
 def test_what_chromadb_ignores_gives_no_vector() -> None:

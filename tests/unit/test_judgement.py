@@ -115,6 +115,18 @@ def test_ids_that_differ_are_another_moment() -> None:
     assert {i: parts[i].keys() for i in "abc"} == dict.fromkeys("abc", WHOLE_RECORD)
 
 
+def test_a_whole_log_outweighs_an_index_of_another_moment() -> None:
+    """It has every change, so what such an index has instead puts nothing in doubt."""
+    log = [entry(1, "a"), entry(2, "b"), entry(3, "c")]
+    index = Index({"a": 1, "b": 2}, strangers=1)
+    judgement = Facts(ids={"a": 1, "b": 2, "c": 3}, index=index, log=log, place=2).judged()
+    (judged,) = judgement.collections
+    vectors = {r.record_id: r.vector.tolist() for r in judged.records if r.vector is not None}
+    assert vectors == {"a": [1, 7], "b": [2, 7], "c": [3, 7]}
+    assert judgement.from_log
+    assert judgement.is_complete
+
+
 def test_a_damaged_page_costs_what_lies_on_it() -> None:
     """And nothing else."""
     facts = Facts(index=Index({"a": 1, "b": 2}, lost=frozenset("a"), has_bad_pages=True))

@@ -40,3 +40,14 @@ def test_a_file_that_is_missing_or_shorter_is_seen(tmp_path: Path) -> None:
     assert not is_all_there(tmp_path, [*entries, FileEntry("nowhere/one", 0, "")])
     (tmp_path / "segment" / "two").write_bytes(b"1")
     assert not is_all_there(tmp_path, entries)
+
+
+def test_a_file_that_no_listing_has_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has made a link may still open it by its name when others do not find it any more."""
+    (tmp_path / "one").write_bytes(b"1")
+    entries = [FileEntry("one", 1, "")]
+    assert is_all_there(tmp_path, entries)
+    monkeypatch.setattr("os.listdir", lambda _: [])
+    assert not is_all_there(tmp_path, entries)

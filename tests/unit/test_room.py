@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from chromaseal.compaction.portion import ALL, needed_bytes
 from chromaseal.composition.engine import open_vault
 from chromaseal.errors import Unavailable
+from chromaseal.fleet import room
 from chromaseal.fleet.room import portions
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
@@ -53,6 +55,30 @@ def test_what_has_nothing_to_merge_needs_no_room(
         assert portions(vault.parts, ["notes"]) == {}
 
 
+def test_what_is_merged_into_takes_room_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its copies come before anything of the runs, so a large one leaves room for few of them."""
+    manifest = SimpleNamespace(size_bytes=1_000_000_000)
+    newest = SimpleNamespace(version=SimpleNamespace(manifest=manifest))
+    monkeypatch.setattr(room, "head", lambda *_: newest)
+    with open_vault(Settings("memory://", "memory://", tmp_path / "cache")) as vault:
+        for number in range(4):
+            vault.write({"notes": upserts(record(f"record-{number}"))}, run_id=f"run-{number}")
+        runs = vault.parts.ledger.waiting("notes")
+        sizes = [run.parts["notes"].size_bytes for run in runs]
+
+        def taken(free: int) -> int:
+            monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: free)
+            found = portions(vault.parts, ["notes"])
+            return len(found["notes"].of(runs, "notes"))
+
+        needed = [needed_bytes(manifest.size_bytes, sum(sizes[:count])) for count in range(1, 5)]
+        assert [taken(free) for free in needed] == [1, 2, 3, 4]
+        with pytest.raises(Unavailable, match="nothing was begun"):
+            taken(needed[0] - 1)
+
+
 def test_room_is_shared_by_what_is_compacted_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,13 +89,16 @@ def test_room_is_shared_by_what_is_compacted_at_once(
             vault.write({"notes": each, "more": each}, run_id=f"run-{number}")
         waiting = {name: vault.parts.ledger.waiting(name) for name in ("notes", "more")}
         biggest = max(run.parts[n].size_bytes for n in waiting for run in waiting[n])
-        room = sum(needed_bytes(0, 3 * biggest) for _ in waiting)
-        monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: room)
+        free = sum(needed_bytes(0, 3 * biggest) for _ in waiting)
+        monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: free)
         chosen = portions(vault.parts, list(waiting))
+        needed = 0
         for name, runs in waiting.items():
             taken = chosen[name].of(runs, name)
             assert 3 <= len(taken) < 6
             assert list(taken) == runs[: len(taken)]
+            needed += needed_bytes(0, sum(run.parts[name].size_bytes for run in taken))
+        assert needed <= free
 
 
 def test_free_space_is_asked_for_where_the_cache_would_be(tmp_path: Path) -> None:
