@@ -18,12 +18,13 @@ from tests.formats.legacy_pipeline import OldBucket, OldReader, OldWriter, make_
 
 from chromaseal.adapters.local.object_store import ForeignDirectory
 from chromaseal.adapters.obstore.object_store import ForeignBucket, ObstoreObjectStore
-from chromaseal.errors import ChromasealError
+from chromaseal.errors import ChromasealError, Unavailable
 from chromaseal.legacy.bucket import LegacyBucket
-from chromaseal.legacy.deltas import ADOPTED, KNOWN, LegacyRun, adopt
+from chromaseal.legacy.deltas import ADOPTED, KNOWN, LegacyRun, adopt, runs_in
 from chromaseal.legacy.exporting import export
 from chromaseal.legacy.importing import import_snapshot
 from chromaseal.legacy.mirror import bring_on
+from chromaseal.run.model import Run
 from chromaseal.snapshot.version_id import parse
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
 from chromaseal.testing.killing import KillingStore
@@ -217,3 +218,26 @@ def test_an_adoption_that_dies_anywhere_is_done_again(
     vault.compact(["lines"])
     with vault.reader("lines") as reader:
         assert_same_rows(reader.records(), {each.id: each for each in RECORDS})
+
+
+def test_who_died_while_taking_over_holds_up_nobody(
+    vault: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deltas were stored for two collections, and the pipeline has merged one of them since."""
+    old = OldBucket(ForeignBucket("memory://"))
+    for name in ("lines", "words"):
+        made = make_directory(tmp_path / "made" / name, name, RECORDS)
+        OldWriter(old).delta(name, RUN, made)
+    bucket = LegacyBucket(old.store)
+    ((both,), _) = runs_in(bucket)
+
+    def no_answer(run: Run) -> bool:
+        raise Unavailable(f"{run.run_id} cannot be added", kind="ledger-unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(vault.parts.ledger, "add", no_answer)
+        with pytest.raises(Unavailable):
+            adopt(vault.parts, bucket, both)
+    one = LegacyRun(RUN, {"lines": both.prefixes["lines"]})
+    assert adopt(vault.parts, bucket, one).status == ADOPTED
+    assert vault.compact()[0].merged == (RUN,)

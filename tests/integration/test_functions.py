@@ -28,6 +28,7 @@ from chromaseal.errors import ChromasealError, Incomplete, Interrupted, UsageErr
 from chromaseal.ids import SystemIds
 from chromaseal.run.model import RunState
 from chromaseal.seal.verdict import Verdict
+from chromaseal.settings import Settings
 from chromaseal.testing.aws_events import (
     bucket_event,
     queue_event,
@@ -165,6 +166,17 @@ def test_a_broken_collection_stops_no_other(
         assert sorted(verified) == ["aaa", "ccc"]
         firsts.add(verified[0])
     assert firsts == {"aaa", "ccc"}
+
+
+def test_what_there_was_no_time_for_is_told(here: Vault, tmp_path: Path) -> None:
+    """An alarm tells of collections that nobody came to."""
+    done: list[str] = []
+    names = ["aaa", "bbb", "ccc"]
+    equipped = Equipment(here, Settings("", "", tmp_path), lambda *_: [])
+    with pytest.raises(Incomplete, match="no time was left to verify"):
+        on_schedule._each(equipped, names, "verify", done.append, lambda: len(done) == 2)
+    assert len(done) == 2
+    on_schedule._each(equipped, names, "verify", done.append, lambda: False)
 
 
 @pytest.mark.parametrize(("days", "left"), [("", 3), ("30", 3), ("1", 1)])

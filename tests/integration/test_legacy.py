@@ -22,7 +22,7 @@ from chromaseal.errors import ChromasealError
 from chromaseal.ids import SystemIds
 from chromaseal.legacy.adoption import adopt_runs, directories_of
 from chromaseal.legacy.bucket import NONE, OTHER, SAME, UNPROVED, LegacyBucket, refuse_vault
-from chromaseal.legacy.deltas import Adopted, runs_in
+from chromaseal.legacy.deltas import Adopted, LegacyRun, adopt, runs_in
 from chromaseal.legacy.exporting import export, trim
 from chromaseal.legacy.importing import ImportedSnapshot, import_snapshot
 from chromaseal.legacy.mirror import MirroredVault, bring_on
@@ -260,6 +260,9 @@ def test_deltas_become_runs_that_wait(
     assert done_one.merged == (RUN,)
     holds(vault, [*RECORDS, *new])
     assert vault.run(RUN).parts["lines"].state is RunState.COMPLETED
+    # Of what is a run already, no delta is looked for any more.
+    again_after = LegacyRun(RUN, {"lines": f"lines/delta/{RUN}/expired/"})
+    assert adopt(vault.parts, LegacyBucket(old.store), again_after).status == "known"
 
 
 def test_a_delta_that_cannot_be_read_is_named_and_stops_no_other(

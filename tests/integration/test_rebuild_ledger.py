@@ -112,6 +112,23 @@ def test_what_an_earlier_writer_left_is_no_part_of_a_merged_run(
         assert vault.rebuild_ledger().left == swept.left
 
 
+def test_two_writers_of_one_id_are_not_both_told_that_it_is_theirs(
+    written: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The later one asked the ledger before the earlier one was in it."""
+    written.write({NAME: upserts(record("late", 1))}, run_id="run")
+    get, asked = written.parts.ledger.get, list[str]()
+
+    def get_late(run_id: str) -> Run | None:
+        asked.append(run_id)
+        return get(run_id) if asked[1:] else None
+
+    monkeypatch.setattr(written.parts.ledger, "get", get_late)
+    with pytest.raises(Conflict, match="has other changes"):
+        written.write({"others": upserts(record("x", 2))}, run_id="run")
+    assert set(written.run("run").parts) == {NAME}
+
+
 def dies(run: Run) -> bool:
     """Fail as a ledger that is away."""
     raise Unavailable(f"{run.run_id} cannot be added", kind="ledger-unavailable")

@@ -12,10 +12,12 @@ from chromaseal import keys
 from chromaseal.adapters.local.object_store import LocalObjectStore
 from chromaseal.composition.engine import open_vault
 from chromaseal.composition.vault_pin import rebuild_pin
-from chromaseal.errors import Conflict, NotFound, UsageError
+from chromaseal.errors import Conflict, NotFound, Unsupported, UsageError
 from chromaseal.ids import SystemIds
+from chromaseal.repair.lost_vault_pin import put_back_vault_pin
 from chromaseal.settings import Settings
 from chromaseal.testing.command_line import chromaseal
+from chromaseal.testing.faults import FaultyStore
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 
@@ -99,10 +101,34 @@ def test_a_version_that_this_machine_keeps_proves_it_as_well(
     written.parts.store.delete(keys.VAULT)
     with pytest.raises(NotFound, match="no run that would prove"):
         rebuild_pin(replace(pushed, cache=tmp_path / "fresh"), new_id=False)
+    older = SystemIds().unique()[:8]
+    foreign = tmp_path / "foreign"
+    (foreign / vault_id / "notes" / f"{version.version_id[:-8]}{older}").mkdir(parents=True)
+    # That one the vault does not have.
+    with pytest.raises(NotFound, match="no run that would prove"):
+        rebuild_pin(replace(pushed, cache=foreign), new_id=False)
     kept = tmp_path / "kept"
     (kept / vault_id / "notes" / version.version_id).mkdir(parents=True)
     (kept / vault_id / "notes" / "origins").mkdir()
     assert rebuild_pin(replace(pushed, cache=kept), new_id=False) == vault_id
+
+
+def test_a_store_that_overwrites_gets_no_pin(written: Vault) -> None:
+    """What its vault promises it could not keep."""
+
+    class Overwriting(FaultyStore):
+        def create(self, key: str, body: bytes | memoryview) -> None:
+            self.inner.delete(key)
+            self.inner.create(key, body)
+
+    parts = written.parts
+    parts.store.delete(keys.VAULT)
+    with pytest.raises(Unsupported) as caught:
+        put_back_vault_pin(
+            Overwriting(parts.store), parts.ledger, SystemIds(), new_id=True, is_its=lambda _: True
+        )
+    assert caught.value.kind == "no-conditional-writes"
+    assert parts.store.head(keys.VAULT) is None
 
 
 def test_no_vault_is_made_of_what_never_was_one(tmp_path: Path, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 import pytest
 
 from chromaseal.adapters.linux.process_name import is_gone, own_name
+from chromaseal.compaction.portion import Portion
 from chromaseal.errors import Conflict, Interrupted, Unavailable
 from chromaseal.fleet.turn import Terms, compact_in_turn, holder_of, one_at_a_time
 from chromaseal.ids import SystemIds
@@ -107,6 +108,15 @@ def test_working_copies_make_way_for_what_waits(
     monkeypatch.setattr(vault, "give_room", lambda: given_back.append("copies"))
     mine = terms(free_bytes=lambda: PLENTY if given_back else 1)
     assert compact_in_turn(vault, ["notes"], mine).done[0].merged == ("a",)
+
+
+def test_reading_ends_when_its_time_is_over(vault: Vault) -> None:
+    """With what was read by then, one delta at least; the others wait on as if never begun."""
+    add(vault, "a", "b", "c")
+    (done,) = vault.compact(["notes"], portions={"notes": Portion(read_s=0.0)})
+    assert done.merged == ("a",)
+    assert {vault.run(name).parts["notes"].attempts for name in "bc"} == {0}
+    assert vault.compact(["notes"])[0].merged == ("b", "c")
 
 
 def test_what_was_ended_is_given_back(vault: Vault) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from chromaseal.adapters.dynamodb.items import run_item
+from chromaseal.clock import to_iso
 from chromaseal.errors import RefusedInput
 from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.stream.messages import attributes_of, body_of, read
+from chromaseal.stream.reminder import AFTER, reminder_of
 from chromaseal.stream.table import EntityType, entity_of
 from chromaseal.stream.translation import TableChange, messages_of
 from chromaseal.testing.event_names import event_name
@@ -206,3 +209,30 @@ def test_keys_that_only_look_alike_are_other_items() -> None:
     found = entity_of("CHROMASEAL#RUN#a", "RUN")
     assert found is not None
     assert found.type is EntityType.COMPACTION_RUN
+
+
+@pytest.mark.parametrize(
+    ("state", "begun_ago", "is_told"),
+    [
+        (RunState.PENDING, None, True),
+        (RunState.MERGING, AFTER / 2, False),
+        (RunState.MERGING, 2 * AFTER, True),
+    ],
+)
+def test_a_run_that_waits_for_long_is_told_again(
+    state: RunState,
+    begun_ago: dt.timedelta | None,
+    is_told: bool,  # noqa: FBT001
+) -> None:
+    """Not while its first message may be on its way, nor while somebody is just merging it."""
+    written = run(state)
+    at = dt.datetime.fromisoformat(written.created_at)
+    now = at + 3 * AFTER
+    started_at = to_iso(now - begun_ago) if begun_ago else ""
+    parts = {n: replace(part, started_at=started_at) for n, part in written.parts.items()}
+    waits = replace(written, parts=parts)
+    told = reminder_of(waits, "words", now=now)
+    assert (told is not None) is is_told
+    if told is not None:
+        assert (told.collection, told.run_id) == ("words", RUN)
+    assert reminder_of(waits, "words", now=at + AFTER / 2) is None
