@@ -66,7 +66,7 @@ def _description(command: Any) -> str:  # noqa: ANN401 - see commands
 def _name(parameter: Any) -> str:  # noqa: ANN401 - see commands
     value = parameter.metavar or parameter.name.upper()
     if not is_argument(parameter):
-        dashed = ", ".join(parameter.opts)
+        dashed = ", ".join([*parameter.opts, *parameter.secondary_opts])
         return dashed if parameter.is_flag else f"{dashed} {value}"
     several = "..." if parameter.nargs == -1 else ""
     return f"{value}{several}" if parameter.required else f"[{value}{several}]"

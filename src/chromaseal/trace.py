@@ -63,7 +63,8 @@ def _trace_part(
         duration_s=None,
         size_bytes=None,
         digest="",
-        detail=f"{part.state}, {part.attempts} attempts" + (part.error and f": {part.error}"),
+        detail=f"{part.state}, {part.attempts} {'attempt' if part.attempts == 1 else 'attempts'}"
+        + (part.error and f": {part.error}"),
     )
     if part.version_id:
         yield from _trace_merge(store, collection, part.version_id)

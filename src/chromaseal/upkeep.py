@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -223,6 +224,19 @@ class Upkeep:
         """
         found = {name: version_with(self.parts.store, name, run.run_id) for name in run.parts}
         return {name: version_id for name, version_id in found.items() if version_id}
+
+    def refuse_unknown(self, collections: Sequence[str]) -> None:
+        """Refuse names of which neither the vault nor the ledger knows anything.
+
+        Raises:
+            NotFound: ``no-collection``.
+        """
+        there = set(self.collections()) if collections else set()
+        for name in collections:
+            if name not in there and not any(self.parts.ledger.counts(name).values()):
+                # A lost pin is a damage, for whoever works on the collection to tell.
+                with contextlib.suppress(Damaged):
+                    self._known(name)
 
     def _known(self, collection: str) -> None:
         if self.pin(collection) is None:

@@ -108,9 +108,11 @@ def test_trace_tells_every_step_of_a_hit(samples: SampleVault) -> None:
     [hit] = samples.run("search", "total", "-n", "1").events
     by_record = samples.run("trace", hit["id"]).events
     by_run = samples.run("trace", hit["run_id"][:8]).events
-    by_image = samples.run("trace", hit["place"]["image_id"]).events
+    image_id, receipt_id = hit["place"]["image_id"], hit["place"]["receipt_id"]
+    by_image = samples.run("trace", image_id).events
+    by_receipt_as_shown = samples.run("trace", f"{image_id[:8]}#{receipt_id}").events
     steps = [step["step"] for step in by_record]
-    assert by_record == by_run == by_image
+    assert by_record == by_run == by_image == by_receipt_as_shown
     assert steps[:4] == ["image", "ocr", "embed", "merchant"]
     assert {"lines: delta", "lines: version 1", "lines: checked same-ids"} <= set(steps)
     assert all(s["digest"] and s["size_bytes"] for s in by_record if s["step"].endswith("delta"))

@@ -58,6 +58,8 @@ def run_into(here: Path, out: Path, *arguments: str) -> tuple[int, str]:
         "pull note copy",
         "open note copy",
         "search word --exact --collection note",
+        "compact note",
+        "runs list --collection note",
     ],
 )
 def test_a_mistyped_collection_gets_the_right_ones(here: Path, command: str) -> None:
@@ -66,6 +68,16 @@ def test_a_mistyped_collection_gets_the_right_ones(here: Path, command: str) -> 
     assert (answer.exit_code, answer.out) == (4, "")
     assert answer.errors.startswith("no-collection: there is no collection note in ")
     assert answer.errors.endswith("next: there are: notes\n")
+
+
+def test_a_worker_tells_a_mistyped_collection(here: Path) -> None:
+    """One that ends when nothing waits does not end well over a name that nobody knows."""
+    answer = run(here, "worker", "--once", "--collections", "notes", "--collections", "note")
+    assert (answer.exit_code, "nothing waited" in answer.out) == (4, False)
+    assert answer.errors.startswith("no-collection: there is no collection note in ")
+    assert run(here, "worker", "--once", "--collections", "notes").out.endswith(
+        "nothing waited to be folded into a new version\nstopped\n"
+    )
 
 
 def test_a_version_that_is_not_there_is_not_a_collection(here: Path) -> None:

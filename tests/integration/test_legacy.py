@@ -332,10 +332,11 @@ def test_the_command_line_takes_over_and_writes_back(tmp_path: Path, made: Path)
     }
     (exported,) = said("export", "lines@2", "--to", str(place), "--layout", "legacy")
     assert exported["event"] == "unchanged"
-    mistyped = ("import", "--from", str(tmp_path / "no"), "--vault", str(tmp_path / "made"))
-    empty = chromaseal(*mistyped, "--json", cache=cache)
-    assert [each["error"] for each in empty.events] == ["nothing-to-import"]
-    assert not (tmp_path / "made").exists()
+    for mistyped in ([str(tmp_path / "no")], [str(place), "lines", "line"]):
+        asked = ("import", "--from", *mistyped, "--vault", str(tmp_path / "made"))
+        refused = chromaseal(*asked, "--json", cache=cache)
+        assert [each["error"] for each in refused.events] == ["nothing-to-import"]
+        assert not (tmp_path / "made").exists()
 
 
 def test_a_collection_that_cannot_be_taken_over_stops_no_other(tmp_path: Path, made: Path) -> None:

@@ -43,7 +43,7 @@ def test_the_others_go_on_where_a_part_was_one_bad_delta(
     (found,) = tmp_path.rglob(f"*/{keys.delta('notes', 'run-0', '.parquet')}")
     found.write_bytes(found.read_bytes()[::-1])
     monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: room_for_one_run(vault))
-    with pytest.raises(Incomplete, match="1 runs could not be merged"):
+    with pytest.raises(Incomplete, match="1 run could not be merged"):
         compact(vault, "notes")
     assert states(vault, "run-0") == {RunState.FAILED}
     assert states(vault, "run-1") | states(vault, "run-2") == {RunState.COMPLETED}

@@ -100,6 +100,19 @@ def test_a_run_is_shown_whole(place: Path, written: Vault) -> None:
     assert row.split()[-2:] == ["1", "x"]
 
 
+def test_a_list_says_what_became_of_a_run_in_one_line(place: Path, written: Vault) -> None:
+    """Where a child died over it stands in ``runs show``."""
+    at, error = "2026-11-24T00:00:00.000000Z", "it died: KeyError: 1\nTraceback\n  File x"
+    failed = RunState.FAILED
+    written.parts.ledger.move(["one"], NAME, states=[RunState.PENDING], to=failed, at=at)
+    written.parts.ledger.move(["one"], NAME, states=[failed], to=failed, at=at, error=error)
+    listed = command(place, "runs", "list", as_json=False).out.splitlines()
+    (row,) = [line for line in listed if line.startswith("one")]
+    assert row.endswith("it died: KeyError: 1")
+    assert len(listed) == 2 + len(command(place, "runs", "list").only("run"))
+    assert "Traceback" in command(place, "runs", "show", "one", as_json=False).out
+
+
 def test_a_run_is_shown_though_its_version_is_damaged(place: Path, written: Vault) -> None:
     """What the ledger knows is to be seen all the same."""
     key = f"{NAME}/snapshot/timestamped/{written.version(NAME).version_id}/manifest.json"

@@ -120,7 +120,10 @@ def test_a_job_that_is_no_job_is_told(tmp_path: Path, *, fork: bool) -> None:
         with pytest.raises(Unavailable) as caught:
             sandbox.run("nothing", {}, limits=LIMITS)
         assert caught.value.kind == "child-died"
-        assert "KeyError" in caught.value.message
+        # The line that tells what it was comes first, then where.
+        said = caught.value.message.splitlines()
+        assert said[0] == "the process that was to nothing died: KeyError: 'nothing'"
+        assert said[1].startswith("Traceback")
     with pytest.raises(ChromasealError):
         sandbox.run(
             "verify",

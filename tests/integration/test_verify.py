@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -115,6 +117,18 @@ def test_each_check_is_told_once(directory: Path, sandbox: ProcessSandbox, level
 def test_what_a_directory_must_have_is_looked_for(directory: Path, sandbox: ProcessSandbox) -> None:
     """A collection of that name, with that distance."""
     assert wrong(look(directory, Level.QUICK, sandbox, Wanted("other"))) == {"collection"}
+
+
+def test_findings_name_their_collection_where_there_are_several(
+    directory: Path, sandbox: ProcessSandbox
+) -> None:
+    """Rows of the same check could not be told apart otherwise."""
+    add = "import chromadb, sys; chromadb.PersistentClient(sys.argv[1]).create_collection('other')"
+    subprocess.run([sys.executable, "-c", add, str(directory)], check=True)
+    verdict = look(directory, Level.QUICK, sandbox, Wanted())
+    assert verdict.sound
+    same_ids = [f.evidence.partition(":")[0] for f in verdict.findings if f.check == "same-ids"]
+    assert sorted(same_ids) == ["notes", "other"]
 
 
 def test_a_dead_child_is_a_finding(directory: Path, sandbox: ProcessSandbox) -> None:

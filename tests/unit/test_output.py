@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from chromaseal.entrypoints.cli.gc_cmd import _usd
-from chromaseal.entrypoints.cli.output import Output, span
+from chromaseal.entrypoints.cli.output import Output, short_ids, span
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -42,6 +42,19 @@ def test_lines_end_where_somebody_says(
         monkeypatch.setenv("COLUMNS", columns)
         Output.of(as_json=False).table("Runs", ["why"], [["word " * 12]])
         assert len(capsys.readouterr().out.splitlines()) == lines
+
+
+def test_ids_are_as_long_as_it_takes_to_tell_them_apart() -> None:
+    """Eight characters at least, and the whole of one with which another begins."""
+    ids = ["import-2026-a1", "b7fe33d1-52", "import-2026-a2", "import-2026", "one"]
+    assert list(short_ids(ids).values()) == [
+        *("import-2026-a1", "b7fe33d1", "import-2026-a2", "import-2026", "one")
+    ]
+    assert short_ids(["0123456789", "0123456x"]) == {
+        "0123456789": "01234567",
+        "0123456x": "0123456x",
+    }
+    assert short_ids([]) == {}
 
 
 @pytest.mark.parametrize(

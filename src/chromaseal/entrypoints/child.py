@@ -82,8 +82,10 @@ def _run(request: Plain, answers: IO[str]) -> None:
         send({"failed": error.as_json(), "class": type(error).__name__})
     # The boundary of a process: whatever happened is reported to the other side.
     # A panic of a Rust library is no Exception.
-    except BaseException:  # noqa: BLE001
-        send({"crashed": traceback.format_exc()})
+    except BaseException as error:  # noqa: BLE001
+        # What it was comes first: lists of runs show the first line of a reason.
+        what = "".join(traceback.format_exception_only(error)).strip()
+        send({"crashed": f"{what}\n{traceback.format_exc()}"})
     else:
         send({"result": result})
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from chromaseal.errors import NotFound, UsageError
+from chromaseal.keys import readings
 from chromaseal.receipts.ingest import reader_id
 from chromaseal.receipts.records import parse_record_id
 from chromaseal.receipts.vault_objects import load_reading
@@ -12,14 +14,18 @@ from chromaseal.run.model import Run
 from chromaseal.trace import TraceStep
 from chromaseal.vault import Vault
 
+_BEGINNING = re.compile(r"[0-9a-f][0-9a-f-]*")
+
 
 def runs_of(vault: Vault, name: str) -> list[Run]:
-    """Give the runs that a run's id or its beginning, an image's or a record's id stands for.
+    """Give the runs that a record's id, or a run's or image's or its beginning stands for.
 
     Raises:
         NotFound: ``no-run``.
+        UsageError: ``ambiguous-run``, several runs or images begin like that.
     """
-    image_id = name
+    # As search shows the receipt of a hit: the image, and which receipt on it.
+    image_id = name if name.startswith("IMAGE#") else name.partition("#")[0]
     if name.startswith("IMAGE#"):
         try:
             image_id = parse_record_id(name).image_id
@@ -31,9 +37,32 @@ def runs_of(vault: Vault, name: str) -> list[Run]:
     try:
         return [vault.run(name)]
     except NotFound as error:
+        image_ids = _images_that_begin(vault, image_id)
+        if image_ids:
+            return vault.parts.ledger.find("image_id", image_ids[0])
         raise NotFound(
             f"{name} is no run, image or record of this vault", kind="no-run", hint=error.hint
         ) from error
+
+
+def _images_that_begin(vault: Vault, beginning: str) -> list[str]:
+    """Give the one image whose id begins like that, or none."""
+    if not _BEGINNING.fullmatch(beginning):
+        return []
+    folder = readings(beginning).removesuffix("/")
+    found: list[str] = []
+    for info in vault.parts.store.list(folder):
+        image_id = info.key.split("/")[-2]
+        if image_id in found:
+            continue
+        found.append(image_id)
+        if len(found) > 1:
+            raise UsageError(
+                f"several images begin with {beginning}: {', '.join(found)}",
+                kind="ambiguous-run",
+                hint="give more of the id",
+            )
+    return found
 
 
 def trace(vault: Vault, run: Run) -> Iterator[TraceStep]:

@@ -263,8 +263,11 @@ def _claim(parts: Parts, collection: str, folder: Path) -> None:
         except (OSError, ValueError) as error:
             raise cannot_write(path, OSError(str(error))) from error
     if found and found != mine:
+        theirs, _, vault = found.strip().partition(" of vault ")
+        same = vault == parts.checkouts.vault_id
         raise Conflict(
-            f"{folder} keeps {found.strip()}, not {mine.strip()}",
+            f"{folder} keeps copies of {theirs if same else found.strip()}, not of "
+            f"{collection if same else mine.strip()}",
             kind="not-a-copy",
             hint="name a folder that does not exist yet",
         )

@@ -21,8 +21,9 @@ def check_presence(sizes_bytes: Mapping[str, int]) -> Iterator[Finding]:
     journals = [path for path in sizes_bytes if path.endswith(JOURNAL_SUFFIXES)]
     yield Finding("no-journal", not journals, ", ".join(journals) or "none")
     incomplete = list(_incomplete(sizes_bytes))
-    folders = _folders(sizes_bytes)
-    yield Finding("index-files", not incomplete, "; ".join(incomplete) or f"{len(folders)} indexes")
+    folders = len(_folders(sizes_bytes))
+    whole = "1 index" if folders == 1 else f"{folders} indexes"
+    yield Finding("index-files", not incomplete, "; ".join(incomplete) or whole)
 
 
 def is_segment_name(name: str) -> bool:

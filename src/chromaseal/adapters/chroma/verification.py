@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from chromaseal import multiset
@@ -52,7 +53,10 @@ def _structure(directory: Path, request: Plain) -> tuple[list[Plain], DirectoryA
     ]
     findings.extend(_timed(check_database(anatomy)))
     for collection in anatomy.collections:
-        findings.extend(_timed(check_collection(collection, deep=deep)))
+        found = check_collection(collection, deep=deep)
+        if len(anatomy.collections) > 1:
+            found = _named(collection.name, found)
+        findings.extend(_timed(found))
     start = time.perf_counter()
     collections = {each.name: each for each in anatomy.collections}
     findings += [
@@ -82,6 +86,11 @@ def _wanted(collections: Mapping[str, CollectionAnatomy], request: Plain) -> Ite
     elif space:
         evidence = f"{found.space}, pinned to {space}"
         yield Finding("space", passed=found.space == space, evidence=evidence)
+
+
+def _named(collection: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Say of which collection each is, where a directory has several."""
+    return (replace(each, evidence=f"{collection}: {each.evidence}") for each in findings)
 
 
 def _summary(collection: CollectionAnatomy) -> Plain:

@@ -59,7 +59,7 @@ class SqliteDatabase(Database):
         clock: Clock | None = None,
         ids: Ids | None = None,
     ) -> None:
-        url = "memory://" if path is None else f"sqlite:///{path}"
+        url = "memory://" if path is None else f"sqlite://{path.absolute()}"
         super().__init__(url, clock=clock or SystemClock(), ids=ids or SystemIds())
         self._path = path
         # One connection, one thread at a time: SQLite would queue them anyway.

@@ -16,7 +16,7 @@ from chromaseal.entrypoints.cli.options import (
     complain_of_mirror,
     open_here,
 )
-from chromaseal.entrypoints.cli.output import Output, seconds, size
+from chromaseal.entrypoints.cli.output import Output, counted, in_short, seconds, size
 from chromaseal.errors import ChromasealError, Conflict, Incomplete
 from chromaseal.fleet.turn import Turns, compact_in_turn, compact_portions, holder_of
 from chromaseal.run.lease import Lease
@@ -56,6 +56,7 @@ def compact(
     """
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened:
+        opened.refuse_unknown(collections or [])
         names = collections or opened.collections()
         take = compact_portions if no_lease else compact_in_turn
         turns, errors = _take_turns(opened, names, output, wait=wait, take=take)
@@ -153,7 +154,8 @@ def _complain(compactions: Sequence[Compaction], errors: Sequence[ChromasealErro
     if failed:
         run_id, why = next(iter(failed.items()))
         raise Incomplete(
-            f"{len(failed)} runs could not be merged and were set aside, the first because: {why}",
+            f"{counted(len(failed), 'run')} could not be merged, set aside; the first because: "
+            f"{in_short(why)}",
             kind="runs-failed",
             hint=f"chromaseal runs show {run_id}",
         )

@@ -74,7 +74,7 @@ def _ingest_all(work: Ingest, paths: list[str], output: Output) -> list[Ingested
 def _show(outcomes: list[Ingested], output: Output) -> None:
     output.table(
         "Receipts",
-        ["file", "status", "merchant", "found by", "date", "total", "rows", "words", "time"],
+        ["file", "status", "merchant", "found by", "date", "total", "rows", "words", "time", "why"],
         [_row(outcome) for outcome in outcomes],
     )
     counts = Counter(outcome.status for outcome in outcomes)
@@ -87,10 +87,10 @@ def _row(outcome: Ingested) -> list[object]:
     if outcome.page_number > 1:
         name += f" page {outcome.page_number}"
     if outcome.error is not None:
-        return [name, outcome.error.kind, outcome.error.message, "", "", "", "", "", ""]
+        return [name, outcome.error.kind, *[""] * 7, outcome.error.message]
     merchant = outcome.merchant
     if merchant is None:
-        return [name, outcome.status, "", "", "", "", "", "", ""]
+        return [name, outcome.status, *[""] * 8]
     return [
         name,
         outcome.status,
@@ -101,6 +101,7 @@ def _row(outcome: Ingested) -> list[object]:
         outcome.rows,
         outcome.words,
         seconds(sum(outcome.durations_s.values())),
+        "",
     ]
 
 

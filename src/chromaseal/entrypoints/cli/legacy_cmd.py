@@ -104,7 +104,14 @@ def import_all(
         raise UsageError("--at names a snapshot of one collection", hint="name the collection")
     # A mistyped bucket is to leave no new vault behind.
     bucket = open_legacy(source, SystemIds())
-    names = named or bucket.collections()
+    there = bucket.collections()
+    names = named or there
+    if absent := sorted(set(named) - set(there)):
+        raise NotFound(
+            f"{bucket.url} has neither snapshots nor deltas of {', '.join(absent)}",
+            kind="nothing-to-import",
+            hint="there are: " + (", ".join(there) or "none"),
+        )
     if not names:
         raise NotFound(
             f"{bucket.url} has neither snapshots nor deltas",

@@ -8,6 +8,8 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise, takewhile
+from operator import eq
 from typing import Any, Protocol
 
 from rich.console import Console, Group
@@ -245,6 +247,21 @@ def counted(count: int, noun: str) -> str:
         noun: what one of them is called; an s makes it several.
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def short_ids(ids: Sequence[str]) -> dict[str, str]:
+    """Shorten ids, each to no less than what tells it from the others."""
+    # None is more like an id than one of the two beside it in order.
+    ordered, shared = sorted(set(ids)), dict.fromkeys(ids, 0)
+    for one, next_one in pairwise(ordered):
+        alike = sum(takewhile(bool, map(eq, one, next_one)))
+        shared |= {one: max(shared[one], alike), next_one: max(shared[next_one], alike)}
+    return {each: each[: max(SHORT_ID, alike + 1)] for each, alike in shared.items()}
+
+
+def in_short(reason: str) -> str:
+    """Give the first line of a reason: what it was, without where."""
+    return reason.partition("\n")[0]
 
 
 def size(size_bytes: int | None) -> str:

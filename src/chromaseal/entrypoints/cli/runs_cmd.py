@@ -17,7 +17,15 @@ from chromaseal.entrypoints.cli.options import (
     VaultOption,
     open_here,
 )
-from chromaseal.entrypoints.cli.output import SHORT_ID, Output, counted, moment, rough, size
+from chromaseal.entrypoints.cli.output import (
+    Output,
+    counted,
+    in_short,
+    moment,
+    rough,
+    short_ids,
+    size,
+)
 from chromaseal.entrypoints.cli.trace_cmd import show_steps
 from chromaseal.errors import ChromasealError, Damaged, Incomplete, Unavailable, UsageError
 from chromaseal.receipts.trace import trace
@@ -54,13 +62,16 @@ def list_runs(
     with open_here(vault, ledger) as opened:
         runs = opened.parts.ledger.newest(collection=collection, state=_state(state), limit=limit)
         now = opened.parts.clock.now()
+        if collection and not runs:
+            opened.refuse_unknown([collection])
     for run in runs:
         output.record("run", **_plain(run, now))
     names = sorted({name for run in runs for name in run.parts})
+    ids = short_ids([run.run_id for run in runs])
     output.table(
         "Runs",
         ["run", "created (UTC)", "age", "what", *names, "attempts", "why"],
-        [_row(run, names, now) for run in runs],
+        [_row(run, ids[run.run_id], names, now) for run in runs],
     )
 
 
@@ -184,17 +195,17 @@ def _plain(run: Run, now: dt.datetime) -> dict[str, object]:
     return {**asdict(run), "age_s": age_s(run.created_at, now)}
 
 
-def _row(run: Run, collections: Sequence[str], now: dt.datetime) -> list[object]:
+def _row(run: Run, shown_id: str, collections: Sequence[str], now: dt.datetime) -> list[object]:
     parts = [run.parts.get(name) for name in collections]
     there = [part for part in parts if part is not None]
     return [
-        run.run_id[:SHORT_ID],
+        shown_id,
         moment(run.created_at),
         rough(age_s(run.created_at, now)),
         run.attributes.get("source_name", ""),
         *(part.state.value if part else "" for part in parts),
         max((part.attempts for part in there), default=0),
-        "; ".join(dict.fromkeys(part.error for part in there if part.error)),
+        "; ".join(dict.fromkeys(in_short(part.error) for part in there if part.error)),
     ]
 
 

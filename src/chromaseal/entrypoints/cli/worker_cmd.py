@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -28,8 +28,8 @@ from chromaseal.composition.legacy import adopter, mirror_keeper
 from chromaseal.entrypoints.cli.compact_cmd import plain_compaction
 from chromaseal.entrypoints.cli.opening import open_when_there
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
-from chromaseal.entrypoints.cli.output import Output, counted, seconds
-from chromaseal.errors import Incomplete, Interrupted
+from chromaseal.entrypoints.cli.output import Output, counted, in_short, seconds
+from chromaseal.errors import Incomplete, Interrupted, NotFound, Unavailable
 from chromaseal.fleet.journal import Journal
 from chromaseal.fleet.turn import Terms, compact_in_turn
 from chromaseal.fleet.worker import Chore, Habits, Worker
@@ -146,13 +146,13 @@ def worker(
     Example: [bold]chromaseal worker --ingest ./inbox --port 9464[/]
     """
     output, settings = Output.of(as_json=as_json), settings_here(vault=vault, ledger=ledger)
-    habits = Habits(poll_s=poll_s, grace_s=grace_s, once=once)
+    habits, telling = Habits(poll_s=poll_s, grace_s=grace_s, once=once), _Telling(output, once=once)
     # Before a mistyped place becomes a vault.
     inbox = _patiently(output, lambda: _inbox(ingest), once=once)
     opening = partial(open_here, vault, ledger, create=inbox is not None, keep_open=not once)
     with ExitStack() as held:
         opened = held.enter_context(_patiently(output, opening, once=once))
-        journal = Journal(opened.parts.clock, _Telling(output), behind_runs=behind)
+        journal = Journal(opened.parts.clock, telling, behind_runs=behind)
         terms = terms_here(opened, lease_s=lease_s)
         chores = _legacy_chores(opened, settings, terms, journal, adopt_from)
         chores += [_sweep_chore(opened, terms, journal, sweep_s)] if sweep_s else []
@@ -175,8 +175,8 @@ def worker(
                 pages = _pages(host, port, journal, bound_s=_STUCK_S + 2 * poll_s)
                 journal.say("listening", host=host, port=answering.enter_context(pages))
             journal.say("started", vault=opened.url, owner=terms.owner, pid=os.getpid())
-            work.run()
-    _end(output, work, once=once)
+            _work_on(opened, work, output, collections or [], once=once)
+    _end(output, work, telling, once=once)
 
 
 def _patiently(output: Output, ask: Callable[[], _Given], *, once: bool) -> _Given:
@@ -184,11 +184,35 @@ def _patiently(output: Output, ask: Callable[[], _Given], *, once: bool) -> _Giv
     return ask() if once else open_when_there(output, ask)
 
 
-def _end(output: Output, work: Worker, *, once: bool) -> None:
+def _work_on(
+    opened: Vault, work: Worker, output: Output, named: Sequence[str], *, once: bool
+) -> None:
+    if not once:
+        _tell_absent(output, opened, named)
+    work.run()
+    if once and not work.failures:
+        # An inbox may have begun them by now.
+        opened.refuse_unknown(named)
+
+
+def _tell_absent(output: Output, opened: Vault, named: Sequence[str]) -> None:
+    """Say which collections nobody has begun: they may come, or be mistyped."""
+    try:
+        opened.refuse_unknown(named)
+    except NotFound as error:
+        output.note(f"{error.message} yet; {error.hint}; it is waited for")
+    except Unavailable:
+        # The worker's own looks tell of that.
+        return
+
+
+def _end(output: Output, work: Worker, telling: _Telling, *, once: bool) -> None:
     output.record("stopped")
-    output.say("stopped")
     if once:
         _complain(work)
+        if not telling.has_merged:
+            output.say("nothing waited to be folded into a new version")
+    output.say("stopped")
 
 
 def _pages(
@@ -286,18 +310,21 @@ def _complain(work: Worker) -> None:
 class _Telling:
     """A worker's events, for programs or for people."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, *, once: bool) -> None:
         self._output = output
+        self._once = once
+        self.has_merged = False
 
     def __call__(self, name: str, /, **facts: object) -> None:
         """Tell of one."""
         done = facts.get("compaction")
         if isinstance(done, Compaction):
+            self.has_merged = True
             self._output.record("compaction", **plain_compaction(done))
             self._say_compaction(done)
             return
         self._output.record(name, **facts)
-        said = _said(name, facts)
+        said = _said(name, facts, once=self._once)
         if said:
             self._output.say(said)
 
@@ -311,21 +338,23 @@ class _Telling:
                 f"{seconds(sum(done.durations_s.values()))}"
             )
         for run_id, why in done.failed.items():
-            self._output.say(f"{done.collection}: run {run_id} was set aside: {why}")
+            self._output.say(f"{done.collection}: run {run_id} was set aside: {in_short(why)}")
 
 
-def _said(name: str, facts: dict[str, object]) -> str:
+def _said(name: str, facts: dict[str, object], *, once: bool) -> str:
     at, why = facts.get("collection"), facts.get("reason")
     sentences = {
-        "started": f"waiting for runs of {facts.get('vault')}; Ctrl-C ends it",
+        "started": f"merging what waits in {facts.get('vault')}"
+        if once
+        else f"waiting for runs of {facts.get('vault')}; Ctrl-C ends it",
         "listening": f"answering on http://{facts.get('host')}:{facts.get('port')}",
         "left": f"{why}; left to it",
         "given-back": f"{at}: given back; the runs wait on",
         "behind": f"{at}: {facts.get('runs')} runs wait, compaction falls behind; they come into "
         "one version, nothing is dropped",
         "caught-up": f"{at}: has caught up, {facts.get('runs')} runs wait",
-        "failed": f"{facts.get('work')}: {facts.get('error')}: {facts.get('message')}; tried again "
-        f"in {facts.get('waits_s')} s",
+        "failed": f"{facts.get('work')}: {facts.get('error')}: {facts.get('message')}"
+        + ("" if once else f"; tried again in {facts.get('waits_s')} s"),
         "swept": f"the sweep found {facts.get('added')} parts of runs that the ledger lacked, "
         f"{facts.get('completed')} that were done, {facts.get('waiting')} that were not, "
         f"{facts.get('cancelled')} that were cancelled",
