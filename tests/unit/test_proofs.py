@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from chromaseal import keys
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
+from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.digests import file_page_digests
 from chromaseal.errors import Conflict, Damaged
 from chromaseal.sandbox import Limits, Plain, Progress
@@ -19,6 +21,8 @@ from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.page_table import FileStamp, Known
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
+from chromaseal.snapshot.history import Head
+from chromaseal.snapshot.publish import Draft, commit, store_layers
 from chromaseal.testing.clock import ManualClock
 
 
@@ -130,6 +134,36 @@ def test_what_was_verified_is_what_was_sealed(tmp_path: Path) -> None:
     with pytest.raises(Conflict) as refused:
         verify(sealed_directory(tmp_path), sandbox=WritingSandbox())
     assert refused.value.kind == "changed-while-reading"
+
+
+class ContentSandbox(WritingSandbox):
+    """A child that finds nothing wrong."""
+
+    def run(
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        *,
+        limits: Limits,
+        progress: Progress | None = None,
+    ) -> Plain:
+        """Be content."""
+        del job, request, limits, progress
+        return {"findings": [], "collections": []}
+
+
+def test_a_version_has_the_layers_of_what_was_verified(tmp_path: Path) -> None:
+    """They are stored beside the checks, so that others could be handed over."""
+    verified, other = tmp_path / "verified", tmp_path / "other"
+    for directory in (verified, other):
+        directory.mkdir()
+    snapshot = verify(sealed_directory(verified), sandbox=ContentSandbox())
+    store = ObstoreObjectStore("memory://")
+    draft = Draft("notes", Head(None, ""), None, (), {})
+    layers = store_layers(store, sealed_directory(other), draft, kept=None, attempt="0" * 32)
+    with pytest.raises(TypeError, match="not those of the directory that was verified"):
+        commit(store, snapshot, draft, layers, clock=ManualClock())
+    assert store.head(keys.pointer("notes")) is None
 
 
 def test_only_an_old_and_equal_stamp_spares_reading() -> None:

@@ -1,29 +1,29 @@
 """One try at the next version of a collection, on top of the head as it is now.
 
-checkout -> merge in a child -> seal -> verify -> publish -> ledger. A compactor that dies on any
-line leaves objects that nothing refers to and a private copy that the next one sweeps away.
+checkout -> merge in a child -> seal -> verify -> commit -> ledger; layers are stored while the
+child verifies, and nothing refers to them before the commit. A compactor that dies on any line
+leaves objects that nothing refers to and a private copy that the next one sweeps away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from chromaseal import keys
+from chromaseal import keys, pools
 from chromaseal.clock import to_iso
 from chromaseal.compaction.deltas import read_delta, read_stored
 from chromaseal.compaction.marked import without_cancelled
-from chromaseal.compaction.outcome import Compaction, MergeFailedError, may_be_rot
+from chromaseal.compaction.outcome import Compaction, blamed_on, may_be_rot
 from chromaseal.compaction.plan import expected_records, new_runs, runs_to_repeat, sort_runs
 from chromaseal.compaction.portion import Portion
 from chromaseal.compaction.working_copies import WorkingCopies, WorkingCopy
 from chromaseal.delta.model import Delta
 from chromaseal.errors import (
-    ChromasealError,
     Conflict,
     Damaged,
-    Interrupted,
     NotFound,
     RefusedInput,
     Unsupported,
@@ -32,7 +32,8 @@ from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, read_pin
 from chromaseal.run.model import WAITING_STATES, Run, RunState
 from chromaseal.sandbox import Progress, StepProgress, limits_for, no_progress
-from chromaseal.seal.sealed import seal
+from chromaseal.seal.evidence import RecordSummary
+from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
 from chromaseal.snapshot.checkout import cannot_write, disk_full, is_full
 from chromaseal.snapshot.history import (
@@ -45,13 +46,21 @@ from chromaseal.snapshot.history import (
     refuse_moved,
 )
 from chromaseal.snapshot.manifest import MergedRun, PastVersion, Version
-from chromaseal.snapshot.publish import Draft, publish
+from chromaseal.snapshot.publish import Draft, Layers, commit, store_layers
 from chromaseal.stopwatch import Stopwatch
-from chromaseal.telemetry.emit import event
+from chromaseal.telemetry.emit import carried, event
 from chromaseal.telemetry.observer import Severity
 
 # Whatever the ledger says of a run that is in a version, it is done.
 _UNDONE = tuple(state for state in RunState if state is not RunState.COMPLETED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Merged:
+    """What came of a merge, and what its records have to amount to."""
+
+    sealed: Sealed
+    expected: RecordSummary
 
 
 class Attempt:
@@ -89,6 +98,7 @@ class Attempt:
         self._merged_deltas: dict[str, Delta] = {}
         self._bodies: dict[str, bytes] = {}
         self._watch = Stopwatch(parts.clock)
+        self._step_now = ""
 
     def run(self) -> Compaction:
         """Merge, verify, publish, and tell the ledger.
@@ -123,8 +133,8 @@ class Attempt:
             MergeFailedError: it fails.
         """
         found = self._head()
-        with self._working_copy(found) as copy:
-            self._merge(found, [], [], copy)
+        with self._working_copy(found) as copy, blamed_on([]):
+            self._verify(self._merge(found, [], [], copy), copy)
 
     def _head(self) -> Head:
         found = head(self._parts.store, self._collection)
@@ -142,20 +152,17 @@ class Attempt:
         ids = [delta.header.run_id for delta in deltas]
         self._move(ids, RunState.MERGING)
         try:
-            with self._working_copy(found) as copy:
-                snapshot = self._merge(found, deltas, repeat, copy)
+            with self._working_copy(found) as copy, pools.pool(1) as pool:
+                with blamed_on(deltas):
+                    merged = self._merge(found, deltas, repeat, copy)
                 draft = self._draft(found, deltas)
+                storing = pool.submit(carried(self._store_layers), merged.sealed, draft, copy)
+                with blamed_on(deltas):
+                    snapshot = self._verify(merged, copy)
                 with self._step("publish"):
-                    version = publish(
-                        parts.store,
-                        snapshot,
-                        draft,
-                        kept=copy.kept,
-                        attempt=parts.ids.unique(),
-                        clock=parts.clock,
-                        progress=self._shown("publish"),
-                    )
-                copy.keep(version, snapshot.sealed)
+                    layers = storing.result()
+                    version = commit(parts.store, snapshot, draft, layers, clock=parts.clock)
+                copy.keep(version, merged.sealed)
                 return version
         except BaseException as error:
             if found.version is not None and may_be_rot(error):
@@ -181,23 +188,7 @@ class Attempt:
         deltas: list[Delta],
         repeat: list[MergedRun],
         copy: WorkingCopy,
-    ) -> VerifiedSnapshot:
-        try:
-            return self._merged(found, deltas, repeat, copy)
-        except (Conflict, Interrupted):
-            # Somebody else is at it, or whoever asked wants no more of it: no delta is to blame.
-            raise
-        except ChromasealError as error:
-            run_ids = tuple(delta.header.run_id for delta in deltas)
-            raise MergeFailedError(run_ids, error) from error
-
-    def _merged(
-        self,
-        found: Head,
-        deltas: list[Delta],
-        repeat: list[MergedRun],
-        copy: WorkingCopy,
-    ) -> VerifiedSnapshot:
+    ) -> _Merged:
         parts = self._parts
         everything = [*deltas, *map(self._fetch_merged, repeat)]
         paths = self._store_locally(copy.scratch, everything)
@@ -222,17 +213,29 @@ class Attempt:
                 clock=parts.clock,
                 known=merged.known,
             )
+        return _Merged(sealed, expected_records(found.version, merged.answer))
+
+    def _verify(self, merged: _Merged, copy: WorkingCopy) -> VerifiedSnapshot:
         with self._step("verify"):
-            expected = expected_records(found.version, merged.answer)
             return verify(
-                sealed,
-                sandbox=parts.sandbox,
+                merged.sealed,
+                sandbox=self._parts.sandbox,
                 collection=self._collection,
-                expected=expected,
-                space=pin.space,
+                expected=merged.expected,
+                space=self._pin().space,
                 before=copy.kept.as_before() if copy.kept else None,
                 merged_here=True,
             )
+
+    def _store_layers(self, sealed: Sealed, draft: Draft, copy: WorkingCopy) -> Layers:
+        return store_layers(
+            self._parts.store,
+            sealed,
+            draft,
+            kept=copy.kept,
+            attempt=self._parts.ids.unique(),
+            progress=self._shown("publish"),
+        )
 
     def _draft(self, found: Head, deltas: list[Delta]) -> Draft:
         number = found.version.manifest.number + 1 if found.version else 1
@@ -373,6 +376,7 @@ class Attempt:
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
+        self._step_now = name
         self._shown(name)(0, 0)
         with self._watch.step(name):
             yield
@@ -381,4 +385,10 @@ class Attempt:
         if self._progress is None:
             return no_progress
         tell = self._progress
-        return lambda done, total: tell(name, done, total)
+
+        def shown(done: int, total: int) -> None:
+            # What goes on beside another step is told of once that is over.
+            if name == self._step_now:
+                tell(name, done, total)
+
+        return shown

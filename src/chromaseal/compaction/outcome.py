@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from chromaseal.errors import ChromasealError, Conflict, Damaged
+from chromaseal.delta.model import Delta
+from chromaseal.errors import ChromasealError, Conflict, Damaged, Interrupted
 from chromaseal.snapshot.manifest import Version
 
 
@@ -76,3 +78,19 @@ def may_be_rot(error: BaseException) -> bool:
         return may_be_rot(error.cause)
     changed = isinstance(error, Conflict) and error.kind == "changed-while-reading"
     return changed or isinstance(error, Damaged)
+
+
+@contextmanager
+def blamed_on(deltas: Sequence[Delta]) -> Iterator[None]:
+    """Say of which runs it was that they could not be made a version of.
+
+    Raises:
+        MergeFailedError: for whatever it fails, but for a conflict or an interruption.
+    """
+    try:
+        yield
+    except (Conflict, Interrupted):
+        # Somebody else is at it, or whoever asked wants no more of it: no delta is to blame.
+        raise
+    except ChromasealError as error:
+        raise MergeFailedError(tuple(each.header.run_id for each in deltas), error) from error

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 
 from chromaseal import keys, pools
-from chromaseal.errors import Damaged, NotFound
+from chromaseal.errors import Damaged, Interrupted, NotFound
 from chromaseal.object_store import ObjectStore
 from chromaseal.sandbox import Progress, no_progress
 from chromaseal.settle import put_once
@@ -55,6 +55,10 @@ def store_parts(
         frames: what is in it; made while earlier parts are on their way.
         total_bytes: of all pages, for the progress.
         progress: called with packed and all bytes.
+
+    Raises:
+        Interrupted: whoever handed this over to a thread was stopped.
+        Unavailable: the store did not answer.
     """
     entries: list[PartEntry] = []
     waiting: list[Future[PartEntry]] = []
@@ -74,6 +78,8 @@ def store_parts(
             if len(waiting) >= _UPLOADS_AT_ONCE:
                 entries.append(waiting.pop(0).result())
             progress(packed_bytes, total_bytes)
+            if pools.is_given_up():
+                raise Interrupted(f"{layer_id} is not needed any more")
         entries.extend(each.result() for each in waiting)
         told.note(parts=len(entries), size_bytes=sum(entry.size_bytes for entry in entries))
     return tuple(entries)

@@ -1,7 +1,8 @@
 """VerifiedSnapshot -> the next version: layers, manifest, pointer, in this order.
 
 Every step stores whole, checked objects under names never used before; until the pointer moves
-nothing refers to them, so a process that dies on any line leaves the collection as it was.
+nothing refers to them, so a process that dies on any line leaves the collection as it was. So
+layers may be stored while the directory is still being verified; what refers to them may not.
 """
 
 from __future__ import annotations
@@ -68,10 +69,20 @@ class Draft:
         return 1 if self.head.version is None else self.head.version.manifest.number + 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layers:
-    """What was stored for a version: see ``Manifest``."""
+    """What was stored for a version: see ``Manifest``.
 
+    Attributes:
+        sealed: the directory whose pages they are.
+        attempt: who stored them.
+        chain: the version's layers.
+        step: the one from the version before; None for a base.
+        packed_bytes: of the chain's base.
+    """
+
+    sealed: Sealed
+    attempt: str
     chain: tuple[LayerEntry, ...]
     step: LayerEntry | None
     packed_bytes: int
@@ -103,15 +114,65 @@ def publish(
         Conflict: ``changed-while-reading``, the directory is not what was sealed.
         Unavailable: the store did not answer; nothing refers to what was stored.
     """
-    layers = _Attempt(store, snapshot.sealed, draft, attempt, progress or no_progress).store(kept)
-    extension = extend(store, draft.head.version, f"{draft.number:06d}-{attempt}")
+    layers = store_layers(
+        store, snapshot.sealed, draft, kept=kept, attempt=attempt, progress=progress
+    )
+    return commit(store, snapshot, draft, layers, clock=clock)
+
+
+def store_layers(
+    store: ObjectStore,
+    sealed: Sealed,
+    draft: Draft,
+    *,
+    kept: Kept | None,
+    attempt: str,
+    progress: Progress | None = None,
+) -> Layers:
+    """Store what a version is made of; nothing refers to it.
+
+    Args:
+        store: the vault's objects.
+        sealed: the directory.
+        draft: what else the version will say.
+        kept: the head's files; None only where there is no head, or with a fresh base.
+        attempt: 32 hexadecimal digits that no other attempt has.
+        progress: called with packed and all bytes.
+
+    Raises:
+        Conflict: ``lost-race``, the kept files are another version's.
+        Conflict: ``changed-while-reading``, the directory is not what was sealed.
+        Unavailable: the store did not answer.
+    """
+    return _Attempt(store, sealed, draft, attempt, progress or no_progress).store(kept)
+
+
+def commit(
+    store: ObjectStore, snapshot: VerifiedSnapshot, draft: Draft, layers: Layers, *, clock: Clock
+) -> Version:
+    """Make a version of layers that are stored.
+
+    Args:
+        store: the vault's objects.
+        snapshot: the directory of which they are.
+        draft: what else the version says.
+        layers: what ``store_layers`` gave for it.
+        clock: for the version's time.
+
+    Raises:
+        Conflict: ``lost-race``, another version was published first; apply the runs to it.
+        Unavailable: the store did not answer; nothing refers to what was stored.
+    """
+    if layers.sealed is not snapshot.sealed:
+        raise TypeError("these layers are not those of the directory that was verified")
+    extension = extend(store, draft.head.version, f"{draft.number:06d}-{layers.attempt}")
     parent = draft.head.version
     created_at = stamp_after(clock.now(), parent.version_id if parent else None)
     manifest = Manifest(
         collection=draft.collection,
         number=draft.number,
         created_at=to_iso(created_at),
-        attempt=attempt,
+        attempt=layers.attempt,
         parent=parent.as_parent if parent else None,
         writer=draft.writer,
         model=draft.model,
@@ -190,6 +251,7 @@ class _Attempt:
         self._store = store
         self._sealed = sealed
         self._draft = draft
+        self._attempt = attempt
         self._prefix = f"{draft.number:06d}-{attempt}"
         self._progress = progress
 
@@ -198,7 +260,7 @@ class _Attempt:
         parent = self._draft.head.version
         if parent is None or self._draft.fresh_base:
             base = self._store_base()
-            return Layers((base,), None, base.size_bytes)
+            return self._layers((base,), None, base.size_bytes)
         if kept is None or kept.version.version_id != parent.version_id:
             raise Conflict(
                 f"{self._sealed.directory} was not compared with {parent.version_id}",
@@ -210,12 +272,17 @@ class _Attempt:
             packed_bytes = estimate_packed_bytes(self._sealed)
             if outweighs(parent.manifest.chain_bytes + step.size_bytes, packed_bytes):
                 base = self._store_base()
-                return Layers((base,), step, base.size_bytes)
+                return self._layers((base,), step, base.size_bytes)
         start = fold_from(layers)
         if start is not None:
             sizes = {file.path: file.size_bytes for file in parent.manifest.files}
             layers = (*layers[:start], self._store_fold(layers[start:], sizes))
-        return Layers((*layers, step), step, packed_bytes)
+        return self._layers((*layers, step), step, packed_bytes)
+
+    def _layers(
+        self, chain: tuple[LayerEntry, ...], step: LayerEntry | None, packed_bytes: int
+    ) -> Layers:
+        return Layers(self._sealed, self._attempt, chain, step, packed_bytes)
 
     def _store_base(self) -> LayerEntry:
         parts = store_parts(

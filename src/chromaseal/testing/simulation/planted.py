@@ -22,7 +22,7 @@ _POINTER = (
     ),
     Bug(
         "the pointer moves before the manifest is stored",
-        "snapshot.publish.publish",
+        "snapshot.publish.commit",
         "    put_once(store, keys.manifest(draft.collection, version.version_id), body)\n"
         "    _move_pointer(store, draft, version)\n",
         "    _move_pointer(store, draft, version)\n"

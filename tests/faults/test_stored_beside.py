@@ -1,0 +1,151 @@
+"""Layers are stored while a child verifies: whatever goes wrong, nothing refers to them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from chromaseal import keys, pools
+from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.errors import Interrupted, Unavailable
+from chromaseal.run.model import RunState
+from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
+from chromaseal.snapshot.layer import RAW, pack
+from chromaseal.snapshot.layer_objects import store_parts
+from chromaseal.testing.faults import Fault, FaultyStore
+from chromaseal.testing.records import record, upserts
+from chromaseal.vault import Vault
+
+OpenVault: TypeAlias = Callable[..., Vault]
+NAME = "notes"
+PATIENCE_S = 60.0
+
+
+class TellingStore(FaultyStore):
+    """Tells that a layer was stored."""
+
+    stored = threading.Event()
+
+    def create(self, key: str, body: bytes | memoryview) -> None:
+        """Store an object."""
+        super().create(key, body)
+        if key.startswith(keys.layers(NAME)):
+            self.stored.set()
+
+
+class PatientSandbox:
+    """Does not verify before a layer is stored; then finds what it was told to."""
+
+    def __init__(self, inner: Sandbox, stored: threading.Event, error: Exception | None) -> None:
+        self._inner = inner
+        self._stored = stored
+        self._error = error
+
+    def start(self) -> None:
+        """Begin what takes long."""
+        self._inner.start()
+
+    def run(
+        self,
+        job: str,
+        request: Mapping[str, Any],
+        *,
+        limits: Limits,
+        progress: Progress | None = None,
+    ) -> Plain:
+        """Run a job."""
+        if job.startswith("verify"):
+            assert self._stored.wait(PATIENCE_S), "verification did not go on beside storing"
+            if self._error is not None:
+                raise self._error
+        return self._inner.run(job, request, limits=limits, progress=progress)
+
+    def close(self) -> None:
+        """End whatever runs."""
+        self._inner.close()
+
+
+def patient(vault: Vault, stored: threading.Event, error: Exception | None = None) -> Vault:
+    """Let verification wait for layers."""
+    sandbox = PatientSandbox(vault.parts.sandbox, stored, error)
+    vault.parts = replace(vault.parts, sandbox=sandbox)
+    return vault
+
+
+def layers_of(vault: Vault) -> list[str]:
+    """Name what is stored of layers."""
+    return [info.key for info in vault.parts.store.list(keys.layers(NAME))]
+
+
+def state_of(vault: Vault, run_id: str) -> RunState:
+    """Give where a run stands."""
+    return vault.run(run_id).parts[NAME].state
+
+
+def test_layers_are_stored_while_the_child_verifies(vault_at: OpenVault) -> None:
+    """On two processors neither waits for the other."""
+    vault = vault_at(store=TellingStore)
+    vault.write({NAME: upserts(record("a"))}, run_id="one")
+    vault = patient(vault, TellingStore.stored)
+    TellingStore.stored.clear()
+    (done,) = vault.compact()
+    assert done.merged == ("one",)
+    assert {"verify", "publish"} <= done.durations_s.keys()
+
+
+def test_what_does_not_verify_becomes_no_version(vault_at: OpenVault) -> None:
+    """Its layers stay behind, as those of a process that died, until they are collected."""
+    vault = vault_at(store=TellingStore)
+    vault.write({NAME: upserts(record("a"))}, run_id="one")
+    inner = vault.parts.sandbox
+    TellingStore.stored.clear()
+    killed = Unavailable("the process that was to verify died: killed", kind="no-memory")
+    patient(vault, TellingStore.stored, killed)
+    with pytest.raises(Unavailable, match="was to verify died"):
+        vault.compact()
+    assert vault.parts.store.head(keys.pointer(NAME)) is None
+    assert state_of(vault, "one") is RunState.PENDING
+    left = layers_of(vault)
+    assert left
+    vault.parts = replace(vault.parts, sandbox=inner)
+    assert vault.compact()[0].merged == ("one",)
+    # The next version is made of layers of its own.
+    parts = {part for layer in vault.version(NAME).manifest.layers for part in layer.parts}
+    assert len(layers_of(vault)) == len(left) + len(parts)
+
+
+def test_no_delta_is_blamed_for_a_store_that_takes_no_layer(vault_at: OpenVault) -> None:
+    """Neither tried in halves nor set aside, though verification went well."""
+    stores: list[FaultyStore] = []
+
+    def faulty(inner: ObstoreObjectStore) -> FaultyStore:
+        stores.append(FaultyStore(inner))
+        return stores[0]
+
+    vault = vault_at(store=faulty)
+    for run_id in ("one", "two"):
+        vault.write({NAME: upserts(record(run_id))}, run_id=run_id)
+    stores[0].plan(Fault.NO_ANSWER)
+    with pytest.raises(Unavailable, match="as planned"):
+        vault.compact()
+    assert [fired.operation for fired in stores[0].fired] != []
+    assert {state_of(vault, run_id) for run_id in ("one", "two")} == {RunState.PENDING}
+    assert set(vault.compact()[0].merged) == {"one", "two"}
+    assert vault.version(NAME).manifest.number == 1
+
+
+def test_storing_ends_when_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stops a compaction does not wait for a gigabyte that nothing will refer to."""
+    monkeypatch.setattr(pools, "is_given_up", lambda: True)
+    store = ObstoreObjectStore("memory://")
+    content = bytes(4096)
+    frames = (pack("file", RAW, np.array([n]), content, bytes(32)) for n in range(1_000_000))
+    monkeypatch.setattr("chromaseal.snapshot.layer_objects.PART_LIMIT_BYTES", 1)
+    with pytest.raises(Interrupted):
+        store_parts(store, NAME, "000001-x-step", frames)
+    assert len(list(store.list(keys.layers(NAME)))) <= 1
