@@ -19,6 +19,7 @@ from chromaseal.snapshot.cancellations import version_with
 from chromaseal.snapshot.find import VersionName, find
 from chromaseal.snapshot.garbage import Garbage, collect
 from chromaseal.snapshot.history import line
+from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.retention import Policy
 from chromaseal.snapshot.stats import Stats, stats
 from chromaseal.sweep.ledger import Swept, sweep_ledger
@@ -69,8 +70,16 @@ class Upkeep:
             Damaged: the pointer or the manifest cannot be read.
         """
         self._known(collection)
-        version = find(self.parts.store, collection, at, clock=self.parts.clock)
-        return verify_version(self.parts, version, Level(level), progress=progress)
+        while True:
+            version = find(self.parts.store, collection, at, clock=self.parts.clock)
+            verdict = verify_version(self.parts, version, Level(level), progress=progress)
+            if not verdict.failed or self._is_there(version):
+                return verdict
+            # Garbage collection has taken it meanwhile; its manifest goes before all else of it.
+
+    def _is_there(self, version: Version) -> bool:
+        key = keys.manifest(version.manifest.collection, version.version_id)
+        return self.parts.store.head(key) is not None
 
     def verify_run(self, run_id: str, *, level: Level | str = Level.QUICK) -> Verdict:
         """Look at a run's deltas.

@@ -37,6 +37,8 @@ COLLECTIONS = ("lines", "words")
 FIRST, SECOND = SAMPLES[0], SAMPLES[2]
 HIDDEN = f"secret-{SystemIds().unique()}"
 FUNCTIONS = ("receipt-uploaded", "run-changed", "runs-waiting", "version-published")
+# The emulator looks every ten seconds which schedule's time has come.
+EVERY_MINUTE = "cron(* * * * ? *)"
 STOCK = """
 import json, sys
 import chromadb
@@ -109,7 +111,8 @@ def flow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
         patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
         secrets = {"AWS_SECRET_ACCESS_KEY": HIDDEN, "AWS_SESSION_TOKEN": HIDDEN[::-1]}
         given = {"AWS_ALLOW_HTTP": "true", "CHROMASEAL_MOUNT": str(mount), **secrets}
-        with deployed(server, NAME, thin_package(disks, given)) as stack:
+        code = thin_package(disks, given)
+        with deployed(server, NAME, code, UpkeepSchedule=EVERY_MINUTE) as stack:
             upload(stack, FIRST, folder, "first.jpg")
             both = dict.fromkeys(COLLECTIONS, 1)
             wait_until(lambda: newest_on(mount) == both, "first version on the mount")
@@ -170,3 +173,32 @@ def test_no_credential_is_in_a_log(flow: Flow) -> None:
         told = [json.loads(line) for line in lines if line.startswith("{")]
         assert not [line for line in told if line.get("level") in {"ERROR", "CRITICAL"}]
         assert not [line for line in lines if "Traceback" in line]
+
+
+def test_the_schedule_calls_its_function_by_itself(flow: Flow) -> None:
+    """Each work in an invocation of its own, at both collections, and none of them fails."""
+    logs = flow.stack.client("logs")
+
+    def told() -> list[dict[str, Any]]:
+        found = logs.filter_log_events(logGroupName=f"/aws/lambda/{NAME}-on-schedule")["events"]
+        lines = [each["message"] for each in found]
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def works() -> dict[str, set[str]]:
+        by_work: dict[str, set[str]] = {
+            "swept": set(),
+            "verified": set(),
+            "garbage collected": set(),
+        }
+        for line in told():
+            if line.get("message") in by_work:
+                by_work[line["message"]].add(line.get("collection", ""))
+        return by_work
+
+    both = set(COLLECTIONS)
+    wanted = {"swept": {""}, "verified": both, "garbage collected": both}
+    wait_until(lambda: works() == wanted, "work of the schedule", look_s=1.0)
+    invocations = {each["function_request_id"] for each in told() if "function_request_id" in each}
+    assert len(invocations) >= len(wanted)
+    assert not [line for line in told() if line.get("level") in {"ERROR", "CRITICAL"}]
+    assert waiting_messages(flow.stack)["FailedEvents"] == 0

@@ -21,6 +21,8 @@ from chromaseal.seal.examine import Wanted, examine
 from chromaseal.seal.open_files import Holder
 from chromaseal.seal.quiet import DATABASE, HEADER
 from chromaseal.seal.verdict import Level, Verdict
+from chromaseal.snapshot import chain
+from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.command_line import SampleVault
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
@@ -199,6 +201,28 @@ def test_what_is_not_there_cannot_be_looked_at(written: Vault) -> None:
         written.verify("notes", at="7")
     with pytest.raises(NotFound):
         written.verify_run("nothing")
+
+
+def test_a_version_that_leaves_meanwhile_is_not_called_damaged(
+    written: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is the newest by then is looked at instead; one that was named has left."""
+    # The next version shares no layer with those before.
+    monkeypatch.setattr(chain, "CHAIN_LIMIT", 1)
+    first = written.version("notes").version_id
+
+    def overtaken(step: str, _done: int, _total: int) -> None:
+        if step == "look for objects" and written.version("notes").version_id == first:
+            written.write({"notes": upserts(record("b", 2))})
+            written.compact(["notes"])
+            written.gc("notes", Policy(keep_last=1))
+
+    verdict = written.verify("notes", level=Level.PRESENCE, progress=overtaken)
+    assert not verdict.failed
+    assert written.version("notes").version_id in verdict.subject
+    with pytest.raises(NotFound) as caught:
+        written.verify("notes", at=first)
+    assert caught.value.kind == "removed-version"
 
 
 def test_a_run_is_looked_at(written: Vault, tmp_path: Path) -> None:

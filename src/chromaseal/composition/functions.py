@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from chromaseal.clock import SystemClock
-from chromaseal.errors import ChromasealError, UsageError
+from chromaseal.errors import UsageError
 from chromaseal.ids import SystemIds
 from chromaseal.settings import Settings, is_dynamodb, resolve
-from chromaseal.stream.messages import Message
 
 if TYPE_CHECKING:
     from chromaseal.adapters.sqs.queues import SqsClient
@@ -21,10 +20,9 @@ if TYPE_CHECKING:
     from chromaseal.fleet.turn import Terms
     from chromaseal.legacy.deltas import Adopted
     from chromaseal.object_store import ObjectStore
+    from chromaseal.stream.announcing import Send
     from chromaseal.stream.batch import Adopt, LabelsOf
     from chromaseal.vault import Vault
-
-Send = Callable[[Sequence[Message]], Sequence[ChromasealError | None]]
 
 LEASE_S: Final = 30.0
 _QUEUE_URL: Final = "_QUEUE_URL"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,8 +20,8 @@ from chromaseal.legacy.importing import ImportedSnapshot, import_snapshot
 from chromaseal.legacy.mirror import MirroredVault
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.settings import Settings, as_url, is_dynamodb
+from chromaseal.stream.adopting import message_adopter
 from chromaseal.stream.batch import Adopt
-from chromaseal.stream.messages import Message
 from chromaseal.telemetry.emit import step
 from chromaseal.vault import Vault
 
@@ -163,8 +164,6 @@ def adopting(
 ) -> Adopt:
     """Give what adopts the runs that messages tell of and that other programs wrote.
 
-    Two that adopt one run at once write the same; so nobody waits for a turn.
-
     Args:
         vault: where to.
         settings: which ledger; a DynamoDB table, which is the pipeline's too.
@@ -174,24 +173,9 @@ def adopting(
     from chromaseal.adapters.dynamodb.legacy_runs import legacy_run  # noqa: PLC0415
 
     parts = vault.parts
-    bucket = open_legacy(place, parts.ids)
     table = open_table(settings.ledger, parts.clock, parts.ids)
-
-    def adopt(message: Message) -> bool:
-        image_id, receipt_id = (message.entity_data.get(n) for n in ("image_id", "receipt_id"))
-        if not image_id or not isinstance(receipt_id, int):
-            return True
-        is_there, run = legacy_run(table, str(image_id), receipt_id, message.run_id)
-        if run is None:
-            # Nobody knows a run that is not there; one that is has been merged, or taken over.
-            return not is_there or parts.ledger.get(message.run_id) is not None
-        for done in adopt_runs(parts, bucket, [run]):
-            told(done)
-            if done.error is not None:
-                raise done.error
-        return message.collection in run.prefixes
-
-    return adopt
+    run_of = functools.partial(legacy_run, table)
+    return message_adopter(parts, open_legacy(place, parts.ids), run_of, told)
 
 
 def mirror_keeper(vault: MirroredVault, terms: Terms, told: Callable[[str, str], None]) -> Work:

@@ -7,13 +7,40 @@ from typing import Final
 
 from chromaseal.clock import age_s
 from chromaseal.keys import delta_prefix
+from chromaseal.parts import Parts
 from chromaseal.run.model import Run, RunState
+from chromaseal.stream.announcing import Send
 from chromaseal.stream.messages import Message
 from chromaseal.stream.table import EntityType, receipt_of
 
 # Longer than a message takes that was not lost; a stream's records are kept for a day, and a
 # mapping gives them up earlier.
 AFTER: Final = dt.timedelta(minutes=30)
+
+
+def remind(parts: Parts, collection: str, send: Send) -> bool:
+    """Tell a collection's queue again, where its oldest run should have been taken long ago.
+
+    Args:
+        parts: what the vault consists of.
+        collection: whose queue it is.
+        send: sends messages; not called without any.
+
+    Returns:
+        Whether there was anything to tell.
+
+    Raises:
+        ChromasealError: the message was not taken.
+    """
+    for run in parts.ledger.waiting(collection, limit=1):
+        reminder = reminder_of(run, collection, now=parts.clock.now())
+        if reminder is None:
+            continue
+        for why in send([reminder]):
+            if why is not None:
+                raise why
+        return True
+    return False
 
 
 def reminder_of(run: Run, collection: str, *, now: dt.datetime) -> Message | None:

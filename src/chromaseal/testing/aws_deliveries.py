@@ -122,6 +122,10 @@ class Queue:
         self._sent += 1
         self._held.append(_Held(f"{self._name}-{self._sent}", body, attributes))
 
+    def purge(self) -> None:
+        """Lose all that is in it, as whoever purges a queue does."""
+        self._held.clear()
+
     def deliver(self) -> bool:
         """Invoke the handler with messages that can be seen."""
         batch = self._received()

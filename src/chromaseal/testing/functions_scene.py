@@ -77,9 +77,7 @@ class FunctionsScene:
         self._folder = folder
         self._invoked = 0
         self._store, self._leases = MemoryStore(), MemoryLeases(self.clock)
-        self.telling, self.compacting = (
-            Invocations(self._in_context(each), self._begin_again) for each in handlers
-        )
+        self.telling, self.compacting = map(self.invocations, handlers)
         self.stream = Stream(self.telling, self.clock, self.chance, habits)
         self.queues = {
             QUEUE_URLS[name]: Queue(name, self.compacting, self.clock, self.chance, habits)
@@ -104,6 +102,10 @@ class FunctionsScene:
     ) -> None:
         """Write a run, as a function that ingests does."""
         self.producer.write(changes, run_id=run_id, attributes=receipt)
+
+    def invocations(self, handler: Handler) -> Invocations:
+        """Give what calls a handler that neither the stream nor the queues call."""
+        return Invocations(self._in_context(handler), self._begin_again)
 
     def _begin_again(self) -> None:
         self.stop.begin_again()

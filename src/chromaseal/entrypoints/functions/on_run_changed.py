@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import EventType
 from aws_lambda_powertools.utilities.data_classes.dynamo_db_stream_event import DynamoDBRecord
 
-from chromaseal.composition.functions import queue_urls, sender
-from chromaseal.entrypoints.functions.set_aside import set_aside
+from chromaseal.composition.functions import queue_urls, records_store, sender
 from chromaseal.entrypoints.functions.telling import (
     Context,
     Event,
     count,
+    log_error,
     logger,
     partial_answer,
     told,
 )
 from chromaseal.errors import ChromasealError, RefusedInput, UsageError
+from chromaseal.stream.announcing import Announced, PutAside, announce, store_aside
 from chromaseal.stream.messages import Message
 from chromaseal.stream.table import LINES, WORDS
-from chromaseal.stream.translation import TableChange, messages_of
+from chromaseal.stream.translation import TableChange
 
 
 @told
@@ -32,22 +34,41 @@ def handler(event: Event, _context: Context) -> Event:
     What can never be sent is set aside, or it would hold up all that comes after it.
     """
     _check_queues()
-    records = list(event["Records"])
+    records = {str(each["dynamodb"]["SequenceNumber"]): each for each in event["Records"]}
     count("StreamRecordsReceived", len(records))
-    left: dict[str, ChromasealError] = {}
-    messages: list[tuple[str, Message]] = []
-    for record in records:
-        number = str(record["dynamodb"]["SequenceNumber"])
-        try:
-            messages += [(number, each) for each in _messages(record)]
-        except ChromasealError as error:
-            count("StreamRecordParsingError")
-            left[number] = error
-    left |= _send(messages)
-    by_number = {str(each["dynamodb"]["SequenceNumber"]): each for each in records}
-    left = set_aside(by_number, left, os.environ)
-    count("StreamRecordsProcessed", len(records) - len(left))
-    return partial_answer(event, EventType.DynamoDBStreams, left)
+    done = announce(
+        {number: functools.partial(_change, each) for number, each in records.items()},
+        queue_urls(os.environ).keys(),
+        _send,
+        _putting_aside(records) if os.environ.get("CHROMASEAL_VAULT") else None,
+    )
+    _tell(done, len(records))
+    return partial_answer(event, EventType.DynamoDBStreams, done.left)
+
+
+def _send(messages: Sequence[Message]) -> Sequence[ChromasealError | None]:
+    # Most changes tell nobody, and a client takes a while to make.
+    return sender(os.environ)(messages)
+
+
+def _putting_aside(records: dict[str, Any]) -> PutAside:
+    def put_aside(number: str, error: RefusedInput) -> None:
+        key = store_aside(records_store(os.environ), number, records[number], error)
+        count("StreamRecordsSetAside")
+        log_error("set aside", error, key=key, sequence_number=number)
+
+    return put_aside
+
+
+def _tell(done: Announced, received: int) -> None:
+    for collection in done.without_queue:
+        # Its runs wait in the ledger; whoever compacts it looks there.
+        logger.info("no queue", extra={"collection": collection})
+    count("StreamRecordParsingError", done.unread)
+    count("StreamMessageCreated", done.sent + done.not_sent)
+    count("SQSMessagesSuccessful", done.sent)
+    count("SQSMessagesFailed", done.not_sent)
+    count("StreamRecordsProcessed", received - len(done.left))
 
 
 def _check_queues() -> None:
@@ -58,39 +79,6 @@ def _check_queues() -> None:
             kind="bad-settings",
             hint="set LINES_QUEUE_URL and WORDS_QUEUE_URL in the function's environment",
         )
-
-
-def _send(messages: list[tuple[str, Message]]) -> dict[str, ChromasealError]:
-    """Give why, by sequence number, for the records of which something was not sent."""
-    if not messages:
-        return {}
-    outcomes = sender(os.environ)([message for _, message in messages])
-    failed = {
-        number: why for (number, _), why in zip(messages, outcomes, strict=True) if why is not None
-    }
-    not_sent = sum(why is not None for why in outcomes)
-    count("SQSMessagesSuccessful", len(messages) - not_sent)
-    count("SQSMessagesFailed", not_sent)
-    return failed
-
-
-def _messages(record: dict[str, Any]) -> Iterator[Message]:
-    try:
-        found = messages_of(_change(record))
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise RefusedInput(
-            f"a record of the stream cannot be understood: {type(error).__name__}: {error}",
-            kind="bad-message",
-            hint="it is set aside in the vault; docs/aws.md says how it is delivered by hand",
-        ) from error
-    known = queue_urls(os.environ)
-    for message in found:
-        if message.collection in known:
-            count("StreamMessageCreated")
-            yield message
-        else:
-            # Its runs wait in the ledger; whoever compacts it looks there.
-            logger.info("no queue", extra={"collection": message.collection})
 
 
 def _change(record: dict[str, Any]) -> TableChange:

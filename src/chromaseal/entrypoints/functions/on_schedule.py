@@ -6,6 +6,7 @@ asks for each by itself, so that one that takes the whole time of an invocation 
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -22,13 +23,11 @@ from chromaseal.entrypoints.functions.telling import (
     stops_at,
     told,
 )
-from chromaseal.errors import ChromasealError, Damaged, Incomplete, NotFound, UsageError
-from chromaseal.stream.reminder import AFTER, reminder_of
+from chromaseal.errors import ChromasealError, Damaged, NotFound, UsageError
+from chromaseal.stream import reminder
+from chromaseal.stream.rounds import IsOver, do_works, for_each
 
 _RESERVE_S: Final = 30.0
-_TURN_S: Final = 3600
-
-IsOver = Callable[[], bool]
 
 
 @told
@@ -47,22 +46,10 @@ def handler(event: Event, context: Context) -> None:
         logger.info("no vault yet")
         return
     is_over = stops_at(context, reserved_s(_RESERVE_S))
-    failed: list[str] = []
-    for name in _wanted(event):
-        if is_over():
-            failed.append(f"{name}: no time was left")
-            continue
-        try:
-            _WORK[name](here, context, is_over)
-        except ChromasealError as error:
-            log_error(f"{name} failed", error)
-            failed.append(f"{name}: {error.kind}")
-    if failed:
-        raise Incomplete(
-            f"not everything could be done: {'; '.join(failed)}",
-            kind="upkeep-failed",
-            hint="the log says why; the next time it is tried again",
-        )
+    works = {
+        name: functools.partial(_WORK[name], here, context, is_over) for name in _wanted(event)
+    }
+    do_works(works, is_over, lambda name, error: log_error(f"{name} failed", error))
 
 
 def _wanted(event: Event) -> list[str]:
@@ -91,21 +78,13 @@ def _sweep(here: Equipment, context: Context, is_over: IsOver) -> None:
 
 def _remind(here: Equipment, _context: Context, is_over: IsOver) -> None:
     """Tell queues of collections again whose oldest run should have been taken long ago."""
-    parts, known = here.vault.parts, queue_urls(os.environ)
+    known = queue_urls(os.environ)
 
     def remind(name: str) -> None:
-        found = [
-            reminder
-            for run in parts.ledger.waiting(name, limit=1)
-            if (reminder := reminder_of(run, name, now=parts.clock.now())) is not None
-        ]
-        if not found:
-            return
-        logger.warning("runs wait", extra={"after_s": AFTER.total_seconds(), "collection": name})
-        for why in sender(os.environ)(found):
-            if why is not None:
-                raise why
-        count("SQSMessagesSuccessful", len(found))
+        if reminder.remind(here.vault.parts, name, sender(os.environ)):
+            after_s = reminder.AFTER.total_seconds()
+            logger.warning("runs wait", extra={"after_s": after_s, "collection": name})
+            count("SQSMessagesSuccessful")
 
     _each(here, known, "remind", remind, is_over)
 
@@ -149,27 +128,12 @@ def _each(
     do: Callable[[str], None],
     is_over: IsOver,
 ) -> None:
-    """Do something with each collection; one that fails, or takes long, stops no other.
+    now = here.vault.parts.clock.now()
 
-    Each hour begins with another one, so that none is always without time.
+    def tell(name: str, error: ChromasealError) -> None:
+        log_error(f"{work} failed", error, collection=name)
 
-    Raises:
-        ChromasealError: what went wrong first, when all were tried.
-    """
-    wanted = sorted(names)
-    first = int(here.vault.parts.clock.now().timestamp() // _TURN_S) % max(1, len(wanted))
-    errors: list[ChromasealError] = []
-    for name in (*wanted[first:], *wanted[:first]):
-        if is_over():
-            errors.append(Incomplete(f"no time was left to {work} {name}", kind="upkeep-failed"))
-            break
-        try:
-            do(name)
-        except ChromasealError as error:
-            log_error(f"{work} failed", error, collection=name)
-            errors.append(error)
-    if errors:
-        raise errors[0]
+    for_each(names, work, do, now=now, is_over=is_over, tell=tell)
 
 
 # What takes little time and is missed most comes first.

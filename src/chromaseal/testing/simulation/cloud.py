@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from chromaseal.adapters.dynamodb.legacy_runs import legacy_run_of
 from chromaseal.delta.model import Changes
+from chromaseal.errors import ChromasealError, NotFound
+from chromaseal.legacy.deltas import LegacyRun
+from chromaseal.object_store import StoredObject
 from chromaseal.receipts.records import ReceiptKey
 from chromaseal.run.model import WAITING_STATES
 from chromaseal.stream.changes import is_change, run_id_of
@@ -21,6 +25,8 @@ from chromaseal.stream.messages import Message, attributes_of, body_of
 from chromaseal.stream.table import LINES
 from chromaseal.stream.translation import TableChange, messages_of
 from chromaseal.testing.event_names import event_name
+from chromaseal.testing.simulation.doors import SimulatedStore
+from chromaseal.testing.simulation.memory import MemoryStore
 from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.scheduler import START, Scheduler
 
@@ -74,6 +80,8 @@ class Cloud:
         rested: runs and collections that the ledger has called anything but waiting.
         busy: by machine, how many invocations are under way there.
         at_work: by message, how many invocations have it.
+        foreign: the bucket in which other programs leave deltas of their runs.
+        odd: numbers of the records that nobody can understand.
     """
 
     def __init__(
@@ -88,12 +96,15 @@ class Cloud:
         self.rested: set[tuple[str, str]] = set()
         self.busy: Counter[str] = Counter()
         self.at_work: Counter[str] = Counter()
+        self.foreign = SimulatedStore(_AnyKeys(), scheduler, _Nobody())
+        self.odd: set[str] = set()
         self.is_played = is_played
         self._scheduler = scheduler
         self._chance = chance
         self._asks = asks
         self._seen = seen
         self._records: list[TableChange] = []
+        self._foreign_runs: dict[str, Item] = {}
         self._position = 0
         self._queues: dict[str, list[Held]] = {}
         self._sent = 0
@@ -126,10 +137,38 @@ class Cloud:
             region="",
         )
         self._records.append(change)
+        if item.get("run_id") in self._foreign_runs and after is not None:
+            # The ledger writes it in the place of the other program's item.
+            self._foreign_runs[item["run_id"]] = after
         for name, part in (after or {}).get("parts", {}).items():
             if part["state"] not in WAITING_STATES:
                 self.rested.add((item["run_id"], name))
         return change
+
+    def put_foreign(self, item: Item) -> None:
+        """Let another program write a run into the table."""
+
+        def act() -> None:
+            self._seen["foreign run"] += 1
+            self._foreign_runs.setdefault(item["run_id"], item)
+            self.put(None, item)
+
+        self._scheduler.ask("send", item["run_id"], act)
+
+    def run_of(self, image_id: str, receipt_id: int, run_id: str) -> tuple[bool, LegacyRun | None]:
+        """Read what another program has written of a run."""
+        del image_id, receipt_id
+        read = self._foreign_runs.get
+        item = self._scheduler.ask("look up", run_id, lambda: read(run_id))
+        return item is not None, legacy_run_of(item) if item is not None else None
+
+    def put_odd(self) -> None:
+        """Let another program write what nobody can understand."""
+        key = {"PK": f"CHROMASEAL#RUN#odd-{len(self._records)}", "SK": "RUN"}
+        change = self.put(None, key)
+        # An item that has no more than its key tells nothing; one without parts' states does.
+        self._records[-1] = replace(change, after={**key, "parts": "none"})
+        self.odd.add(change.sequence_number)
 
     def remove(self, collection: str, number: int) -> None:
         """Let a line, or its word, go from the table."""
@@ -159,8 +198,18 @@ class Cloud:
         """Go on behind records that queues were told of."""
         self._position = max(self._position, end)
 
-    def send(self, message: Message) -> None:
-        """Put a message into the queue of its collection."""
+    def send(self, messages: Sequence[Message]) -> list[ChromasealError | None]:
+        """Put messages into the queues of their collections; give why for those that are not."""
+        return [self._sent_or_why(each) for each in messages]
+
+    def _sent_or_why(self, message: Message) -> ChromasealError | None:
+        try:
+            self._send(message)
+        except ChromasealError as error:
+            return error
+        return None
+
+    def _send(self, message: Message) -> None:
         body, attributes = body_of(message), attributes_of(message)
 
         def act() -> None:
@@ -202,6 +251,23 @@ class Cloud:
     def thaw(self, machine: str) -> None:
         """Let what an earlier invocation has left on a machine go on beside the next one."""
         self._seen["thaw"] += self._scheduler.thaw(machine)
+
+
+class _AnyKeys(MemoryStore):
+    """Objects of other programs, which are called as those like."""
+
+    def get(self, key: str) -> StoredObject:
+        found = self.objects.get(key)
+        if found is None:
+            raise NotFound(f"there is no {key}", kind="no-object")
+        return found
+
+
+class _Nobody:
+    """Looks at nothing: what is in a bucket of others is no part of the vault."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_, **__: None
 
 
 def run_of(message: Message) -> str:

@@ -31,6 +31,8 @@ from chromaseal.testing.simulation.chance import chance_of
 from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.scheduler import Scheduler
 
+# What a directory of another program's delta has here.
+FOREIGN_DELTA = "delta"
 PAGES = 6
 _IDS = "segment/ids.json"
 # Nothing of these ever changes, so that a version weighs more than what leads to it.
@@ -129,7 +131,7 @@ def write_rows(directory: Path, collection: str, rows: Rows, *, at_ns: int) -> N
 
 
 class DictionarySandbox:
-    """Answers ``merge``, ``verify`` and ``verify-changes`` in this process.
+    """Answers ``merge``, ``verify``, ``verify-changes`` and ``read-delta`` in this process.
 
     Args:
         codec: how deltas are read.
@@ -159,7 +161,12 @@ class DictionarySandbox:
         """Do a job, or die halfway."""
         del limits, progress
         work: Callable[[Mapping[str, Any], int], Plain]
-        jobs = {"merge": self._merge, "verify": self._verify, "verify-changes": self._verify}
+        jobs = {
+            "merge": self._merge,
+            "verify": self._verify,
+            "verify-changes": self._verify,
+            "read-delta": _read_delta,
+        }
         work = jobs[job]
 
         def die() -> Plain:
@@ -219,6 +226,13 @@ class DictionarySandbox:
         }
         # The last two are asked of "verify-changes" alone.
         return {"findings": [finding], "collections": [told], "whole": "", "index_read": True}
+
+
+def _read_delta(request: Mapping[str, Any], pages: int) -> Plain:
+    """Read a directory that another program made for a delta: here it is the delta."""
+    body = (Path(request["directory"]) / FOREIGN_DELTA).read_bytes()
+    Path(request["target"]).write_bytes(body[: len(body) * pages // PAGES])
+    return {"merged": False, "space": "l2", "created_at": "", "receipts": []}
 
 
 @functools.lru_cache(_REMEMBERED_PAGES)

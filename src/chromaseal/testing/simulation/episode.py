@@ -21,6 +21,7 @@ from chromaseal.adapters.linux.file_system import LinuxFileSystem
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.sqlalchemy.ledger import SqlLedger
 from chromaseal.adapters.sqlalchemy.sqlite import SqliteDatabase
+from chromaseal.compaction import portion
 from chromaseal.fleet import lease_keeper
 from chromaseal.parts import Parts
 from chromaseal.run.lease import Leases
@@ -54,6 +55,8 @@ _SCRIPTS = {**SCRIPTS, **replicas.SCRIPTS, **functions.SCRIPTS}
 _LANES = 2
 _REMEMBERED = 2_000
 _REMINDED_AFTER = dt.timedelta(seconds=20)
+# A handful of runs are more than a function has time for.
+_CHANGES_PER_S = 0.3
 _REST_STEPS = 20_000
 _VAULT_ID = "simulated"
 _WRITER = {"chromaseal": "0", "chromadb": "0", "python": "0", "host": "simulation"}
@@ -310,6 +313,7 @@ def _scaled_down(episode: Episode, folder: Path) -> Iterator[None]:
         mock.patch.object(history, "past_of", past_of),
         mock.patch.object(chain, "CHAIN_LIMIT", setting.chain_limit),
         mock.patch.object(reminder, "AFTER", _REMINDED_AFTER),
+        mock.patch.object(portion, "_CHANGES_PER_S", _CHANGES_PER_S),
         mock.patch.object(tempfile, "tempdir", str(folder)),
     ):
         yield

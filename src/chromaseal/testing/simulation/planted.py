@@ -254,6 +254,58 @@ _FUNCTIONS = (
         "if name in leases:\n        return Conflict(",
         "if name in leases:\n        return None\n        return Conflict(",
     ),
+    Bug(
+        "a record of which a message was not taken is passed by",
+        "stream.announcing.announce",
+        "left |= dict(not_sent)",
+        "left |= dict(not_sent[:0])",
+    ),
+    Bug(
+        "a record that cannot be told is passed by before it is kept",
+        "stream.announcing._without_what_is_kept",
+        "again[number] = trouble",
+        "del trouble",
+    ),
+    Bug(
+        "a record that can never be told holds up all that come after it",
+        "stream.announcing._without_what_is_kept",
+        "if not isinstance(error, RefusedInput):",
+        "if error.kind:",
+    ),
+    Bug(
+        "a run of another program that is there already is answered for before it is done",
+        "stream.adopting.message_adopter",
+        "return not is_there or parts.ledger.get(message.run_id) is not None",
+        "return not is_there",
+        test="tests/unit/test_adopting.py::test_what_is_not_to_be_taken_over_may_wait_all_the_same",
+    ),
+    Bug(
+        "a message is answered for as soon as its run is taken over",
+        "stream.batch._known_or_adopted",
+        'return message.run_id if adopt(message) else ""',
+        'return "" if adopt(message) else message.run_id',
+    ),
+    Bug(
+        "where there is time for no run, none is taken",
+        "compaction.portion.portion",
+        "max(1, count), delta_bytes",
+        "count, delta_bytes",
+    ),
+    Bug(
+        "a run whose merge has died is not told of again",
+        "stream.reminder.reminder_of",
+        "    if part.state is RunState.MERGING and (age_s(part.started_at, now) or 0.0) < (\n"
+        "        AFTER.total_seconds()\n    ):\n",
+        "    if part.state is RunState.MERGING:\n",
+        test="tests/unit/test_stream_translation.py::test_a_run_that_waits_for_long_is_told_again",
+    ),
+    Bug(
+        "a collection that fails stops those after it",
+        "stream.rounds.for_each",
+        "            tell(name, error)\n            errors.append(error)\n",
+        "            raise\n",
+        test="tests/integration/test_functions.py::test_a_broken_collection_stops_no_other",
+    ),
 )
 _FOUND = (
     Bug(

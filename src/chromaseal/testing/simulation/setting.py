@@ -90,7 +90,9 @@ def _functions(seed: int) -> dict[str, int]:
         return {}
     workers = int(chance.random() < 1 / 4)
     lanes, tellers = chance.randint(2, 4), chance.randint(1, 2)
-    return {"compactor": workers, "function": lanes, "teller": tellers, "table": 1, "schedule": 1}
+    producers = int(chance.random() < 1 / 2)
+    beside = {"table": 1, "schedule": 1, "producer": producers}
+    return {"compactor": workers, "function": lanes, "teller": tellers, **beside}
 
 
 def _replicas(seed: int) -> dict[str, int]:

@@ -40,7 +40,8 @@ SEEN_KEYS = {
 }
 _SEEN_OF_FUNCTIONS = (
     *("invocation", "again", "side by side", "thaw"),
-    *("change", "worn copy", "reminder"),
+    *("change", "worn copy", "reminder", "foreign run", "portion"),
+    *("set aside", "verified", "collected"),
 )
 _SEEN_OF_COPIES = ("push", "pull", "move")
 SEEN = (*SEEN_KEYS, "late run", "rollback", "turn", *_SEEN_OF_COPIES, *_SEEN_OF_FUNCTIONS)
@@ -197,8 +198,15 @@ class Truth:
         self.acknowledged[run_id] = names
 
     def promises(self, run_id: str) -> None:
-        """Take note that a queue has been told of a change, which is to become a run."""
+        """Take note that a queue has been told of a run that a function is to write."""
         self.acknowledged[run_id] = tuple(self.wanted[run_id])
+
+    def passes_by(self, number: str) -> None:
+        """Take note that a record of a stream that cannot be told is not delivered again."""
+        start = keys.set_aside(f"{number}-").removesuffix(".json")
+        is_kept = any(key.startswith(start) for key in self._objects)
+        self.seen["set aside"] += is_kept
+        self.check(invariants.what_is_passed_by_is_kept, number, is_kept=is_kept)
 
     def cancels(self, run_id: str, names: Sequence[str]) -> None:
         """Take note that somebody was told that a run will not come into collections."""
