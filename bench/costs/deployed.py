@@ -37,6 +37,7 @@ def deployment() -> Deployment:
         {**functions, "old": _OLD},
         float(properties["OnRunChangedSource"]["MaximumBatchingWindowInSeconds"]),
         float(properties["OnLinesWaitingSource"]["MaximumBatchingWindowInSeconds"]),
+        float(properties["OnLinesWaitingSource"]["BatchSize"]),
         sum(each["Type"] == "AWS::CloudWatch::Alarm" for each in found.values()),
         _per_hour(properties["Schedule"]),
     )

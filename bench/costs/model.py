@@ -64,6 +64,7 @@ class Deployment:
         functions: by what they are called in the counts.
         stream_window_s: for which records of the stream are gathered.
         queue_window_s: for which messages are gathered.
+        batch_size: of how many at most.
         alarms: how many.
         schedules_per_hour: of the function for upkeep.
     """
@@ -71,6 +72,7 @@ class Deployment:
     functions: Mapping[str, Function]
     stream_window_s: float
     queue_window_s: float
+    batch_size: float
     alarms: int
     schedules_per_hour: float
 
@@ -206,7 +208,9 @@ def ours(counted: Mapping[str, Any], deployment: Deployment, per_hour: float) ->
         per_hour: receipts.
     """
     of = deployment.functions
-    window_s = deployment.stream_window_s + deployment.queue_window_s
+    # As many messages as one call takes end the window early.
+    gathered_s = min(deployment.queue_window_s, deployment.batch_size * 3600 / per_hour)
+    window_s = deployment.stream_window_s + gathered_s
     per_version = {
         name: _receipts(per_hour, window_s, calls) for name, calls in counted["compact"].items()
     }

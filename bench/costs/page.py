@@ -31,6 +31,7 @@ from bench.costs.prices import AS_OF, HOURS_PER_MONTH, PRICES, REGION
 from bench.stats import markdown_table
 
 RATES = (1, 100, 10_000)
+WINDOWS_S = (1, 9, 20, 60, 300)
 PARTS = (INGEST, COMPACT, MOUNT, KEEP, WATCH)
 _BYTES = {"s3_bytes_up": "GB up to S3", "s3_bytes_down": "GB down from S3"}
 _BYTES_PER_GB = 1e9
@@ -67,6 +68,7 @@ def page(results: Mapping[str, Any], deployment: Deployment) -> str:
     smaller = [other for other in sorted(results, key=int) if other != size]
     return _TEXT.read_text(encoding="utf-8").format(
         summary=_summary(size, counted, deployment),
+        by_window=_by_window(counted, deployment),
         by_part=_by_part(months, before),
         amounts=_amounts(months, before),
         amounts_per_receipt=_amounts(months, before, per_receipt=True),
@@ -80,6 +82,7 @@ def page(results: Mapping[str, Any], deployment: Deployment) -> str:
         batches=_listed([*counted["versions"]]),
         words=each["words"],
         lines=each["lines"],
+        queue_window_s=deployment.queue_window_s,
         window_s=deployment.stream_window_s + deployment.queue_window_s,
         old_window_s=OLD_WINDOW_S,
         hours=HOURS_PER_MONTH,
@@ -127,8 +130,6 @@ def _listed(texts: Sequence[str]) -> str:
 
 def _summary(words: str, counted: Mapping[str, Any], deployment: Deployment) -> str:
     months, before = _both(counted, deployment)
-    queue_window_s = OLD_WINDOW_S - deployment.stream_window_s
-    wider = replace(deployment, queue_window_s=queue_window_s)
     megabytes = sum(counted["directory_bytes"].values()) / _BYTES_PER_MB
     header = ["receipts per hour", *(f"{rate:,}" for rate in RATES)]
     receipts = [months[rate].receipts for rate in RATES]
@@ -154,10 +155,6 @@ def _summary(words: str, counted: Mapping[str, Any], deployment: Deployment) -> 
             "the old way without a mount",
             *(_dollars(before[rate].cost_without(MOUNT, "efs_gb_months")) for rate in RATES),
         ],
-        [
-            f"with windows of {OLD_WINDOW_S:.0f} s as well, dollars a month",
-            *(_dollars(ours(counted, wider, rate).cost()) for rate in RATES),
-        ],
         ["receipts in a version", *(f"{months[r].per_version['words']:.1f}" for r in RATES)],
         [
             "receipts in a snapshot of the old way",
@@ -167,6 +164,17 @@ def _summary(words: str, counted: Mapping[str, Any], deployment: Deployment) -> 
     table = markdown_table(header, rows)
     title = f"## A collection of {int(words):,} words"
     return f"{title}\n\n{megabytes:,.0f} MB with its lines.\n\n{table}\n"
+
+
+def _by_window(counted: Mapping[str, Any], deployment: Deployment) -> str:
+    header = ["seconds in which runs gather (`QueueWindowS`)", *(f"{r:,} per hour" for r in RATES)]
+    header += [f"without a mount, {rate:,} per hour" for rate in RATES[1:]]
+    rows = []
+    for window_s in WINDOWS_S:
+        months = [ours(counted, replace(deployment, queue_window_s=window_s), r) for r in RATES]
+        bare = [month.cost_without(MOUNT, "efs_gb_months") for month in months[1:]]
+        rows.append([str(window_s), *map(_dollars, [m.cost() for m in months] + bare)])
+    return markdown_table(header, rows)
 
 
 def _by_part(months: Mapping[int, Month], before: Mapping[int, Month]) -> str:

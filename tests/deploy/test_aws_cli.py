@@ -19,9 +19,11 @@ def test_render_gives_a_template_that_needs_no_parameters(tmp_path: Path) -> Non
     assert found["Parameters"]["BucketName"]["Default"] == "receipts"
     assert found["Parameters"]["DiskMb"]["Default"] == "4096"
     assert found["Resources"] == plain["Resources"]
+    assert {**found, "Parameters": {}} == {**plain, "Parameters": {}}
     (told,) = chromaseal("aws", "render", *given, "--json", cache=tmp_path).only("template")
     assert told["template"] == answer.out
-    assert len(answer.out.encode()) <= 51_200
+    # CloudFormation takes 51,200 bytes in a request; names and ids of one's own may be long.
+    assert len(answer.out.encode()) <= 0.92 * 51_200
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_the_queues(stack: Stack) -> None:
     for name, dead in (("LinesQueue", "lines-dead"), ("WordsQueue", "words-dead")):
         url = stack.resources[name]
         found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-        assert found["VisibilityTimeout"] == "960"
+        assert found["VisibilityTimeout"] == "1260"
         redrive = json.loads(found["RedrivePolicy"])
         assert redrive["deadLetterTargetArn"].endswith(f":{NAME}-{dead}")
         assert int(redrive["maxReceiveCount"]) == 100

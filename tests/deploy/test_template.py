@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,14 +12,17 @@ import pytest
 
 from chromaseal import keys
 from chromaseal.adapters.cloudformation import template_file
+from chromaseal.adapters.dynamodb import items
 from chromaseal.composition.receipts import _PAGE_LIMITS
 from chromaseal.deployment.template import Place, parameters_of, resources
 from chromaseal.errors import UsageError
+from chromaseal.run.model import Run, RunPart, RunState
 from chromaseal.testing.policies import as_list, statements
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = template_file.parse(template_file.text())
 NAMED = {"BucketName": "receipts", "CodeBucket": "code", "CodeKey": "functions.zip"}
+IMAGE = "0f5e8d5c-0c4f-4f0e-9d7d-0a7d3f0f6c11"
 WITH_MOUNT = {"MountVpcId": "vpc-1", "MountSubnetA": "subnet-a", "MountSubnetB": "subnet-b"}
 FUNCTIONS = {
     *("OnReceiptUploaded", "OnRunChanged", "OnRunsWaiting"),
@@ -138,12 +142,108 @@ def test_a_change_is_told_until_the_stream_forgets_it() -> None:
     assert dimension == {"Name": "service", "Value": service["POWERTOOLS_SERVICE_NAME"]}
 
 
-def test_a_message_is_not_given_to_a_second_compactor_while_the_first_runs() -> None:
-    """Visible again only after the longest time that a function may take."""
+def test_the_stream_calls_for_what_concerns_a_vault_and_for_nothing_else() -> None:
+    """Runs, of receipts or not, and items of receipts; what only finds runs calls for nothing."""
+    filters = made()["OnRunChangedSource"]["Properties"]["FilterCriteria"]["Filters"]
+    patterns = [json.loads(each["Pattern"]) for each in filters]
+    starts = [p["dynamodb"]["Keys"]["PK"]["S"][0]["prefix"] for p in patterns]
+    receipt = {"image_id": IMAGE, "receipt_id": "1"}
+    part = RunPart(RunState.PENDING, "lines/delta/a/delta.parquet", 1, 1)
+    parts = {"lines": part, "words": part}
+    runs = [Run(IMAGE, "2026-01-01T00:00:00Z", parts, each) for each in ({}, receipt)]
+    told = {str(items.run_item(run, "w")["PK"]) for run in runs}
+    assert told == {f"IMAGE#{IMAGE}", f"CHROMASEAL#RUN#{IMAGE}"}
+    assert {start for start in starts for key in told if key.startswith(start)} == set(starts)
+    assert all(key.startswith(tuple(starts)) for key in told)
+    keys_beside = [items.LEDGER, items.name_key(IMAGE), items.lease_key("lines")]
+    beside = [each["PK"] for each in (*keys_beside, items.count_key("lines", 1))]
+    beside += [items.list_key("lines", items.WAITING), items.attribute_key("image_id", IMAGE)]
+    assert not [key for key in beside if key.startswith(tuple(starts))]
+
+
+def test_what_is_kept_is_encrypted_and_nobody_elses() -> None:
+    """Objects, items, messages, mount; what is replaced stays for a while, and what is current."""
+    found = made(**WITH_MOUNT)
+    bucket, table = found["Bucket"]["Properties"], found["Table"]["Properties"]
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    assert bucket["OwnershipControls"]["Rules"] == [{"ObjectOwnership": "BucketOwnerEnforced"}]
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    rules = bucket["LifecycleConfiguration"]["Rules"]
+    assert not [key for each in rules for key in each if key.startswith(("Expiration", "Transi"))]
+    assert table["SSESpecification"]["SSEEnabled"]
+    assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+    assert all(each["SqsManagedSseEnabled"] for each in of_type("AWS::SQS::Queue", found).values())
+    assert found["MountFiles"]["Properties"]["Encrypted"]
+    kept = {name for name, each in found.items() if each.get("DeletionPolicy") == "Retain"}
+    assert kept == {"Bucket", "Table"}
+    assert {found[name]["UpdateReplacePolicy"] for name in kept} == {"Retain"}
+
+
+def test_a_mount_is_open_to_its_clients_only() -> None:
+    """By the network, by an access point, and as a user who is not root."""
+    found = made(**WITH_MOUNT)
+    (door,) = found["MountServers"]["Properties"]["SecurityGroupIngress"]
+    assert door["SourceSecurityGroupId"] == "<MountClients.GroupId>"
+    assert not {"CidrIp", "CidrIpv6"} & door.keys()
+    user = found["MountAccessPoint"]["Properties"]["PosixUser"]
+    assert user == {"Uid": "1000", "Gid": "1000"}
+    (use,) = [each for _, _, each in policies(found) if each.get("Sid") == "UseMount"]
+    point = use["Condition"]["StringEquals"]["elasticfilesystem:AccessPointArn"]
+    assert point == "<MountAccessPoint.Arn>"
+
+
+def test_functions_are_called_by_what_is_ours() -> None:
+    """Buckets have names that others may take once they are free; an account's id stays."""
+    permissions = of_type("AWS::Lambda::Permission", made(**WITH_MOUNT))
+    assert len(permissions) == 3
+    for each in permissions.values():
+        assert each["SourceArn"]
+        assert each["Principal"] == "events.amazonaws.com" or each["SourceAccount"]
+
+
+def test_every_alarm_tells_somebody_and_every_function_is_traced() -> None:
+    """Where a topic is named; what is not counted is no alarm."""
+    found = made(**WITH_MOUNT, AlarmTopicArn="arn:aws:sns:us-east-1:123456789012:on-call")
+    for name, each in of_type("AWS::CloudWatch::Alarm", found).items():
+        assert each["AlarmActions"] == ["arn:aws:sns:us-east-1:123456789012:on-call"], name
+        assert each["TreatMissingData"] == "notBreaching", name
+    for each in of_type("AWS::Lambda::Function", found).values():
+        assert each["TracingConfig"] == {"Mode": "Active"}
+
+
+def test_nothing_that_happens_is_passed_by() -> None:
+    """The table's stream from its beginning, with what was there before; answers by message."""
     found = made()
-    longest_s = found["OnRunsWaiting"]["Properties"]["Timeout"]
+    assert found["Table"]["Properties"]["StreamSpecification"] == {
+        "StreamViewType": "NEW_AND_OLD_IMAGES"
+    }
+    sources = of_type("AWS::Lambda::EventSourceMapping", found)
+    assert sources["OnRunChangedSource"]["StartingPosition"] == "TRIM_HORIZON"
+    assert len(sources) == 3
+    for each in sources.values():
+        assert each["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+
+
+def test_a_message_is_not_given_to_a_second_compactor_while_the_first_runs() -> None:
+    """Visible again only after the longest time for which they gather and a function may take."""
+    longest_s = TEMPLATE["Parameters"]["QueueWindowS"]["MaxValue"]
+    found = made(QueueWindowS=str(longest_s))
+    longest_s += found["OnRunsWaiting"]["Properties"]["Timeout"]
+    for name in ("Lines", "Words"):
+        source = found[f"On{name}WaitingSource"]["Properties"]
+        assert source["MaximumBatchingWindowInSeconds"] == "300"
+        assert found[f"{name}Queue"]["Properties"]["VisibilityTimeout"] > longest_s
+
+
+def test_a_message_is_tried_for_as_long_as_it_is_kept() -> None:
+    """Or it would be forgotten before it is a dead letter that somebody is told of."""
+    most = TEMPLATE["Parameters"]["MostReceives"]["MaxValue"]
     for name in ("LinesQueue", "WordsQueue"):
-        assert found[name]["Properties"]["VisibilityTimeout"] > longest_s
+        queue = made()[name]["Properties"]
+        assert most * queue["VisibilityTimeout"] < queue["MessageRetentionPeriod"]
 
 
 def test_whoever_opens_a_version_has_the_disk_for_it() -> None:

@@ -18,7 +18,7 @@ from tests.formats.legacy_pipeline import OldBucket, OldReader, OldWriter, make_
 
 from chromaseal.adapters.local.object_store import ForeignDirectory
 from chromaseal.adapters.obstore.object_store import ForeignBucket, ObstoreObjectStore
-from chromaseal.errors import ChromasealError, Unavailable
+from chromaseal.errors import ChromasealError, Conflict, Unavailable
 from chromaseal.legacy.bucket import LegacyBucket
 from chromaseal.legacy.deltas import ADOPTED, KNOWN, LegacyRun, adopt, runs_in
 from chromaseal.legacy.exporting import export
@@ -26,6 +26,7 @@ from chromaseal.legacy.importing import import_snapshot
 from chromaseal.legacy.mirror import bring_on
 from chromaseal.run.model import Run
 from chromaseal.snapshot.version_id import parse
+from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
 from chromaseal.testing.killing import KillingStore
 from chromaseal.testing.machine import Machine, RememberingSandbox
@@ -162,6 +163,48 @@ def test_a_pointer_that_moved_on_during_an_export_stays(vault: Vault) -> None:
         export(vault.parts, vault.version("lines", "1"), old.store, progress=overtaken)
     assert caught.value.kind == "newer-there"
     assert OldReader(old, knows_archives=True).snapshot_id("lines") == newer
+
+
+class Busy(ForeignBucket):
+    """A bucket in which a compactor moves a pointer before others can, so many times.
+
+    Args:
+        times: how often.
+    """
+
+    def __init__(self, times: int) -> None:
+        super().__init__("memory://")
+        self.left = times
+        self.moved = 0
+
+    def replace(self, key: str, body: bytes, *, etag: str) -> None:
+        """Move it, and refuse."""
+        if self.left:
+            self.left -= 1
+            self.moved += 1
+            super().replace(key, f"2025{self.moved:04d}_000000".encode(), etag=etag)
+        super().replace(key, body, etag=etag)
+
+
+@pytest.mark.parametrize(("times", "kind"), [(3, ""), (20, "too-many-races")])
+def test_an_export_that_loses_races_waits_and_tries_again(
+    vault: Vault, times: int, kind: str
+) -> None:
+    """Not for ever: a compactor that goes on writing there has to be stopped first."""
+    bucket, clock = Busy(times), ManualClock()
+    bucket.create("lines/snapshot/latest-pointer.txt", b"20250000_000000")
+    vault.write({"lines": upserts(record("r", 1))})
+    vault.compact(["lines"])
+    begun_s = clock.monotonic_s()
+    parts = replace(vault.parts, clock=clock)
+    with pytest.raises(Conflict) if kind else contextlib.nullcontext() as caught:
+        assert export(parts, vault.version("lines"), bucket).new
+    assert (caught.value.kind if caught else "") == kind
+    assert bucket.moved == times
+    assert clock.monotonic_s() > begun_s
+    named = bucket.get("lines/snapshot/latest-pointer.txt").body.decode()
+    newest = parse(vault.version("lines").version_id).existing_name
+    assert (named == newest) is not bool(kind)
 
 
 @pytest.mark.parametrize("landed", [False, True])

@@ -55,7 +55,7 @@ def counted() -> dict[str, object]:
 def template() -> Deployment:
     """Give functions of a gigabyte that wait for two seconds."""
     names = ("ingest", "tell", "compact", "sync", "schedule", "old")
-    return Deployment(dict.fromkeys(names, Function(1024, 512)), 1.0, 1.0, 11, 1.0)
+    return Deployment(dict.fromkeys(names, Function(1024, 512)), 1.0, 1.0, 100, 11, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -56,14 +56,14 @@ class Package:
 
 
 def render(values: Mapping[str, str]) -> str:
-    """Give the template with values for parameters as their defaults.
+    """Give the template with values for parameters as their defaults, without its remarks.
 
     Raises:
         UsageError: ``unknown-parameter`` or ``bad-parameter``.
     """
     text = template_file.text()
     parameters_of(template_file.parse(text), values)
-    return template_file.with_defaults(text, values)
+    return template_file.compact(template_file.with_defaults(text, values))
 
 
 def bucket_policy(values: Mapping[str, str]) -> dict[str, Any]:
@@ -231,7 +231,8 @@ class _Look:
         yield from needs.table_remarks(self._deployed.table(self._values["TableName"]))
 
     def _queues(self) -> Iterator[Remark]:
-        longest_s = int(self._wanted[_COMPACTOR]["Properties"]["Timeout"])
+        gathered_s = int(self._values["QueueWindowS"])
+        longest_s = int(self._wanted[_COMPACTOR]["Properties"]["Timeout"]) + gathered_s
         for name, (logical, dead_logical) in _QUEUES.items():
             found = self._deployed.queue(self._names[logical])
             dead = self._deployed.queue(self._names[dead_logical])

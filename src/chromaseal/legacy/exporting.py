@@ -23,13 +23,15 @@ from chromaseal.parts import Parts
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.settle import put_once, swap
 from chromaseal.snapshot.manifest import Manifest, Version
+from chromaseal.snapshot.races import Backoff, until_won
 from chromaseal.snapshot.version_id import parse
 
 # As many as the pipeline's own writers keep.
 KEPT_SNAPSHOTS = 4
 # What S3 takes in one put, and only one put can be conditional.
 _LARGEST_BYTES = 5 << 30
-_RACES = 20
+# Somebody else moves it there once per compaction at most.
+_BACKOFF = Backoff(attempts=20, first_wait_s=0.05, longest_wait_s=2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def export(
         fetch = functools.partial(progress, "fetch")
         parts.checkouts.copy(version, directory, progress=fetch)
         stored_bytes = _store_files(store, manifest, snapshot_id, directory, progress)
-    moved = _move_pointer(store, manifest.collection, snapshot_id)
+    moved = _move_pointer(parts, store, manifest.collection, snapshot_id)
     return Exported(version, snapshot_id, store.url, new=moved, stored_bytes=stored_bytes)
 
 
@@ -143,21 +145,22 @@ def _store_files(
     return stored_bytes
 
 
-def _move_pointer(store: ObjectStore, collection: str, snapshot_id: str) -> bool:
+def _move_pointer(parts: Parts, store: ObjectStore, collection: str, snapshot_id: str) -> bool:
     """Let the pointer name a snapshot; tell whether it did not before."""
-    for _ in range(_RACES):
+
+    def move(_lost_races: int) -> bool:
         named, etag = _pointer(store, collection, snapshot_id)
         if named == snapshot_id:
             return False
-        try:
-            swap(store, keys.pointer(collection), snapshot_id.encode(), etag=etag)
-        except Conflict:
-            # Somebody else moved it; where to decides.
-            continue
+        swap(store, keys.pointer(collection), snapshot_id.encode(), etag=etag)
         return True
-    raise Conflict(
-        f"the pointer of {collection} in {store.url} was moved by others {_RACES} times",
-        kind="too-many-races",
+
+    return until_won(
+        move,
+        collection,
+        _BACKOFF,
+        clock=parts.clock,
+        ids=parts.ids,
         hint="stop the compactor of the existing pipeline, which still writes there",
     )
 

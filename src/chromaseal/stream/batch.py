@@ -205,8 +205,8 @@ def _compacted(
 def _turns(vault: Vault, name: str, terms: Terms, is_over: IsOver) -> Iterator[Turns]:
     """Compact until nothing waits, or there is no time: disk and time may have room for a part.
 
-    Who told of what came meanwhile was refused the lease, and the queue hides such a message for a
-    quarter of an hour. So it is looked again after the lease was given back: a run whose teller
+    Who told of what came meanwhile was refused the lease, and the queue hides such a message for
+    twenty minutes. So it is looked again after the lease was given back: a run whose teller
     was refused is in the ledger by then.
     """
     clock = vault.parts.clock

@@ -53,6 +53,31 @@ def parse(template: str) -> Parsed:
     return parsed
 
 
+def compact(template: str) -> str:
+    """Give a template that says the same in fewer bytes: without remarks, indented by one space.
+
+    CloudFormation takes no more than 51,200 bytes in a request; values may be long.
+    """
+    lines: list[str] = []
+    # How far in what is around a line begins, as it was and as it is.
+    around: list[tuple[int, int]] = [(0, 0)]
+    for line in template.splitlines():
+        content = line.lstrip(" ")
+        if not content or content[0] == "#":
+            continue
+        before = len(line) - len(content)
+        while around[-1][0] > before:
+            around.pop()
+        if around[-1][0] < before:
+            around.append((before, around[-1][1] + 1))
+        now = around[-1][1]
+        lines.append(" " * now + content)
+        if content.startswith("- "):
+            # What belongs to an entry begins two columns behind its dash, here too.
+            around.append((before + 2, now + 2))
+    return "\n".join(lines) + "\n"
+
+
 def with_defaults(template: str, values: Mapping[str, str]) -> str:
     """Give a template whose parameters have other defaults; all else stays as it is written.
 
