@@ -6,13 +6,17 @@ import base64
 import hashlib
 import http.server
 import os
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from email.message import Message
 
 import pytest
 
+from chromaseal.adapters.obstore import object_store
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.clock import SystemClock
 from chromaseal.errors import Conflict, Unavailable
 from chromaseal.ids import SystemIds
 from chromaseal.retried_store import ATTEMPTS, RetriedStore
@@ -78,6 +82,37 @@ def test_every_put_carries_its_checksum(recorder: Recorder) -> None:
     assert create["x-amz-checksum-sha256"] == replace["x-amz-checksum-sha256"] == SHA256
     assert (create["If-None-Match"], create["If-Match"]) == ("*", None)
     assert (replace["If-None-Match"], replace["If-Match"]) == (None, '"seen"')
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda store: store.get("a"),
+        lambda store: store.get_range("a", start=0, length=1),
+        lambda store: store.head("a"),
+        lambda store: list(store.list("")),
+        lambda store: store.create("a", BODY),
+        lambda store: store.replace("a", BODY, etag='"tag"'),
+        lambda store: store.delete("a"),
+    ],
+    ids=["get", "get_range", "head", "list", "create", "replace", "delete"],
+)
+def test_a_server_that_never_answers_is_given_up_on(
+    monkeypatch: pytest.MonkeyPatch, ask: Callable[[ObstoreObjectStore], object]
+) -> None:
+    """Whatever is asked: a request ends, and says that nobody answered."""
+    assert object_store._TIMEOUT_S <= 300
+    monkeypatch.setattr(object_store, "_TIMEOUT_S", 1)
+    # The kernel takes the connection, and nobody ever reads from it.
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        options = S3Server(endpoint, "key", "secret", "bucket").options()
+        store = ObstoreObjectStore("s3://bucket/prefix", options=options)
+        clock = SystemClock()
+        begun_s = clock.monotonic_s()
+        with pytest.raises(Unavailable):
+            ask(store)
+        assert clock.monotonic_s() - begun_s < 20
 
 
 @pytest.mark.parametrize("status", [500, 503])
