@@ -14,6 +14,9 @@ from chromaseal.object_store import ObjectStore, StoredObject
 from chromaseal.telemetry.emit import event
 from chromaseal.telemetry.observer import Severity
 
+# A store that says so has done nothing, and will not.
+_NEVER_DONE = ("store-full", "store-refuses")
+
 
 def put_once(store: ObjectStore, key: str, body: bytes | memoryview) -> bool:
     """Store an immutable object, once, whatever happens to the replies.
@@ -26,7 +29,7 @@ def put_once(store: ObjectStore, key: str, body: bytes | memoryview) -> bool:
     Raises:
         Conflict: ``different-content``, another content is stored under that key.
         Unavailable: ``unknown-outcome``, the store did not answer; the same call may be
-            repeated at any time.
+            repeated at any time. ``store-full`` or ``store-refuses``, it was not stored.
     """
     try:
         store.create(key, body)
@@ -37,7 +40,7 @@ def put_once(store: ObjectStore, key: str, body: bytes | memoryview) -> bool:
         if found is None:
             raise Unavailable(
                 f"{key} was not stored: {error.message}",
-                kind="unknown-outcome",
+                kind=_kind(error),
                 hint=error.hint or "run the same command again; nothing is half done",
             ) from error
         if not mine:
@@ -54,7 +57,8 @@ def swap(store: ObjectStore, key: str, body: bytes, *, etag: str | None) -> None
     Raises:
         Conflict: ``lost-race``, somebody else moved it first.
         Unavailable: ``unknown-outcome``, the store did not answer, not even to the reading
-            back; whether the pointer moved is open.
+            back; whether the pointer moved is open. ``store-full`` or ``store-refuses``, it has
+            not.
     """
     try:
         if etag is None:
@@ -71,10 +75,15 @@ def swap(store: ObjectStore, key: str, body: bytes, *, etag: str | None) -> None
         if isinstance(error, Unavailable) and unmoved:
             raise Unavailable(
                 f"{key} was not moved: {error.message}",
-                kind="unknown-outcome",
+                kind=_kind(error),
                 hint=error.hint or "run the same command again; a version is committed only once",
             ) from error
         raise Conflict(f"somebody else moved {key} first", kind="lost-race") from error
+
+
+def _kind(error: ChromasealError) -> str:
+    """Say of a write that is not there whether it may still come."""
+    return error.kind if error.kind in _NEVER_DONE else "unknown-outcome"
 
 
 def _tell(error: ChromasealError, key: str, settled: str) -> None:

@@ -164,6 +164,40 @@ def test_what_passes_is_asked_again(recorder: Recorder, status: int, said: str) 
     assert len(recorder.puts) == 2 * ATTEMPTS
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(507, "XMinioStorageFull"), (507, ""), (403, "QuotaExceeded"), (400, "StorageFullOrSo")],
+)
+def test_a_bucket_without_room_is_called_full(recorder: Recorder, status: int, code: str) -> None:
+    """Where the service says so; it is asked once, and in its words."""
+    recorder.status = status
+    recorder.said = f"<Error><Code>{code}</Code><Message>No &lt;room&gt;</Message></Error>".encode()
+    store = RetriedStore(recorder.store(), clock=ManualClock(), ids=SystemIds())
+    with pytest.raises(Unavailable) as caught:
+        store.create("a", BODY)
+    assert caught.value.kind == "store-full"
+    assert caught.value.message.startswith("the object store has no room for a: ")
+    assert caught.value.message.endswith(f"{code}: No <room>")
+    assert "make room" in caught.value.hint
+    assert len(recorder.puts) == 1
+
+
+def test_a_failing_service_is_quoted(recorder: Recorder) -> None:
+    """With its own words in one line, and where to look; a key that sounds full means nothing."""
+    recorder.status = 500
+    said = (
+        "<Code>InternalError</Code>\n<Message>Please\n try again</Message><Key>QuotaExceeded</Key>"
+    )
+    recorder.said = f'<?xml version="1.0"?>\n<Error>{said}</Error>'.encode()
+    with pytest.raises(Unavailable) as caught:
+        recorder.store().create("StorageFull", BODY)
+    assert caught.value.kind == "store-unavailable"
+    assert caught.value.message.endswith(
+        "status code: 500 Internal Server Error: InternalError: Please try again"
+    )
+    assert "has room left" in caught.value.hint
+
+
 @pytest.mark.parametrize("status", [404, 412])
 def test_a_condition_that_fails_is_a_lost_race(recorder: Recorder, status: int) -> None:
     """S3 answers 412 where an object has changed, and 404 where it is gone; nobody asks again."""

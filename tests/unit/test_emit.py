@@ -11,7 +11,7 @@ import pytest
 
 from chromaseal.errors import Conflict
 from chromaseal.telemetry.emit import Foreign, carried, event, is_observed, observed, step
-from chromaseal.telemetry.observer import Facts, Handle, Severity
+from chromaseal.telemetry.observer import Facts, Handle, Severity, Silent
 from chromaseal.telemetry.relay import TOLD, RelayObserver, take
 from chromaseal.testing.recording_observer import RecordingObserver
 
@@ -43,6 +43,24 @@ def test_parts_know_the_step_around_them() -> None:
     assert heard.said("directory closed")[0].under is heard.step("seal")
     assert heard.said("race lost")[0].under is heard.step("push")
     assert not is_observed()
+
+
+def test_who_hears_of_events_alone_is_told_of_no_steps() -> None:
+    """So a command can say what it waits for, and nothing else of it costs more than before."""
+    heard: list[str] = []
+
+    class Hearing(Silent):
+        def event(
+            self, name: str, severity: Severity, facts: Facts, *, under: Handle | None, at_s: float
+        ) -> None:
+            del severity, facts, under, at_s
+            heard.append(name)
+
+    with observed(Hearing()), step("push"):
+        assert not is_observed()
+        event("race lost")
+    event("race lost")
+    assert heard == ["race lost"]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,29 @@ def test_a_put_without_an_answer_says_that_nothing_is_there(store: FaultyStore) 
     assert put_once(store, "p", b"mine")
 
 
+@pytest.mark.parametrize("kind", ["store-full", "store-refuses"])
+def test_what_a_store_will_not_do_is_not_open(store: FaultyStore, kind: str) -> None:
+    """A store that says it did nothing is believed; the caller hears why."""
+
+    class Unwilling(FaultyStore):
+        def create(self, key: str, body: bytes | memoryview) -> None:
+            raise Unavailable(f"not for {key}, {len(body)} bytes", kind=kind, hint="make room")
+
+        def replace(self, key: str, body: bytes, *, etag: str) -> None:
+            raise Unavailable(f"not for {key}, {body!r}, {etag}", kind=kind, hint="make room")
+
+    unwilling = Unwilling(store.inner)
+    for deed in (
+        lambda: put_once(unwilling, "q", b"mine"),
+        lambda: swap(unwilling, "q", b"mine", etag=None),
+        lambda: swap(unwilling, "p", b"mine", etag=begin(store, b"theirs")),
+    ):
+        with pytest.raises(Unavailable) as caught:
+            deed()
+        assert (caught.value.kind, caught.value.hint) == (kind, "make room")
+    assert pointer(store) == b"theirs"
+
+
 def test_a_put_without_an_answer_finds_another_content(store: FaultyStore) -> None:
     """No answer is not taken for success where somebody else's bytes are."""
     store.create("p", b"theirs")

@@ -45,7 +45,9 @@ def observe(*, logger: object | None = None, opentelemetry: bool = False) -> Non
 
 
 @contextmanager
-def watched(environment: Mapping[str, str], *, verbosity: int = 0) -> Iterator[None]:
+def watched(
+    environment: Mapping[str, str], *, verbosity: int = 0, without_log: Observer | None = None
+) -> Iterator[None]:
     """Tell logs and a collector what happens in the block, as far as anybody wants them.
 
     Args:
@@ -53,6 +55,7 @@ def watched(environment: Mapping[str, str], *, verbosity: int = 0) -> Iterator[N
             (debug, info or warning), and OpenTelemetry's own variables.
         verbosity: 1 for a log at INFO, 2 for one at DEBUG, on the console if nothing else is
             said; 0 for what the environment says.
+        without_log: who is told where there is no log; nobody by default.
 
     Raises:
         UsageError: ``bad-settings``.
@@ -65,6 +68,8 @@ def watched(environment: Mapping[str, str], *, verbosity: int = 0) -> Iterator[N
         observers: list[Observer] = []
         if form != "off":
             observers.append(_log(_SEVERITIES[level], as_json=form == "json"))
+        elif without_log is not None:
+            observers.append(without_log)
         if _is_collected(environment):
             observers.append(_collected(environment, held))
         if observers:

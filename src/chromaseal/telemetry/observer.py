@@ -69,7 +69,7 @@ class Observer(Protocol):
 
 
 class Silent:
-    """Nobody watches."""
+    """Nobody watches; a subclass may hear of events, and of nothing else."""
 
     def begin(self, name: str, facts: Facts, *, under: Handle | None, at_s: float) -> Handle:
         """Do nothing."""

@@ -15,7 +15,7 @@ import json
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,23 +84,26 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def seaweedfs(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Server]:
+def seaweedfs(
+    directory: Path, *, clock: Clock | None = None, flags: Sequence[str] = ()
+) -> Iterator[S3Server]:
     """Run SeaweedFS: exact about conditions, with its data on disk.
 
     Args:
-        directory: an empty one for its data; left as it is in the end.
+        directory: an empty one for its data, or that of an earlier one; left as it is in the end.
         clock: for waiting until it answers; the system's by default.
+        flags: more options of its own.
 
     Raises:
         RuntimeError: it did not start; the message has the end of its output.
     """
-    with restartable_seaweedfs(directory, clock=clock) as (server, _):
+    with restartable_seaweedfs(directory, clock=clock, flags=flags) as (server, _):
         yield server
 
 
 @contextlib.contextmanager
 def restartable_seaweedfs(
-    directory: Path, *, clock: Clock | None = None
+    directory: Path, *, clock: Clock | None = None, flags: Sequence[str] = ()
 ) -> Iterator[tuple[S3Server, Restartable]]:
     """Run SeaweedFS so that it can be ended and begun again; see ``seaweedfs``.
 
@@ -118,7 +121,7 @@ def restartable_seaweedfs(
     def begin(held: ExitStack) -> tuple[S3Server, Restartable]:
         ports = seaweedfs_ports()
         held.callback(_remove_sockets, ports)
-        command = seaweedfs_command(program, directory, users, ports)
+        command = [*seaweedfs_command(program, directory, users, ports), *flags]
         server = S3Server(f"http://{LOOPBACK}:{ports['s3']}", _ACCESS_KEY, secret, _BUCKET)
         weed = Restartable(
             # Asked to end, it waits for open connections for up to half a minute.

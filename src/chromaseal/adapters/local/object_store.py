@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import tempfile
@@ -16,6 +17,7 @@ from chromaseal.object_store import ObjectInfo, StoredObject, check_foreign_key,
 
 _TEMPORARY = ".chromaseal-tmp"
 _LOCKS = ".chromaseal-locks"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class LocalObjectStore:
@@ -181,6 +183,12 @@ def _answered() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in _FULL:
+            raise Unavailable(
+                f"the disk of the vault's directory is full: {error}",
+                kind="store-full",
+                hint="make room on it; then run the same command again",
+            ) from error
         raise Unavailable(
             f"the vault's directory cannot be used: {error}",
             kind="store-unavailable",

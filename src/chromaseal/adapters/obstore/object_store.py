@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import html
 import http
 import json
 import os
@@ -46,10 +47,16 @@ _REFUSALS = (
     UnknownConfigurationKeyError,
 )
 _SILENT, _REFUSED = "the object store did not answer for", "the object store refuses"
+_FULL_FOR = "the object store has no room for"
 _STATUS = re.compile(r"status code: (\d{3})\b")
 # What the service may answer otherwise the next time: it was busy, or the request came to harm.
 _PASSING = {408, 409, 425, 429}
 _HARMED = ("RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch")
+# What MinIO, Ceph and Huawei say where there is no room; others answer with 507, or with 500 as if
+# they had failed.
+_FULL = re.compile(r"StorageFull|QuotaExceeded|InsufficientStorage")
+# An answer's own words; before them, on the same line, is what the client says of it.
+_ANSWER = re.compile(r"<Code>([^<]*)</Code>\s*(?:<Message>([^<]*)</Message>)?")
 # S3 says that of a conditional write which met another at that moment, and did nothing; its client
 # calls all that is answered with 409 "already exists".
 _RACED = ("ConditionalRequestConflict", "OperationAborted")
@@ -204,9 +211,17 @@ class ObstoreObjectStore:
     def _unavailable(self, error: Exception, what: str) -> Unavailable:
         # After the first line comes the error as its library sees it, over many more.
         text = _USER.sub("", str(error))
-        why, hint = text.splitlines()[0], "check the address, the credentials and the network"
+        why, hint = _why(text), "check the address, the credentials and the network"
+        if _is_full(text):
+            return Unavailable(
+                f"{what.replace(_SILENT, _FULL_FOR)}: {why}",
+                kind="store-full",
+                hint="make room in it, or raise its quota; then run it again",
+            )
         variables = _CREDENTIALS.get(urlsplit(self._url).scheme, "")
         refused = isinstance(error, _REFUSALS) or _is_refusal(text)
+        if _status(text) >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            hint = "the service itself failed: look at its log, and whether it has room left"
         if "BadScheme" in text:
             refused = True
             why = f"the endpoint speaks http without TLS, which {_ALLOW_HTTP_HERE} does not allow"
@@ -240,12 +255,35 @@ class ForeignBucket(ObstoreObjectStore):
         return check_foreign_key(key)
 
 
+def _why(text: str) -> str:
+    """Give in one line what the client says of an answer, and what the service itself says."""
+    first = text.splitlines()[0]
+    said = _ANSWER.search(text)
+    if said is None:
+        return first
+    code, message = (html.unescape(" ".join((each or "").split())) for each in said.groups())
+    told = f"{code}: {message}" if message else code
+    return f"{first.partition('<')[0].rstrip(': ')}: {told}"
+
+
+def _status(text: str) -> int:
+    """Give the status of an answer, in its client's words; 0 where there is none."""
+    found = _STATUS.search(text)
+    return int(found[1]) if found else 0
+
+
+def _is_full(text: str) -> bool:
+    """Tell whether the service says that it has no room."""
+    said = _ANSWER.search(text)
+    by_code = said is not None and _FULL.search(said[1]) is not None
+    return by_code or _status(text) == http.HTTPStatus.INSUFFICIENT_STORAGE
+
+
 def _is_refusal(text: str) -> bool:
     """Tell whether an answer of the service, in its client's words, will be the same again."""
-    found = _STATUS.search(text)
-    if found is None:
+    status = _status(text)
+    if not status:
         return _REDIRECTED in text
-    status = int(found[1])
     if any(code in text for code in _HARMED):
         return False
     is_ours = status < http.HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING

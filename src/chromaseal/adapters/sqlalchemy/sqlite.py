@@ -49,7 +49,7 @@ class SqliteDatabase(Database):
         ids: the system's by default.
     """
 
-    hint = "check that the file can be written and is an SQLite database"
+    hint = "check that the file can be written, its disk has room, and it is an SQLite database"
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from chromaseal.composition.engine import open_vault, settings_here
 from chromaseal.composition.telemetry import watched
+from chromaseal.entrypoints.cli.retries import RetriesNoted
 from chromaseal.errors import Incomplete, NotFound, UsageError
 from chromaseal.legacy.mirror import MirroredVault
 from chromaseal.telemetry.emit import step
@@ -191,5 +192,6 @@ def whole_program(
     # Its callback has ended the program.
     del version
     if isinstance(ctx.obj, contextlib.ExitStack):
-        ctx.obj.enter_context(watched(os.environ, verbosity=verbosity))
+        noted = RetriesNoted(lambda text: typer.echo(text, err=True))
+        ctx.obj.enter_context(watched(os.environ, verbosity=verbosity, without_log=noted))
         ctx.obj.enter_context(step("chromaseal", command=ctx.invoked_subcommand or ""))
