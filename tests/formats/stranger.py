@@ -136,13 +136,14 @@ def line(vault: Path, collection: str, version_id: str = "") -> list[dict[str, A
 
 
 def effective_runs(past: list[dict[str, Any]]) -> set[str]:
-    """Give the runs along a line that no rollback has undone."""
+    """Give the runs along a line that no rollback has undone, since a directory was pushed."""
     found: set[str] = set()
     number = len(past)
     while number:
-        restores = past[number - 1]["restores"]
-        if restores is None:
-            found |= {run_id for run_id, _ in past[number - 1]["runs"]}
+        restores, runs = past[number - 1]["restores"], past[number - 1]["runs"]
+        if restores is None and not runs:
+            break
+        found |= {run_id for run_id, _ in runs}
         number = number - 1 if restores is None else restores
     return found
 

@@ -220,16 +220,23 @@ def test_runs_come_in_the_order_of_their_age() -> None:
     assert merged_runs([]).contained == ()
 
 
+# In place of the number of the version that a rollback restores.
+PUSH = -1
+
+
 @settings(max_examples=100)
-@given(st.lists(st.none() | st.integers(0, 99), min_size=1, max_size=30))
+@given(st.lists(st.sampled_from([None, PUSH]) | st.integers(0, 99), min_size=1, max_size=30))
 def test_effective_runs_equal_a_model_of_sets(steps: list[int | None]) -> None:
-    """A rollback's runs are those of the version that it restores, whatever lies between."""
+    """A rollback's runs are those of the version that it restores; a push begins anew."""
     versions: list[PastVersion] = []
     model: list[set[str]] = []
     for number, step in enumerate(steps, 1):
         if step is None or number == 1:
             versions.append(past(number, None, [f"r{number}"]))
             model.append({*(model[-1] if model else ()), f"r{number}"})
+        elif step == PUSH:
+            versions.append(past(number, None, []))
+            model.append(set())
         else:
             restores = step % (number - 1) + 1
             versions.append(past(number, restores, []))

@@ -252,7 +252,8 @@ class MergedRuns:
 
     Attributes:
         contained: every run that was ever merged; none of them is merged again.
-        effective: those among them that no rollback has undone.
+        effective: those among them that no rollback has undone and that were merged since a
+            directory was pushed, which has all that came before.
     """
 
     contained: tuple[MergedRun, ...]
@@ -270,12 +271,15 @@ def merged_runs(past: Sequence[PastVersion]) -> MergedRuns:
     number = len(past)
     while number:
         version = past[number - 1]
-        if version.restores is None:
-            effective += _runs(version)
-            number -= 1
-        else:
+        if version.restores is not None:
             # What was merged since then is undone, and stays so when a run is to be repeated.
             number = version.restores
+        elif not version.runs:
+            # A pushed directory has what its owner made of all that was merged before.
+            break
+        else:
+            effective += _runs(version)
+            number -= 1
     return MergedRuns(_by_age(contained), _by_age(effective))
 
 

@@ -93,7 +93,8 @@ class Pushes:
         self._check(invariants.a_push_follows_its_base, version_id, line.newest, follows=follows)
         records = {record_id: self._texts.record(row) for record_id, row in push.rows.items()}
         needs = frozenset(needs_of(plain, collection, version_id))
-        return Fact(version_id, plain["number"], (), records, push.rows, needs)
+        self._seen["push over runs"] += bool(before and before.effective)
+        return Fact(version_id, plain["number"], (), records, records, push.rows, needs)
 
 
 class Served:

@@ -162,7 +162,8 @@ class Episode:
         try:
             self._play(steps)
         except Broken as broken:
-            self.truth.broken = broken
+            # What was noted before it came first.
+            self.truth.broken = self.truth.broken or broken
         finally:
             self._stop()
         return Report(

@@ -18,7 +18,9 @@ class Fact:
     Attributes:
         version_id: its id.
         number: its number.
-        effective: its runs that no rollback has undone, in the order of their age.
+        effective: its runs that no rollback has undone and that came after the last push, in the
+            order of their age.
+        base: the records of that push.
         records: what it must hold.
         rows: the same as texts.
         needs: the keys of its objects.
@@ -27,6 +29,7 @@ class Fact:
     version_id: str
     number: int
     effective: tuple[Order, ...]
+    base: Mapping[str, Record]
     records: Mapping[str, Record]
     rows: Rows
     needs: frozenset[str]

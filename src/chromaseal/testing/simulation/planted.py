@@ -205,6 +205,12 @@ _TURNS = (
 )
 _REPLICAS = (
     Bug(
+        "a late run has those repeated that came before a push",
+        "snapshot.history.merged_runs",
+        "            break\n",
+        "            number -= 1\n",
+    ),
+    Bug(
         "a directory whose push was not answered is published once more",
         "replication.push.Commit._same",
         "return self._restores is None and entries == version.manifest.files",

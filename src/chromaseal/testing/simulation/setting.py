@@ -8,8 +8,10 @@ from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.simulation.chance import chance_of
 
 _COLLECTIONS = ("lines", "words")
-# What nobody writes runs to: who pushes there changes its own directory.
+# Who pushes there changes its own directory.
 _PUSHED = ("notes",)
+# Part of the episodes with such: runs are written to what is pushed to, as well.
+_BOTH = 0.4
 _CANCELLED = 0.4
 # Parts of all episodes; what each has takes longer than what stands for it.
 _PARQUET = 0.15
@@ -24,7 +26,7 @@ class Setting:
     """What an episode is about; drawn from its seed.
 
     Attributes:
-        collections: their names.
+        collections: their names, of those that runs are written to.
         machines: how many.
         actors: how many of each kind.
         policy: of those who collect garbage.
@@ -56,8 +58,9 @@ def setting_of(seed: int) -> Setting:
     cancellers = int(chance_of(seed, "cancellers").random() < _CANCELLED)
     functions, replicas = _functions(seed), _replicas(seed)
     is_sql = chance_of(seed, "ledger").random() < _SQL and not functions
+    has_both = bool(replicas) and not functions and chance_of(seed, "both").random() < _BOTH
     return Setting(
-        collections=_COLLECTIONS[: chance.randint(1, 2)],
+        collections=_COLLECTIONS[: chance.randint(1, 2)] + (_PUSHED if has_both else ()),
         machines=chance.randint(1, 3),
         actors={
             "writer": chance.randint(1, 3),

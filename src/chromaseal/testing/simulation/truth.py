@@ -43,7 +43,7 @@ _SEEN_OF_FUNCTIONS = (
     *("change", "worn copy", "reminder", "foreign run", "portion"),
     *("set aside", "verified", "collected"),
 )
-_SEEN_OF_COPIES = ("push", "pull", "move")
+_SEEN_OF_COPIES = ("push", "pull", "move", "push over runs", "run over push")
 SEEN = (*SEEN_KEYS, "late run", "rollback", "turn", *_SEEN_OF_COPIES, *_SEEN_OF_FUNCTIONS)
 
 
@@ -323,12 +323,14 @@ class Truth:
         in_order = effective[: len(old)] == old
         self.seen["late run"] += not in_order
         self.seen["rollback"] += restores is not None
-        records = dict(before.records) if before and in_order else {}
+        base = before.base if before else {}
+        records = dict(before.records) if before and in_order else dict(base)
+        self.seen["run over push"] += bool(base)
         for _, run_id in effective[len(old) :] if in_order else effective:
             oracle.change(records, self.wanted[run_id][collection])
         rows = self._rows(records, before)
         needs = frozenset(needs_of(plain, collection, version_id))
-        return Fact(version_id, plain["number"], effective, records, rows, needs)
+        return Fact(version_id, plain["number"], effective, base, records, rows, needs)
 
     def _rows(self, records: Mapping[str, Record], before: Fact | None) -> Rows:
         """Give records as texts; few have changed since before."""
