@@ -15,6 +15,7 @@ from pathlib import Path
 from chromaseal import keys, pools
 from chromaseal.clock import to_iso
 from chromaseal.compaction.deltas import read_delta, read_stored
+from chromaseal.compaction.growth import growth_bytes
 from chromaseal.compaction.marked import without_cancelled
 from chromaseal.compaction.outcome import Compaction, blamed_on, may_be_rot
 from chromaseal.compaction.plan import expected_records, new_runs, runs_to_repeat, sort_runs
@@ -191,9 +192,10 @@ class Attempt:
     ) -> _Merged:
         parts = self._parts
         everything = [*deltas, *map(self._fetch_merged, repeat)]
-        paths = self._store_locally(copy.scratch, everything)
         changes = sum(map(len, everything))
         size_bytes = found.version.manifest.size_bytes if found.version else 0
+        self._refuse_little_room(size_bytes, everything)
+        paths = self._store_locally(copy.scratch, everything)
         pin = self._pin()
         with self._step("merge"):
             merged = copy.merge(
@@ -301,6 +303,17 @@ class Attempt:
                     kind="too-late",
                 ) from error
         return self._merged_deltas[run.run_id]
+
+    def _refuse_little_room(self, directory_bytes: int, deltas: list[Delta]) -> None:
+        """Begin no merge that may fill the disk: what was asked before went by compressed sizes."""
+        stored = sum(len(self._bodies.get(delta.header.run_id, b"")) for delta in deltas)
+        needed = directory_bytes + growth_bytes(deltas) + stored
+        free = self._parts.checkouts.free_bytes()
+        if free < needed:
+            raise disk_full(
+                f"merging {len(deltas)} deltas into {self._collection} may take "
+                f"{needed / 1e6:.0f} MB in the cache, whose disk has {free / 1e6:.0f} MB left"
+            )
 
     def _store_locally(self, folder: Path, deltas: list[Delta]) -> list[str]:
         paths = []
