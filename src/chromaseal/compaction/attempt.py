@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from chromaseal import keys, pools
+from chromaseal import pools
 from chromaseal.clock import to_iso
-from chromaseal.compaction.deltas import read_delta, read_stored
+from chromaseal.compaction.deltas import DeltasAtHand
 from chromaseal.compaction.growth import growth_bytes
 from chromaseal.compaction.marked import without_cancelled
 from chromaseal.compaction.outcome import Compaction, blamed_on, may_be_rot
@@ -36,7 +35,7 @@ from chromaseal.sandbox import Progress, StepProgress, limits_for, no_progress
 from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
-from chromaseal.snapshot.checkout import cannot_write, disk_full, is_full
+from chromaseal.snapshot.checkout import disk_full
 from chromaseal.snapshot.history import (
     Head,
     head,
@@ -96,8 +95,7 @@ class Attempt:
         self._progress = progress
         self._pinned: CollectionPin | None = None
         self._failed = failed
-        self._merged_deltas: dict[str, Delta] = {}
-        self._bodies: dict[str, bytes] = {}
+        self._deltas = DeltasAtHand(parts.store, parts.codec, collection)
         self._watch = Stopwatch(parts.clock)
         self._step_now = ""
 
@@ -191,11 +189,11 @@ class Attempt:
         copy: WorkingCopy,
     ) -> _Merged:
         parts = self._parts
-        everything = [*deltas, *map(self._fetch_merged, repeat)]
+        everything = [*deltas, *map(self._deltas.read_merged, repeat)]
         changes = sum(map(len, everything))
         size_bytes = found.version.manifest.size_bytes if found.version else 0
         self._refuse_little_room(size_bytes, everything)
-        paths = self._store_locally(copy.scratch, everything)
+        paths = self._deltas.store_locally(copy.scratch, everything)
         pin = self._pin()
         with self._step("merge"):
             merged = copy.merge(
@@ -259,9 +257,9 @@ class Attempt:
                 # What was read is to become a version in the time that is left.
                 break
             try:
-                delta = self._read_delta(run)
+                delta = self._deltas.read(run, self._pin())
                 for later in runs_to_repeat([delta], merged):
-                    self._fetch_merged(later)
+                    self._deltas.read_merged(later)
             except (Damaged, NotFound, Unsupported, RefusedInput, Conflict) as error:
                 if isinstance(error, NotFound):
                     # Another may have merged it, and garbage collection come after that.
@@ -281,52 +279,16 @@ class Attempt:
             self._shown("read deltas")(done + 1, len(runs))
         return found
 
-    def _read_delta(self, run: Run) -> Delta:
-        delta, body = read_delta(self._parts.store, self._parts.codec, run, self._pin())
-        if body:
-            self._bodies[run.run_id] = body
-        return delta
-
-    def _fetch_merged(self, run: MergedRun) -> Delta:
-        """Read the delta of a merged run, which is to be applied once more after a late one."""
-        if run.run_id not in self._merged_deltas:
-            key = keys.delta(self._collection, run.run_id, self._parts.codec.suffix)
-            try:
-                delta, self._bodies[run.run_id] = read_stored(
-                    self._parts.store, self._parts.codec, key
-                )
-                self._merged_deltas[run.run_id] = delta
-            except (Damaged, NotFound, Unsupported) as error:
-                raise NotFound(
-                    f"the run came after {run.run_id}, which is later and whose delta cannot be "
-                    f"read, so that their order cannot be restored: {error.message}",
-                    kind="too-late",
-                ) from error
-        return self._merged_deltas[run.run_id]
-
     def _refuse_little_room(self, directory_bytes: int, deltas: list[Delta]) -> None:
         """Begin no merge that may fill the disk: what was asked before went by compressed sizes."""
-        stored = sum(len(self._bodies.get(delta.header.run_id, b"")) for delta in deltas)
-        needed = directory_bytes + growth_bytes(deltas) + stored
+        stored_bytes = self._deltas.stored_bytes(deltas)
+        needed = directory_bytes + growth_bytes(deltas) + stored_bytes
         free = self._parts.checkouts.free_bytes()
         if free < needed:
             raise disk_full(
                 f"merging {len(deltas)} deltas into {self._collection} may take "
                 f"{needed / 1e6:.0f} MB in the cache, whose disk has {free / 1e6:.0f} MB left"
             )
-
-    def _store_locally(self, folder: Path, deltas: list[Delta]) -> list[str]:
-        paths = []
-        for number, delta in enumerate(deltas):
-            path = folder / f"delta-{number}{self._parts.codec.suffix}"
-            body = self._bodies.get(delta.header.run_id) or self._parts.codec.encode(delta)
-            try:
-                path.write_bytes(body)
-            except OSError as error:
-                full = is_full(error)
-                raise disk_full(str(error)) if full else cannot_write(path, error) from error
-            paths.append(str(path))
-        return paths
 
     def _pin(self) -> CollectionPin:
         if self._pinned is None:
