@@ -73,6 +73,7 @@ class HnswIndex:
         names_ok: whether the pickle's other parts fit ``id_to_label``.
         unreached: living elements that no chain of level-0 links leads to from the entry point;
             None where nobody looked.
+        unlinked: elements without a single level-0 link, though there are others.
         problem: why the files could not be read any further; empty if they could.
     """
 
@@ -93,6 +94,7 @@ class HnswIndex:
     id_to_label: Mapping[str, int] | None
     names_ok: bool
     unreached: int | None = None
+    unlinked: int = 0
     problem: str = ""
 
 

@@ -173,7 +173,8 @@ class _Look:
         usual = limits_for(self.size_bytes)
         timeout_s = _START_S + self.size_bytes / _SLOWEST_ANSWERS_BYTES_PER_S
         limits = Limits(timeout_s, usual.memory_bytes, usual.file_size_bytes)
-        yield from self._found("ask", {"directory": str(copy)}, "chromadb", limits)
+        request = {"directory": str(copy), "original": str(self.directory)}
+        yield from self._found("ask", request, "chromadb", limits)
 
     def _found(
         self, job: str, request: Plain, check: str, limits: Limits

@@ -85,7 +85,15 @@ def same_vector(one: NDArray[np.float32], other: NDArray[np.float32], space: str
         return False
     if space != "cosine" or np.array_equal(one, other):
         return bool(np.array_equal(one, other))
+    if not (one.any() and other.any()):
+        # What divides by a length that single precision does not have is left with nothing.
+        return _is_too_long(one) or _is_too_long(other)
     return bool(np.abs(_direction(one) - _direction(other)).max(initial=0) < _UNIT_TOLERANCE)
+
+
+def _is_too_long(vector: NDArray[np.float32]) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isinf(np.dot(vector, vector)))
 
 
 def _direction(vector: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
+from chromaseal.adapters.chroma.index_settings import (
+    index_settings,
+    old_settings,
+    settings_columns,
+)
 from chromaseal.errors import Damaged
 from chromaseal.seal.quiet import DATABASE, HEADER, Backlog
 
-_DEFAULT_THRESHOLD = 1_000
 _ELEMENTS = slice(20, 28)
 _HEADER_SIZE_BYTES = 100
 _COLLECTIONS = """
-    SELECT c.id, c.name, c.config_json_str, c.schema_str, v.id, vs.seq_id, ms.seq_id
+    SELECT c.id, c.name, {settings}, v.id, vs.seq_id, ms.seq_id
     FROM collections AS c
     JOIN segments AS v ON v.collection = c.id AND v.scope = 'VECTOR'
     LEFT JOIN segments AS m ON m.collection = c.id AND m.scope = 'METADATA'
@@ -45,7 +47,7 @@ def read_backlogs(directory: Path) -> list[Backlog]:
     try:
         with closing(sqlite3.connect(uri, uri=True)) as db:
             return list(_backlogs(directory, db))
-    except (sqlite3.Error, ValueError) as error:
+    except (sqlite3.Error, ValueError, TypeError, AttributeError) as error:
         raise Damaged(
             f"{path} cannot be read: {error}",
             kind="malformed-database",
@@ -54,7 +56,9 @@ def read_backlogs(directory: Path) -> list[Backlog]:
 
 
 def _backlogs(directory: Path, db: sqlite3.Connection) -> Iterator[Backlog]:
-    for collection_id, name, config, schema, folder, flushed, applied in db.execute(_COLLECTIONS):
+    query = _COLLECTIONS.format(settings=settings_columns(db))
+    old = old_settings(db)
+    for collection_id, name, config, schema, folder, flushed, applied in db.execute(query):
         places = {
             "flushed": _seq_id(flushed),
             "applied": _seq_id(applied),
@@ -65,7 +69,7 @@ def _backlogs(directory: Path, db: sqlite3.Connection) -> Iterator[Backlog]:
             collection=name,
             folder=folder,
             pending=pending,
-            threshold=_threshold(config, schema),
+            threshold=index_settings(config, schema, old.get(collection_id, {})).sync_threshold,
             unapplied=unapplied,
             elements=_elements(directory / folder / HEADER),
         )
@@ -73,16 +77,6 @@ def _backlogs(directory: Path, db: sqlite3.Connection) -> Iterator[Backlog]:
 
 def _seq_id(value: int | bytes | None) -> int:
     return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value or 0)
-
-
-def _threshold(config_json: str | None, schema_json: str | None) -> int:
-    """Find the flush threshold: in the schema (1.x) or the configuration (0.6 to 1.0)."""
-    schema: dict[str, Any] = json.loads(schema_json) if schema_json else {}
-    lists = schema.get("keys", {}).get("#embedding", {}).get("float_list", {})
-    vectors = lists.get("vector_index", {}).get("config", {}).get("hnsw") or {}
-    config: dict[str, Any] = json.loads(config_json) if config_json else {}
-    found = vectors.get("sync_threshold") or (config.get("hnsw") or {}).get("sync_threshold")
-    return int(found or _DEFAULT_THRESHOLD)
 
 
 def _elements(header: Path) -> int | None:

@@ -17,6 +17,11 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from chromaseal.adapters.chroma.index_settings import (
+    index_settings,
+    old_settings,
+    settings_columns,
+)
 from chromaseal.record import MetadataValue
 from chromaseal.seal.anatomy import LogEntry, LogOperation, Row
 from chromaseal.seal.log import DOCUMENT_KEY
@@ -28,7 +33,7 @@ _METADATA = """
     FROM {table} ORDER BY rowid
 """
 _COLLECTIONS = """
-    SELECT c.id, c.name, dimension, config_json_str, schema_str,
+    SELECT c.id, c.name, dimension, {settings},
            coalesce(d.tenant_id, 'default_tenant'), coalesce(d.name, 'default_database')
     FROM collections AS c LEFT JOIN databases AS d ON d.id = c.database_id
     ORDER BY c.name, d.tenant_id, d.name
@@ -88,9 +93,11 @@ class Database:
 
     def collections(self) -> list[CollectionRow]:
         """Give every collection."""
+        query = _COLLECTIONS.format(settings=settings_columns(self._db))
+        old = old_settings(self._db)
         return [
-            CollectionRow(i, name, size, space_in(config, schema), tenant, database)
-            for i, name, size, config, schema, tenant, database in self._db.execute(_COLLECTIONS)
+            CollectionRow(i, name, size, _space(config, schema, old.get(i, {})), tenant, database)
+            for i, name, size, config, schema, tenant, database in self._db.execute(query)
         ]
 
     def segments(self, collection_id: str) -> list[tuple[str, str]]:
@@ -190,12 +197,8 @@ def _mapping(text: str) -> dict[str, Any]:
     return found
 
 
-def space_in(config_json: str | None, schema_json: str | None) -> str:
-    """Find the distance of a collection: in the schema (1.x) or configuration (0.6 to 1.0)."""
-    schema = json.loads(schema_json) if schema_json else {}
-    lists = schema.get("keys", {}).get("#embedding", {}).get("float_list", {})
-    space = lists.get("vector_index", {}).get("config", {}).get("space")
-    if not space:
-        config = json.loads(config_json) if config_json else {}
-        space = (config.get("hnsw") or {}).get("space")
-    return str(space or "l2")
+def _space(config_json: str | None, schema_json: str | None, old: Mapping[str, Any]) -> str:
+    try:
+        return index_settings(config_json, schema_json, old).space
+    except AttributeError as error:
+        raise TypeError("settings of a collection that are no mapping") from error

@@ -10,7 +10,7 @@ import pickle
 import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ FILES = ("header.bin", "data_level0.bin", "length.bin", "link_lists.bin")
 PICKLE = "index_metadata.pickle"
 _HEADER = struct.Struct("<i6QiI3QdQ")
 _COUNT = struct.Struct("<I")
+_OLD_NAMES = ("chromadb.segment.impl.vector.local_persistent_hnsw", "PersistentData")
 _DELETED = 0x01
 _ID_BYTES = 4
 _LABEL_BYTES = 8
@@ -94,6 +95,39 @@ def stored_vectors(
     at = order[np.searchsorted(known, np.fromiter(wanted.values(), np.uint64), sorter=order)]
     found = _column(rows[at], header.data_offset, np.float32, dimension)
     return dict(zip(wanted, found, strict=True))
+
+
+class SegmentLinks:
+    """The level-0 links of a sound segment, followed from one record to others.
+
+    Args:
+        folder: the segment's directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        names = read_pickle(folder / PICKLE).get("id_to_label") or {}
+        header = _Header(*_HEADER.unpack_from((folder / "header.bin").read_bytes()))
+        rows = _rows(folder, header)
+        known = _column(rows, header.label_offset, np.uint64, 1)[:, 0]
+        places = {label: place for place, label in enumerate(known.tolist())}
+        self._places = {record_id: places[label] for record_id, label in names.items()}
+        self._counts = _column(rows, 0, np.uint16, 1)[:, 0]
+        self._links = _column(rows, _ID_BYTES, np.uint32, header.max_m0)
+
+    def count_from(self, record_id: str) -> int:
+        """Count the records that they lead to from one."""
+        return int(self._reached(record_id)[list(self._places.values())].sum())
+
+    def lead(self, one: str, other: str) -> bool:
+        """Whether they lead from one record to another one."""
+        place = self._places.get(other)
+        return place is not None and bool(self._reached(one)[place])
+
+    def _reached(self, record_id: str) -> NDArray[np.bool_]:
+        start = self._places.get(record_id)
+        if start is None:
+            return np.zeros(len(self._counts), np.bool_)
+        return reachable(self._links, self._counts, start)
 
 
 def _sizes(folder: Path) -> dict[str, int]:
@@ -168,6 +202,7 @@ def _readable(
         id_to_label=id_to_label if isinstance(id_to_label, dict) else None,
         names_ok=_names_ok(names),
         unreached=_unreached(links, counts, deleted, header) if deep and links_ok else None,
+        unlinked=int((counts == 0).sum()) if header.elements > 1 else 0,
     )
 
 
@@ -203,9 +238,19 @@ def _top_ok(header: _Header, levels: NDArray[np.int64]) -> bool:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads dictionaries, lists, numbers and text; whatever asks for code is refused."""
+    """Reads dictionaries, lists, numbers and text; whatever asks for code is refused.
+
+    Releases before 1.0 wrote an object of one class. Its name is taken for a class made here,
+    anew each time, which has nothing but what it is given.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self.names: type = type("Names", (), {})
 
     def find_class(self, module: str, name: str) -> object:
+        if (module, name) == _OLD_NAMES:
+            return self.names
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
     def persistent_load(self, pid: object) -> object:
@@ -216,12 +261,15 @@ def read_pickle(path: Path) -> dict[str, Any]:
     """Read the names of a vector segment, executing nothing; empty if it cannot be read."""
     try:
         with path.open("rb") as file:
-            content = _PlainUnpickler(file).load()
+            reader = _PlainUnpickler(file)
+            content = reader.load()
     # What a damaged pickle raises is anybody's guess; the documentation names these.
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, ValueError):
         return {}
     except (TypeError, KeyError, MemoryError, OverflowError):
         return {}
+    if type(content) is reader.names:
+        content = vars(content)
     return content if isinstance(content, dict) else {}
 
 

@@ -118,6 +118,7 @@ def _records(target: Path, judged: Mapping[str, JudgedCollection]) -> Iterator[s
     try:
         anatomies = inspect(target, deep=True).collections
         made = {each.collection_id: {r.id: r for r in records(each)} for each in anatomies}
+        spaces = {each.collection_id: each.space for each in anatomies}
     except (Damaged, KeyError, ValueError) as error:
         yield f"what was made cannot be read: {str(error).replace(f'{target}/', '')}"
         return
@@ -127,6 +128,8 @@ def _records(target: Path, judged: Mapping[str, JudgedCollection]) -> Iterator[s
         found = made.get(collection_id, {})
         settings = each.remains.settings
         space = settings.space if settings is not None else "l2"
+        if spaces.get(collection_id, space) != space:
+            yield f"distance of collection {name_of(each)} is {spaces[collection_id]}, not {space}"
         wanted = {record.record_id: record for record in each.whole}
         for record_id in wanted.keys() ^ found.keys():
             what = "is missing" if record_id in wanted else "is one too many"

@@ -6,20 +6,18 @@ Read only, without ChromaDB, and with every value's type looked at before it is 
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from chromaseal.adapters.chroma.database import space_in
+from chromaseal.adapters.chroma.cells import is_mapping, numbers_in, place_in, value_in
 from chromaseal.adapters.chroma.hnsw import FILES, PICKLE
+from chromaseal.adapters.chroma.index_settings import IndexSettings, index_settings
 from chromaseal.adapters.chroma.torn_index import read_torn_index
 from chromaseal.adapters.chroma.torn_table import Cells, read_disputes, read_index, read_table
 from chromaseal.repair.remains import (
@@ -42,6 +40,11 @@ KEPT = {
         *("collection_id", "key", "str_value", "int_value", "float_value", "bool_value"),
     ),
 }
+# Of a vector segment: how old releases say what its index is like.
+SEGMENT_METADATA = (
+    "segment_metadata",
+    ("segment_id", "key", "str_value", "int_value", "float_value", "bool_value"),
+)
 _COLLECTIONS = ("id", "name", "dimension", "database_id", "config_json_str", "schema_str")
 _VALUES = ("id", "key", "string_value", "int_value", "float_value", "bool_value")
 _SCOPES = {"urn:chroma:segment/vector/": "VECTOR", "urn:chroma:segment/metadata/": "METADATA"}
@@ -57,9 +60,6 @@ _OF_INDEX = re.compile(r"(missing from|entries in|entry in) index")
 _TREE = re.compile(r"[Tt]ree (?:page )?(\d+)")
 _DISPUTED = "the table and its index do not have the same"
 _DELETE = 3
-_NEIGHBOURS = 16
-_SEQ_ID_BYTES = 8
-_WORD_BYTES = 4
 _HEADER_BYTES = 100
 
 
@@ -85,7 +85,9 @@ def read_remains(directory: Path) -> Remains:
     neighbours = {each.settings.max_neighbours for each in remains.collections if each.settings}
     for folder in sorted(path for path in directory.iterdir() if path.is_dir()):
         if any((folder / name).exists() for name in (*FILES, PICKLE)):
-            index = read_torn_index(folder, dimensions, neighbours or {_NEIGHBOURS})
+            index = read_torn_index(
+                folder, dimensions, neighbours or {IndexSettings().max_neighbours}
+            )
             remains.indexes[folder.name] = index
     return remains
 
@@ -131,28 +133,45 @@ class _Reading:
         self._db = db
         self._remains = remains
         self._disputed: dict[int, list[str]] = {}
+        self._torn: set[str] = set()
 
     def read(self) -> None:
         """Fill in everything that the database has."""
         remains = self._remains
         remains.tables_whole = self._are_tables_sound()
-        for cells in self._settled("collections", _COLLECTIONS).values():
-            if isinstance(cells[0], str) and isinstance(cells[1], str):
-                remains.collections.append(_collection(cells))
+        collections = self._settled("collections", _COLLECTIONS)
         segments = self._settled("segments", ("id", "type", "scope", "collection"))
         remains.segments = list(_segments(segments))
         for table, columns in KEPT.items():
             rows = list(self._settled(table, columns).values())
             remains.cells[table] = (columns, rows)
+        remains.collections = list(self._collections(collections))
         columns = ("segment_id", "seq_id")
         places = self._table("max_seq_id", columns)
         # Of a place that is named twice nothing is known; it can be done without.
         for row_id in read_disputes(self._db, "max_seq_id", columns, places):
             places.pop(row_id, None)
-        found = {segment: _seq_id(place) for segment, place in places.values()}
+        found = {segment: place_in(place) for segment, place in places.values()}
         remains.places = {segment: place for segment, place in found.items() if place is not None}
         self._read_log()
         self._read_rows()
+
+    def _collections(self, rows: dict[int, Cells]) -> Iterator[CollectionRemains]:
+        """Give the collections, with what old releases have in their segments' metadata."""
+        columns, values = SEGMENT_METADATA, list(self._settled(*SEGMENT_METADATA).values())
+        self._remains.cells[columns[0]] = (columns[1], values)
+        whole = columns[0] not in self._torn
+        vectors = {
+            e.segment_id: e.collection_id for e in self._remains.segments if e.scope == "VECTOR"
+        }
+        for cells in rows.values():
+            if isinstance(cells[0], str) and isinstance(cells[1], str):
+                found = {
+                    key: number if text is None else text
+                    for segment, key, text, number, *_ in values
+                    if vectors.get(segment) == cells[0]
+                }
+                yield _collection(cells, found if found or whole else None)
 
     def _are_tables_sound(self) -> bool:
         """Whether SQLite finds nothing wrong but in indexes, which say nothing of their own."""
@@ -170,6 +189,8 @@ class _Reading:
     def _table(self, table: str, columns: tuple[str, ...]) -> dict[int, Cells]:
         found = read_table(self._db, table, columns)
         self._remains.tables_whole &= found.whole
+        if not found.whole:
+            self._torn.add(table)
         return found.rows
 
     def _settled(self, table: str, columns: tuple[str, ...]) -> dict[int, Cells]:
@@ -188,7 +209,7 @@ class _Reading:
 
     def _read_rows(self) -> None:
         rows = {
-            row_id: RowRemains(row_id, segment, record_id, _seq_id(seq_id))
+            row_id: RowRemains(row_id, segment, record_id, place_in(seq_id))
             for row_id, (segment, record_id, seq_id) in self._embeddings().items()
             if isinstance(segment, str) and isinstance(record_id, str)
         }
@@ -224,7 +245,7 @@ class _Reading:
             if row is None or not isinstance(key, str):
                 self._remains.orphans.append({"row": row_id, "key": str(key), "value": str(values)})
                 continue
-            value, problem = _value(*values)
+            value, problem = value_in(*values)
             if problem:
                 row.lost[key] = problem
             elif key == DOCUMENT_KEY:
@@ -261,7 +282,7 @@ class _Reading:
             # ChromaDB itself leaves lists of records that are gone.
             if row is None or not isinstance(key, str):
                 continue
-            value, problem = _value(*values)
+            value, problem = value_in(*values)
             items = row.metadata.setdefault(key, [])
             if problem or not isinstance(items, list):
                 row.lost[key] = problem or "both a value and a list"
@@ -296,24 +317,29 @@ def _concerns_an_index(line: str, indexes: set[str]) -> bool:
     return bool(_OF_INDEX.search(line)) or (tree is not None and tree[1] in indexes)
 
 
-def _collection(cells: Cells) -> CollectionRemains:
+def _collection(cells: Cells, old: Mapping[str, Any] | None) -> CollectionRemains:
     collection_id, name, dimension, database_id, config, schema = cells
     return CollectionRemains(
         collection_id,
         name,
         str(database_id),
         dimension if isinstance(dimension, int) else None,
-        _settings(config, schema),
+        _settings(config, schema, old),
         dict(zip(_COLLECTIONS, cells, strict=True)),
     )
 
 
-def _settings(config: Any, schema: Any) -> Settings | None:  # noqa: ANN401 - may be anything
+def _settings(
+    config: Any,  # noqa: ANN401 - may be anything
+    schema: Any,  # noqa: ANN401
+    old: Mapping[str, Any] | None,
+) -> Settings | None:
     try:
-        found = json.loads(schema) if schema else {}
-        lists = found.get("keys", {}).get("#embedding", {}).get("float_list", {})
-        hnsw = lists.get("vector_index", {}).get("config", {}).get("hnsw") or {}
-        return Settings(space_in(config, schema), int(hnsw.get("max_neighbors", _NEIGHBOURS)))
+        found = index_settings(config, schema, old or {})
+        if old is None and found == index_settings(None, None, {}):
+            # It is what a collection of an old release has that says nothing, and nobody knows.
+            return None
+        return Settings(found.space, found.max_neighbours)
     except (ValueError, TypeError, AttributeError):
         return None
 
@@ -326,55 +352,14 @@ def _segments(rows: dict[int, Cells]) -> Iterator[SegmentRemains]:
 
 def _entry(seq_id: int, cells: Cells) -> EntryRemains:
     operation, topic, record_id, vector, encoding, metadata = cells
-    numbers = _numbers(vector, encoding)
+    numbers = numbers_in(vector, encoding)
     sound = (
         operation in range(_DELETE + 1)
         and isinstance(topic, str)
         and isinstance(record_id, str)
         and (vector is None or numbers is not None)
-        and _is_json(metadata)
+        and is_mapping(metadata)
     )
     known = operation if isinstance(operation, int) else -1
     values = json.loads(metadata) if sound and metadata else {}
     return EntryRemains(seq_id, known, str(topic), str(record_id), numbers, sound, values)
-
-
-def _numbers(vector: Any, encoding: Any) -> np.ndarray | None:  # noqa: ANN401 - may be anything
-    if not isinstance(vector, bytes) or encoding != "FLOAT32" or len(vector) % _WORD_BYTES:
-        return None
-    numbers = np.frombuffer(vector, dtype="<f4")
-    return numbers if np.isfinite(numbers).all() else None
-
-
-def _is_json(metadata: Any) -> bool:  # noqa: ANN401 - may be anything
-    try:
-        return metadata is None or isinstance(json.loads(metadata), dict)
-    except (ValueError, TypeError):
-        return False
-
-
-def _value(
-    text: Any,  # noqa: ANN401 - may be anything
-    number: Any,  # noqa: ANN401
-    real: Any,  # noqa: ANN401
-    boolean: Any,  # noqa: ANN401
-) -> tuple[Any, str]:
-    """Give a value, or why it is none."""
-    given = [value for value in (text, number, real, boolean) if value is not None]
-    if len(given) != 1:
-        return None, f"{len(given)} values at once: {given}" if given else "it has no value"
-    right = (
-        (text is None or isinstance(text, str))
-        and (number is None or isinstance(number, int))
-        and (real is None or (isinstance(real, float) and math.isfinite(real)))
-        and boolean in {None, 0, 1}
-    )
-    if not right:
-        return None, f"of no known type: {given[0]!r}"
-    return (bool(boolean) if boolean is not None else given[0]), ""
-
-
-def _seq_id(value: Any) -> int | None:  # noqa: ANN401 - may be anything
-    if isinstance(value, bytes) and len(value) == _SEQ_ID_BYTES:
-        return int.from_bytes(value, "big")
-    return value if isinstance(value, int) else None

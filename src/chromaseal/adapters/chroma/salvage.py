@@ -16,7 +16,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from chromaseal.adapters.chroma.remains import KEPT, LOG_COLUMNS, read_remains
+from chromaseal.adapters.chroma.remains import (
+    KEPT,
+    LOG_COLUMNS,
+    SEGMENT_METADATA,
+    read_remains,
+)
 from chromaseal.repair.judged import JudgedCollection, JudgedRecord, Judgement
 from chromaseal.repair.judgement import judge
 from chromaseal.repair.remains import Remains
@@ -176,9 +181,23 @@ class _Writing:
         for scope, kind in _SEGMENTS:
             segment = {"id": next(self._segment_ids), "type": kind, "scope": scope}
             self._insert("segments", {**segment, "collection": collection_id})
+            if scope == "VECTOR":
+                self._write_old_settings(judged.remains.collection_id, segment["id"])
         topic = _TOPIC + collection_id
         for record in judged.whole:
             self._write_record(topic, record)
+
+    def _write_old_settings(self, collection_id: str, segment_id: str) -> None:
+        """Say what the index is like where old releases did, and ChromaDB still looks."""
+        table, columns = SEGMENT_METADATA
+        own = {
+            each.segment_id
+            for each in self._remains.segments
+            if each.collection_id == collection_id and each.scope == "VECTOR"
+        }
+        for former, *cells in self._remains.cells.get(table, ((), []))[1]:
+            if former in own:
+                self._insert(table, dict(zip(columns, (segment_id, *cells), strict=True)))
 
     def _write_record(self, topic: str, record: JudgedRecord) -> None:
         self._seq_id += 1

@@ -144,9 +144,10 @@ def _read(
     labels = np.ascontiguousarray(rows[:, -_LABEL_BYTES:]).view("<u8")[:, 0]
     vectors = np.ascontiguousarray(rows[:, links_bytes:-_LABEL_BYTES]).view("<f4")
     deleted = (rows[:, 2] & 1).astype(np.bool_)
-    named = _among(labels, names.values())
+    behind = np.arange(count) >= _elements(folder, labels, names)
+    named = _among(labels, names.values()) & ~behind
     strange = _used(rows) & ~_among(labels, mentioned) & ~deleted
-    doubted = strange | _repeated(labels, named & ~deleted)
+    doubted = (strange & ~behind) | _repeated(labels, named & ~deleted)
     unproven = _beside_bad_pages(raw, row_bytes, count, doubted)
     believed = named & ~unproven
     believed &= np.isfinite(vectors).all(axis=1)
@@ -165,6 +166,21 @@ def _read(
         has_bad_pages=bool(unproven.any()),
         is_cut=bool(len(raw) % row_bytes),
     )
+
+
+def _elements(folder: Path, labels: NDArray[np.uint64], names: Mapping[str, int]) -> int:
+    """Say how many rows are elements, or may be.
+
+    Behind them is room for more, where releases before 1.0 left whatever was in memory. The header
+    is believed where every name is found among as many rows as it counts.
+    """
+    header = folder / "header.bin"
+    raw = header.read_bytes() if header.is_file() else b""
+    if len(raw) < _HEADER.size:
+        return len(labels)
+    _, _, _, counted, *_ = _HEADER.unpack_from(raw)
+    found = counted <= len(labels) and set(names.values()) <= set(labels[:counted].tolist())
+    return counted if found else len(labels)
 
 
 def _among(labels: NDArray[np.uint64], wanted: Collection[int]) -> NDArray[np.bool_]:
