@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import tarfile
@@ -21,6 +22,7 @@ from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
+from chromaseal.errors import Damaged
 from chromaseal.ids import SystemIds
 from chromaseal.repair.directory import repair_directory, salvage_directory
 from chromaseal.repair.equipment import Equipment
@@ -48,6 +50,15 @@ for name in ("of-l2", "of-cosine", "of-ip"):
 client.close()
 """
 
+ADD = """
+import sys, chromadb, numpy as np
+client = chromadb.PersistentClient(sys.argv[1])
+collection = client.get_collection("of-l2", embedding_function=None)
+ids = [f"l2-{n}" for n in range(30, 90)]
+collection.upsert(ids=ids, embeddings=np.random.default_rng(3).standard_normal((60, 8)))
+collection.count()
+client.close()
+"""
 FUZZ = """
 import pickle, random, resource, sys
 from pathlib import Path
@@ -149,22 +160,41 @@ def test_an_older_release_is_salvaged(release: str, tmp_path: Path, equipment: E
     assert before[:2] == after[:2]
 
 
+@pytest.mark.parametrize("release", FORMS)
 def test_what_memory_left_behind_the_elements_is_nobodys(
-    tmp_path: Path, equipment: Equipment
+    release: str, tmp_path: Path, equipment: Equipment
 ) -> None:
-    """Releases before 1.0 leave old rows there, which say nothing."""
-    healthy = unpacked("0.5.23", tmp_path / "healthy")
+    """There may be old rows, and garbage; neither is believed, nor held against others."""
+    healthy = unpacked(release, tmp_path / "healthy")
     directory = shutil.copytree(healthy, tmp_path / "chroma")
     for rows in directory.glob("*/data_level0.bin"):
         raw = bytearray(rows.read_bytes())
-        size = int.from_bytes((rows.with_name("header.bin")).read_bytes()[28:36], "little")
-        used = int.from_bytes((rows.with_name("header.bin")).read_bytes()[20:28], "little") * size
-        raw[used : used + 3 * size] = raw[size : 4 * size]
+        count, size = struct.unpack_from("<QQ", rows.with_name("header.bin").read_bytes(), 20)
+        used = count * size
+        raw[used : used + 4 * size] = raw[size : 5 * size]
+        # Garbage, and a row of another index that had more elements.
         raw[used + 4 : used + size - 8] = b"\x41" * (size - 12)
+        raw[used + 2 * size - 8 : used + 2 * size] = struct.pack("<Q", count + 2)
         rows.write_bytes(raw)
         rows.with_name("link_lists.bin").write_bytes(b"\x01")
     repair_directory(directory, equipment)
     assert holds_the_same(directory, healthy)
+
+
+def test_newer_elements_behind_the_last_are_held_against_it(
+    tmp_path: Path, equipment: Equipment
+) -> None:
+    """Vectors of a later moment than names and tables are not passed off as right."""
+    old = unpacked("1.3.7", tmp_path / "old")
+    new = shutil.copytree(old, tmp_path / "new")
+    subprocess.run([sys.executable, "-c", ADD, str(new)], check=True)
+    for rows in new.glob("*/data_level0.bin"):
+        shutil.copyfile(rows, old / rows.relative_to(new))
+    with pytest.raises(Damaged) as caught:
+        repair_directory(old, equipment)
+    assert caught.value.kind == "cannot-repair"
+    salvaged = salvage_directory(old, tmp_path / "out", equipment)
+    assert "not of the same moment" in salvaged.list_path.read_text()
 
 
 def test_the_distance_of_an_older_release_is_not_guessed(

@@ -147,6 +147,8 @@ def _read(
     behind = np.arange(count) >= _elements(folder, labels, names)
     named = _among(labels, names.values()) & ~behind
     strange = _used(rows) & ~_among(labels, mentioned) & ~deleted
+    if not _lead_behind(rows[~behind, :links_bytes], count):
+        strange &= ~behind
     doubted = (strange & ~behind) | _repeated(labels, named & ~deleted)
     unproven = _beside_bad_pages(raw, row_bytes, count, doubted)
     believed = named & ~unproven
@@ -163,7 +165,7 @@ def _read(
         vectors=vectors,
         places=places,
         strangers=int((strange & (labels > 0) & (labels <= _LABELS_PER_ROW * count)).sum()),
-        has_bad_pages=bool(unproven.any()),
+        has_bad_pages=bool(unproven[~behind].any()),
         is_cut=bool(len(raw) % row_bytes),
     )
 
@@ -171,8 +173,8 @@ def _read(
 def _elements(folder: Path, labels: NDArray[np.uint64], names: Mapping[str, int]) -> int:
     """Say how many rows are elements, or may be.
 
-    Behind them is room for more, where releases before 1.0 left whatever was in memory. The header
-    is believed where every name is found among as many rows as it counts.
+    Behind them is room for more, with whatever was in memory: zeros, or rows of another index. The
+    header is believed where every name is found among as many rows as it counts.
     """
     header = folder / "header.bin"
     raw = header.read_bytes() if header.is_file() else b""
@@ -181,6 +183,22 @@ def _elements(folder: Path, labels: NDArray[np.uint64], names: Mapping[str, int]
     _, _, _, counted, *_ = _HEADER.unpack_from(raw)
     found = counted <= len(labels) and set(names.values()) <= set(labels[:counted].tolist())
     return counted if found else len(labels)
+
+
+def _lead_behind(links: NDArray[np.uint8], count: int) -> bool:
+    """Whether elements have links to rows behind the last: then those are newer elements.
+
+    Args:
+        links: of the elements: u16 number of links, two bytes, u32 links.
+        count: of all rows.
+    """
+    words = links.shape[1] // _WORD_BYTES
+    if not len(links) or not words:
+        return False
+    numbers = np.ascontiguousarray(links[:, : words * _WORD_BYTES]).view("<u4")
+    used = np.arange(numbers.shape[1] - 1) < (numbers[:, :1] & 0xFFFF)
+    found = numbers[:, 1:][used]
+    return bool(((found >= len(links)) & (found < count)).any())
 
 
 def _among(labels: NDArray[np.uint64], wanted: Collection[int]) -> NDArray[np.bool_]:
