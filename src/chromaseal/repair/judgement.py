@@ -25,10 +25,12 @@ from chromaseal.repair.leftovers import leftovers
 from chromaseal.repair.log_story import LogStory
 from chromaseal.repair.remains import (
     CollectionRemains,
+    EntryRemains,
     IndexRemains,
     Remains,
     RowRemains,
 )
+from chromaseal.repair.unapplied import apply, unapplied
 from chromaseal.seal.log import DOCUMENT_KEY, same_vector
 
 _LENGTH_TOLERANCE = 1e-3
@@ -94,9 +96,13 @@ class _Judging:
         self._metadata_id = self._segment("METADATA") or self._unclaimed_segment()
         own_rows = self._own_rows()
         self.own_row_ids = {row.row_id for row in own_rows}
-        self._rows = {row.record_id: row for row in own_rows}
         # A record has one row; an older one beside it is of an older page.
-        self._is_torn = remains.is_torn or len(own_rows) > len(self._rows)
+        twice = len(own_rows) > len({row.record_id for row in own_rows})
+        self._is_torn = remains.is_torn or twice
+        self._unapplied = self._find_unapplied(own_rows)
+        if self._unapplied:
+            own_rows = apply(self._unapplied, own_rows, self._metadata_id)
+        self._rows = {row.record_id: row for row in own_rows}
         self._story = self._told(own_rows)
         self._entries = {(entry.seq_id, entry.record_id) for entry in self._log}
         purged = [self._log[0].seq_id - 1] if self._log else []
@@ -157,6 +163,14 @@ class _Judging:
             wanted = self._told(found).ids - there
             found += [r for r in rows if r.segment_id not in claimed and r.record_id in wanted]
         return sorted(found, key=lambda row: row.row_id)
+
+    def _find_unapplied(self, rows: list[RowRemains]) -> list[EntryRemains]:
+        """Find what a writer that was killed has logged, and not brought into the tables."""
+        remains = self._remains
+        certain = remains.tables_whole and remains.log_whole and not remains.disputed
+        if self._is_torn or not certain or not self._metadata_id:
+            return []
+        return unapplied(self._log, rows, remains.places.get(self._metadata_id))
 
     def _records(self) -> Iterator[JudgedRecord]:
         contradicted = any(map(self._is_contradicted, self._rows))
@@ -330,6 +344,8 @@ class _Judging:
             return
         if records:
             yield f"{len(self._rows)} rows of the tables"
+        if self._unapplied:
+            yield f"{len(self._unapplied)} entries of the log that the tables did not have yet"
         if self._story.recent:
             yield f"{len(self._story.recent)} vectors of the log"
         if self.own_index is not None and self.own_index.names:

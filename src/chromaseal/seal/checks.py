@@ -149,6 +149,9 @@ def check_log(collection: CollectionAnatomy) -> Finding:
         f"flushed to {collection.flushed_seq_id}, applied to {collection.applied_seq_id}, "
         f"newest {newest}"
     )
+    waiting = sum(entry.seq_id > collection.applied_seq_id for entry in log)
+    if waiting:
+        evidence += f"; {waiting} entries that are not in the tables yet: their writer was killed"
     if gaps:
         evidence += f"; {len(gaps)} records whose last change is not in the log: {gaps[0]}"
     return Finding("log", in_order and applied and not gaps, evidence)

@@ -6,6 +6,7 @@ first. Then everything is compared, record by record.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -104,7 +105,7 @@ def _settings(
         return
     wanted = collection_cells(judged)
     for key, value in zip(_SETTINGS, found, strict=True):
-        if value != wanted.get(key, value):
+        if not _is_same_setting(key, value, wanted.get(key, value)):
             yield f"{key} of collection {name} is {value!r} instead of {wanted[key]!r}"
     _, rows = remains.cells.get("collection_metadata", ((), []))
     own = [cells for owner, *cells in rows if owner == judged.remains.collection_id]
@@ -112,6 +113,20 @@ def _settings(
         repr([*c]) for c in db.execute(_OWN_METADATA, (collection_id,))
     ):
         yield f"the metadata of collection {name} is another one"
+
+
+def _is_same_setting(key: str, value: Any, wanted: Any) -> bool:  # noqa: ANN401 - may be anything
+    """Whether a setting is what it was; ChromaDB adds the metadata's keys to a schema by itself."""
+    if value == wanted:
+        return True
+    if key != "schema_str" or not (isinstance(value, str) and isinstance(wanted, str)):
+        return False
+    made, old = json.loads(value), json.loads(wanted)
+    if not (isinstance(old, dict) and isinstance(old.get("keys"), dict)):
+        return False
+    added = {name for name in made.get("keys", {}) if name not in old["keys"] and name[:1] != "#"}
+    kept = {name: each for name, each in made.get("keys", {}).items() if name not in added}
+    return bool({**made, "keys": kept} == old)
 
 
 def _records(target: Path, judged: Mapping[str, JudgedCollection]) -> Iterator[str]:
