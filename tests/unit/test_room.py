@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from chromaseal.compaction.portion import ALL, needed_bytes
+from chromaseal.compaction.portion import ALL, Portion, needed_bytes
 from chromaseal.composition.engine import open_vault
-from chromaseal.errors import Unavailable
+from chromaseal.errors import Interrupted, Unavailable
 from chromaseal.fleet import room
-from chromaseal.fleet.room import portions
+from chromaseal.fleet.room import room_for
+from chromaseal.parts import Parts
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
 from chromaseal.testing.records import record, upserts
+from chromaseal.vault import Vault
+
+
+def portions(parts: Parts, names: Sequence[str]) -> Mapping[str, Portion]:
+    """Give how much of what waits has room."""
+    with room_for(parts, names) as chosen:
+        return chosen
 
 
 def test_three_copies_and_the_deltas_have_room() -> None:
@@ -99,6 +110,58 @@ def test_room_is_shared_by_what_is_compacted_at_once(
             assert list(taken) == runs[: len(taken)]
             needed += needed_bytes(0, sum(run.parts[name].size_bytes for run in taken))
         assert needed <= free
+
+
+def two_that_fit_one_by_one(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let runs wait for two collections, with room for one run alone; give what that needs."""
+    for number in range(3):
+        vault.write({name: upserts(record("a")) for name in ("notes", "more")}, run_id=f"{number}")
+    sizes = [part.size_bytes for part in vault.run("0").parts.values()]
+    needed = needed_bytes(0, max(sizes))
+    monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: needed)
+    return needed
+
+
+def test_room_is_promised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes while another thread has the room waits until it is done, and is not refused."""
+    order: list[str] = []
+    with open_vault(Settings("memory://", "memory://", tmp_path / "cache")) as vault:
+        two_that_fit_one_by_one(vault, monkeypatch)
+        with ThreadPoolExecutor(1) as pool:
+            waits = threading.Event()
+
+            def second() -> None:
+                with room_for(vault.parts, ["more"], wait=waits.set) as chosen:
+                    order.append("second")
+                    assert chosen["more"].runs == 1
+
+            with room_for(vault.parts, ["notes"]) as chosen:
+                assert chosen["notes"].runs == 1
+                other = pool.submit(second)
+                assert waits.wait(60)
+                order.append("first")
+            other.result(60)
+    assert order == ["first", "second"]
+
+
+def test_who_waits_for_room_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is told to end does, and the room is what it was."""
+
+    def stop() -> None:
+        raise Interrupted("enough")
+
+    with open_vault(Settings("memory://", "memory://", tmp_path / "cache")) as vault:
+        needed = two_that_fit_one_by_one(vault, monkeypatch)
+        with room_for(vault.parts, ["notes"]):
+            with pytest.raises(Interrupted), room_for(vault.parts, ["more"], wait=stop):
+                raise AssertionError("it had room")
+            # What has room beside it is not kept waiting.
+            monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: 2 * needed)
+            with room_for(vault.parts, ["more"], wait=stop) as chosen:
+                assert chosen["more"].runs == 1
+        monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: needed)
+        with room_for(vault.parts, ["more"], wait=stop):
+            pass
 
 
 def test_free_space_is_asked_for_where_the_cache_would_be(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from chromaseal.compaction.outcome import Compaction
-from chromaseal.compaction.portion import Portion
-from chromaseal.errors import Conflict, Interrupted, Unavailable
+from chromaseal.errors import Conflict, Interrupted
 from chromaseal.fleet.lease_keeper import LeaseKeeper
-from chromaseal.fleet.room import LeftS, portions
+from chromaseal.fleet.room import LeftS, room_for
 from chromaseal.run.lease import Lease, Leases
 from chromaseal.run.owner import shown_owner
 from chromaseal.vault import CollectionProgress, Vault
@@ -110,23 +109,18 @@ def compact_portions(
         Unavailable: ``disk-full``.
         ChromasealError: see ``Vault.compact``.
     """
-    chosen = _portions(vault, collections, terms)
-    done = vault.compact(collections, portions=chosen, progress=progress)
+
+    def wait() -> None:
+        if progress is not None:
+            for name in collections:
+                progress(name, "wait for room", 0, 0)
+
+    # Working copies that stay open save time only.
+    give_room = vault.give_room
+    with room_for(vault.parts, collections, terms.left_s, give_room=give_room, wait=wait) as chosen:
+        done = vault.compact(collections, portions=chosen, progress=progress)
     more = frozenset(name for name, each in chosen.items() if each.runs is not None)
     return Turns(tuple(done), more=more)
-
-
-def _portions(vault: Vault, collections: Sequence[str], terms: Terms) -> Mapping[str, Portion]:
-    try:
-        found = portions(vault.parts, collections, terms.left_s)
-        if all(each.delta_bytes is None for each in found.values()):
-            return found
-    except Unavailable as error:
-        if error.kind != "disk-full":
-            raise
-    # Working copies that stay open save time only.
-    vault.give_room()
-    return portions(vault.parts, collections, terms.left_s)
 
 
 def holder_of(collection: str, lease: Lease | None) -> str:

@@ -30,6 +30,7 @@ from chromaseal.snapshot.kept import Kept, directory_in, read_kept, stamps_of, w
 from chromaseal.snapshot.layer_objects import LayerReader, touched_pages
 from chromaseal.snapshot.manifest import LayerEntry, Version
 from chromaseal.snapshot.patch import fill_kept, share_kept
+from chromaseal.snapshot.promises import Promises
 from chromaseal.snapshot.removal import removed_if_announced
 from chromaseal.snapshot.restore import restore
 from chromaseal.snapshot.version_id import VersionId, parse
@@ -67,6 +68,7 @@ class Checkouts:
     ) -> None:
         self.vault_id = vault_id
         self.boot_id = boot_id
+        self.promises = Promises()
         self._store = store
         self._kept = root / vault_id
         self._work = root / "work"
