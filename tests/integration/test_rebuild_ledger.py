@@ -112,6 +112,46 @@ def test_what_an_earlier_writer_left_is_no_part_of_a_merged_run(
         assert vault.rebuild_ledger().left == swept.left
 
 
+@pytest.mark.parametrize("acknowledged", [NAME, "others"])
+def test_of_two_writers_of_one_id_no_vault_tells_which_was_told(
+    written: Vault, tmp_path: Path, acknowledged: str
+) -> None:
+    """Their deltas are there either way, so a ledger made anew has both: none told is lost."""
+    ledger, real_add = written.parts.ledger, written.parts.ledger.add
+    first, second = {"others": upserts(record("x", 2))}, {NAME: upserts(record("late", 1))}
+
+    def second_writer_first(run: Run) -> bool:
+        """Let the second writer store its delta before the first one tells the ledger."""
+
+        def first_writer_tells(other: Run) -> bool:
+            if acknowledged == "others":
+                assert real_add(run)
+            return real_add(other)
+
+        with pytest.MonkeyPatch.context() as telling:
+            telling.setattr(ledger, "add", first_writer_tells)
+            if acknowledged == NAME:
+                assert written.write(second, run_id="run").new
+                raise Unavailable("the first writer has died", kind="ledger-unavailable")
+            with pytest.raises(Conflict):
+                written.write(second, run_id="run")
+        return real_add(run)
+
+    with pytest.MonkeyPatch.context() as racing:
+        racing.setattr(ledger, "add", second_writer_first)
+        if acknowledged == NAME:
+            with pytest.raises(Unavailable):
+                written.write(first, run_id="run")
+        else:
+            written.write(first, run_id="run")
+    assert set(written.run("run").parts) == {acknowledged}
+    stored = {info.key for info in written.parts.store.list("") if "/run/" in info.key}
+    assert stored == {keys.delta(name, "run", ".parquet") for name in (NAME, "others")}
+    with without_ledger(tmp_path) as vault:
+        assert vault.rebuild_ledger().left == ()
+        assert set(vault.run("run").parts) == {NAME, "others"}
+
+
 def test_two_writers_of_one_id_are_not_both_told_that_it_is_theirs(
     written: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
