@@ -206,7 +206,7 @@ class ObstoreObjectStore:
         except PreconditionError:
             raise Conflict(f"{key} has changed", kind="lost-race") from None
         except (BaseError, OSError) as error:
-            raise self._unavailable(error, f"{_SILENT} {key}") from error
+            raise self._unavailable(error, f"{_SILENT} {key or self._url}") from error
 
     def _unavailable(self, error: Exception, what: str) -> Unavailable:
         # After the first line comes the error as its library sees it, over many more.
