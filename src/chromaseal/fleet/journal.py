@@ -15,6 +15,9 @@ from chromaseal.fleet.standing import Account, Standing, failed, succeeded
 from chromaseal.telemetry.emit import event, outcome_of
 from chromaseal.telemetry.observer import Severity
 
+# More runs of a collection than this are more than come in while one version is made.
+BEHIND_RUNS = 500
+
 
 class Told(Protocol):
     """Who is told what a worker does, by name and facts."""

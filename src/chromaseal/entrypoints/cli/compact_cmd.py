@@ -18,8 +18,10 @@ from chromaseal.entrypoints.cli.options import (
 )
 from chromaseal.entrypoints.cli.output import Output, counted, in_short, seconds, size
 from chromaseal.errors import ChromasealError, Conflict, Incomplete
+from chromaseal.fleet.journal import BEHIND_RUNS
 from chromaseal.fleet.turn import Turns, compact_in_turn, compact_portions, holder_of
 from chromaseal.run.lease import Lease
+from chromaseal.run.model import WAITING_STATES
 from chromaseal.run.owner import shown_owner
 from chromaseal.vault import Vault
 
@@ -81,6 +83,19 @@ def compact_after(opened: Vault, collections: list[str], output: Output) -> None
         output.note(f"{holder_of(name, lease)}; it takes what was added, or the next one does")
     _complain(turns.done, errors)
     complain_of_mirror(opened)
+
+
+def say_what_waits(opened: Vault, names: list[str], output: Output) -> None:
+    """Say how far behind compaction is; what was ingested is stored all the same."""
+    for name in names:
+        counts = opened.parts.ledger.counts(name)
+        runs = sum(counts.get(state, 0) for state in WAITING_STATES)
+        if not runs:
+            continue
+        falls_behind = runs > BEHIND_RUNS
+        output.record("runs-waiting", collection=name, runs=runs, falls_behind=falls_behind)
+        late = "; compaction falls behind, nothing is dropped" if falls_behind else ""
+        output.say(f"{name}: {counted(runs, 'run')} for the next version{late}")
 
 
 def _take_turns(

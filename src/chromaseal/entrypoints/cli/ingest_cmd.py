@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from chromaseal.composition.receipts import DEFAULT_ENGINE, open_ingest
-from chromaseal.entrypoints.cli.compact_cmd import compact_after
+from chromaseal.entrypoints.cli.compact_cmd import compact_after, say_what_waits
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, seconds
 from chromaseal.errors import Incomplete, RefusedInput
@@ -55,9 +55,11 @@ def ingest(
         with open_ingest(opened, jobs=jobs, engine=engine, model=model) as work:
             outcomes = _ingest_all(work, paths, output)
         _show(outcomes, output)
-        if not no_compact and any(outcome.run_id for outcome in outcomes):
+        if any(outcome.run_id for outcome in outcomes):
             names = [LINES_COLLECTION, WORDS_COLLECTION]
-            compact_after(opened, names, output)
+            if not no_compact:
+                compact_after(opened, names, output)
+            say_what_waits(opened, names, output)
     _judge(outcomes)
 
 

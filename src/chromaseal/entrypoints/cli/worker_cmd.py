@@ -30,7 +30,7 @@ from chromaseal.entrypoints.cli.opening import open_when_there
 from chromaseal.entrypoints.cli.options import JsonOption, LedgerOption, VaultOption, open_here
 from chromaseal.entrypoints.cli.output import Output, counted, in_short, seconds
 from chromaseal.errors import Incomplete, Interrupted, NotFound, Unavailable
-from chromaseal.fleet.journal import Journal
+from chromaseal.fleet.journal import BEHIND_RUNS, Journal
 from chromaseal.fleet.turn import Terms, compact_in_turn
 from chromaseal.fleet.worker import Chore, Habits, Worker
 from chromaseal.legacy.deltas import Adopted
@@ -130,7 +130,7 @@ def worker(
     grace_s: GraceOption = 60.0,
     sweep_s: SweepOption = 600.0,
     adopt_from: AdoptOption = "",
-    behind: BehindOption = 500,
+    behind: BehindOption = BEHIND_RUNS,
     once: OnceOption = False,
     vault: VaultOption = "",
     ledger: LedgerOption = "",
