@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from bench.costs.counting import kind_of, read_units, write_units
@@ -25,6 +26,7 @@ from bench.costs.model import (
     seconds,
 )
 from bench.costs.prices import HOURS_PER_MONTH, PRICES
+from bench.costs.scene import refuse_full
 
 CALLS = {
     "cold": {"duration_s": 9.0},
@@ -174,6 +176,13 @@ def test_every_unit_has_a_price() -> None:
     for month in (ours(counted(), template(), 100), old(counted(), template(), 100)):
         assert {unit for part in month.parts.values() for unit in part} <= PRICES.keys()
     assert all(price.page.startswith(("AWS ", "Amazon ")) for price in PRICES.values())
+
+
+def test_counting_is_not_begun_where_there_is_no_room(tmp_path: Path) -> None:
+    """It would end after minutes, with nothing."""
+    refuse_full(tmp_path, 1)
+    with pytest.raises(SystemExit, match="TMPDIR"):
+        refuse_full(tmp_path, 1 << 60)
 
 
 def test_the_page_is_what_the_counts_say() -> None:
