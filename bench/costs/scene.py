@@ -34,7 +34,7 @@ RECORDS_PER_RECEIPT = {"words": 60, "lines": 15}
 _SHARE = RECORDS_PER_RECEIPT["words"] // RECORDS_PER_RECEIPT["lines"]
 _TABLE = "chromaseal"
 # 4 kB of a directory, in a vault, a mount, and what seven functions and the old way keep of it.
-_BYTES_PER_RECORD = 120_000
+_BYTES_PER_RECORD = 80_000
 
 
 @dataclass
