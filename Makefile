@@ -8,7 +8,7 @@ MINISTACK := .venv-ministack
 MINISTACK_STAMP := $(MINISTACK)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test tests shared tests-alone check style types format lock test-whole test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd costs soak bench-verify bench-damage corpus simulate simulate-planted clean
+.PHONY: help setup demo test tests shared tests-alone check style types format lock test-whole test-receipts bench-receipts test-replicate test-kills bench-layers bench-latency bench-batch bench-crowd costs image soak bench-verify bench-damage corpus simulate simulate-planted clean
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1	\2/' | expand -t 24
@@ -92,6 +92,9 @@ bench-batch: $(STAMP) ## many waiting runs in one version, beside ChromaDB alone
 
 bench-crowd: $(STAMP) ## 32 processes that publish to one collection at once
 	@$(BIN)/python -m bench.crowd
+
+image: setup ## build the functions' image with docker or buildah, measure it, and run every function in it
+	@$(BIN)/python -m bench.image
 
 costs: setup ## what a receipt costs on AWS, counted in the emulator, and its page in docs/
 	@$(BIN)/python -m bench.costs

@@ -64,6 +64,7 @@ def test_all_that_is_needed_is_found_and_nothing_else() -> None:
     assert "boto3" not in plain
     assert {"rapidocr", "pillow"} <= both.keys() - aws.keys()
     assert not {"pytest", "mypy", "ruff", "cfn-lint", "pip"} & both.keys()
+    assert not {"kubernetes", "uvicorn", "huggingface-hub"} & both.keys()
 
 
 def test_files_are_those_of_the_package_and_tell_nothing_of_this_machine() -> None:

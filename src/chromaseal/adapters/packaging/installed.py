@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from chromaseal.deployment.code_package import PackedFile
+from chromaseal.deployment.left_out import UNUSED, is_left_out
 from chromaseal.errors import Unsupported
 
 _OWN = "chromaseal"
@@ -19,7 +20,7 @@ _NOTES = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"
 
 
 def needed(extras: Collection[str]) -> dict[str, Distribution]:
-    """Give chromaseal and every package that it needs with some extras, by name.
+    """Give chromaseal and every package that its functions need with some extras, by name.
 
     Args:
         extras: of chromaseal.
@@ -41,12 +42,14 @@ def needed(extras: Collection[str]) -> dict[str, Distribution]:
 
 
 def files_of(package: Distribution) -> Iterator[PackedFile]:
-    """Give the files of a package as they are to lie in a function's folder."""
+    """Give the files of a package that functions need, as they are to lie in their folder."""
     for listed in package.files or []:
         name = PurePosixPath(listed)
         # Programs and the like lie outside of the folder that packages are in.
         outside = ".." in name.parts or name.is_absolute()
         if outside or name.name in _NOTES or name.suffix in {".pyc", ".pth"}:
+            continue
+        if is_left_out(str(name)):
             continue
         path = Path(str(package.locate_file(listed)))
         if path.is_file():
@@ -64,6 +67,7 @@ def _own_files() -> Iterator[PackedFile]:
 
 
 def _required(package: Distribution, extra: str) -> Iterator[tuple[str, str]]:
+    unused = UNUSED.get(canonicalize_name(package.metadata["Name"]), frozenset())
     for line in package.requires or []:
         requirement = Requirement(line)
         marker = requirement.marker
@@ -74,7 +78,8 @@ def _required(package: Distribution, extra: str) -> Iterator[tuple[str, str]]:
             wanted = plain if not extra else not plain and marker.evaluate({"extra": extra})
         if wanted:
             name = canonicalize_name(requirement.name)
-            yield from ((name, each) for each in ("", *requirement.extras))
+            if name not in unused:
+                yield from ((name, each) for each in ("", *requirement.extras))
 
 
 def _installed(name: str) -> Distribution:
