@@ -257,3 +257,11 @@ def test_lengths_are_checked_where_chromadb_makes_them_one() -> None:
     assert failed(cosine) == set(), "the element with length 3 is deleted"
     alive = replace(cosine, index=replace(INDEX, vectors=units[[0, 2, 1]]))
     assert failed(alive) == {"vectors"}
+
+
+def test_neighbours_listed_twice_are_told_of() -> None:
+    """They raise no alarm; whoever looks for the cause of something is to see them."""
+    collection = replace(FLUSHED, index=replace(INDEX, doubled=2))
+    (found,) = (f for f in check_collection(collection) if f.check == "index-structure")
+    assert found.passed
+    assert found.evidence.endswith(", neighbours listed twice: 2")

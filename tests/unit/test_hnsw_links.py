@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chromaseal.adapters.chroma.hnsw_links import (
+    GroundLinks,
     LinkLists,
-    ground_links_ok,
     reachable,
+    read_ground_links,
     read_link_lists,
 )
 
@@ -72,16 +73,24 @@ def test_lists_above_the_ground_lead_to_elements_of_their_level() -> None:
     assert not read_link_lists(link_lists([0, 1], link=0), 2, MAX_M).ok
 
 
-def test_ground_links_lead_to_other_elements_once() -> None:
-    """A link to nowhere, to itself, twice to the same, or a list that is too long is found."""
+def test_ground_links_lead_to_other_elements() -> None:
+    """A link to nowhere, to itself, or a list that is too long is found."""
     links = np.array([[1, 2], [0, 9], [0, 1]], np.uint32)
     counts = np.array([2, 1, 2], np.uint16)
-    assert ground_links_ok(links, counts)
-    assert not ground_links_ok(links, np.array([2, 2, 2], np.uint16)), "there is no element 9"
-    assert not ground_links_ok(links, np.array([2, 1, 3], np.uint16))
-    assert not ground_links_ok(np.array([[0], [0]], np.uint32), np.array([1, 1], np.uint16))
-    twice = np.array([[1, 1], [0, 0]], np.uint32)
-    assert not ground_links_ok(twice, np.array([2, 1], np.uint16))
+    assert read_ground_links(links, counts) == GroundLinks(ok=True)
+    nowhere = np.array([2, 2, 2], np.uint16)
+    assert not read_ground_links(links, nowhere).ok, "there is no element 9"
+    assert not read_ground_links(links, np.array([2, 1, 3], np.uint16)).ok
+    itself = np.array([[0], [0]], np.uint32)
+    assert not read_ground_links(itself, np.array([1, 1], np.uint16)).ok
+
+
+def test_a_list_names_an_element_twice_at_most() -> None:
+    """As threads of hnswlib leave it behind, in any place of the list; never thrice."""
+    links = np.array([[1, 2, 1, 2], [0, 2, 0, 0], [0, 1, 0, 0]], np.uint32)
+    counts = np.array([4, 3, 2], np.uint16)
+    assert read_ground_links(links, counts) == GroundLinks(ok=True, doubled=3)
+    assert not read_ground_links(links, np.array([4, 4, 2], np.uint16)).ok
 
 
 def test_what_no_link_leads_to_is_not_reached() -> None:

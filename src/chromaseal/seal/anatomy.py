@@ -65,12 +65,14 @@ class HnswIndex:
         links_end: where the chain in ``link_lists.bin`` ends; -1 if it breaks.
         labels: uint64, shape (count,).
         deleted: bool, shape (count,).
-        neighbours_ok: whether every level-0 neighbour is another element and no list is too long.
+        neighbours_ok: whether every level-0 neighbour is another element, no list is too long, and
+            none names an element more often than hnswlib itself does.
         vectors: float32, shape (count, dimension).
         levels_ok: whether every list above level 0 leads to elements of its level, and the
             entry point stands on the highest.
         id_to_label: from ``index_metadata.pickle``; None where that is missing.
         names_ok: whether the pickle's other parts fit ``id_to_label``.
+        doubled: neighbours that stand in their list a second time.
         unreached: living elements that no chain of level-0 links leads to from the entry point;
             None where nobody looked.
         unlinked: elements without a single level-0 link, though there are others.
@@ -93,6 +95,7 @@ class HnswIndex:
     levels_ok: bool
     id_to_label: Mapping[str, int] | None
     names_ok: bool
+    doubled: int = 0
     unreached: int | None = None
     unlinked: int = 0
     problem: str = ""

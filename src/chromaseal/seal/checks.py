@@ -118,6 +118,9 @@ def _check_index(collection: CollectionAnatomy) -> Finding:
         if not right
     ]
     evidence = f"{index.count} elements, {int(index.deleted.sum())} deleted"
+    if index.doubled:
+        # hnswlib's own threads do that, and so may a damage: whoever reads is to know.
+        evidence += f", neighbours listed twice: {index.doubled}"
     return Finding(
         "index-structure",
         not wrong,

@@ -15,7 +15,11 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from chromaseal.adapters.chroma.hnsw_links import ground_links_ok, reachable, read_link_lists
+from chromaseal.adapters.chroma.hnsw_links import (
+    reachable,
+    read_ground_links,
+    read_link_lists,
+)
 from chromaseal.seal.anatomy import HnswIndex
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -181,7 +185,7 @@ def _readable(
     counts = _column(rows, 0, np.uint16, 1)[:, 0]
     links = _column(rows, _ID_BYTES, np.uint32, header.max_m0)
     deleted = (rows[:, 2] & _DELETED).astype(np.bool_)
-    links_ok = ground_links_ok(links, counts)
+    ground = read_ground_links(links, counts)
     names = read_pickle(folder / PICKLE) if PICKLE in sizes else {}
     id_to_label = names.get("id_to_label")
     return HnswIndex(
@@ -196,12 +200,13 @@ def _readable(
         links_end=lists.end,
         labels=_column(rows, header.label_offset, np.uint64, 1)[:, 0],
         deleted=deleted,
-        neighbours_ok=links_ok,
+        neighbours_ok=ground.ok,
+        doubled=ground.doubled,
         vectors=_column(rows, header.data_offset, np.float32, dimension),
         levels_ok=lists.ok and _top_ok(header, lists.levels),
         id_to_label=id_to_label if isinstance(id_to_label, dict) else None,
         names_ok=_names_ok(names),
-        unreached=_unreached(links, counts, deleted, header) if deep and links_ok else None,
+        unreached=_unreached(links, counts, deleted, header) if deep and ground.ok else None,
         unlinked=int((counts == 0).sum()) if header.elements > 1 else 0,
     )
 

@@ -88,8 +88,26 @@ def _upper_lists_ok(
     return not itself.any() and bool((levels[found] > level[row]).all())
 
 
-def ground_links_ok(links: NDArray[np.uint32], counts: NDArray[np.uint16]) -> bool:
-    """Whether every level-0 link leads to another element, once, and no list is too long.
+class GroundLinks(NamedTuple):
+    """What the lists of level 0 say.
+
+    Attributes:
+        ok: whether every link leads to another element, no list is too long, and none names an
+            element more often than hnswlib itself does.
+        doubled: how many links stand in their list a second time.
+    """
+
+    ok: bool
+    doubled: int = 0
+
+
+def read_ground_links(links: NDArray[np.uint32], counts: NDArray[np.uint16]) -> GroundLinks:
+    """Look at the level-0 links.
+
+    A list may name an element twice: one thread of hnswlib computes a list anew with an element
+    that is just being added, and another appends the element without looking
+    (``mutuallyConnectNewElement``, where ``isUpdate`` is false). An element is new once, so none
+    stands there thrice. A search visits it once all the same.
 
     Args:
         links: shape (elements, maxM0).
@@ -97,13 +115,14 @@ def ground_links_ok(links: NDArray[np.uint32], counts: NDArray[np.uint16]) -> bo
     """
     elements, room = links.shape
     if (counts > room).any():
-        return False
+        return GroundLinks(ok=False)
     element, column = np.nonzero(np.arange(room) < counts[:, None])
     found = links[element, column].astype(np.int64)
     if (found >= elements).any() or (found == element).any():
-        return False
+        return GroundLinks(ok=False)
     pairs = np.sort(element * elements + found)
-    return not (pairs[1:] == pairs[:-1]).any()
+    again = pairs[1:] == pairs[:-1]
+    return GroundLinks(ok=not (again[1:] & again[:-1]).any(), doubled=int(again.sum()))
 
 
 def reachable(

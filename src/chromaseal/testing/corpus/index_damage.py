@@ -58,12 +58,15 @@ def _element(
     directory: Path,
     _: Base,
     chance: np.random.Generator,
+    *,
+    fits: Callable[[bytearray], bool] = lambda row: not row[2] & 1,
 ) -> str:
-    """Change one living element's row of ``data_level0.bin``."""
+    """Change one element's row of ``data_level0.bin``, of those that fit: the living ones."""
     path = find(directory, "data_level0.bin")
     content = bytearray(path.read_bytes())
     elements = int.from_bytes(find(directory, HEADER).read_bytes()[20:28], "little")
-    alive = [n for n in range(elements) if not content[n * _ELEMENT + 2] & 1]
+    starts = range(0, elements * _ELEMENT, _ELEMENT)
+    alive = [n for n, at in enumerate(starts) if fits(content[at : at + _ELEMENT])]
     place = alive[int(chance.integers(len(alive)))]
     row = content[place * _ELEMENT : (place + 1) * _ELEMENT]
     said = change(row, chance, elements)
@@ -95,6 +98,18 @@ def _link(value: str, row: bytearray, _: np.random.Generator, elements: int) -> 
     new = {"nowhere": elements + 5, "twice": second}[value]
     row[4:8] = new.to_bytes(4, "little")
     return f"a link leads to {new} instead of {old}"
+
+
+def _room_for_more(row: bytearray) -> bool:
+    return not row[2] & 1 and 1 <= row[0] <= _LINKS - 2
+
+
+def _again(times: int, row: bytearray, _: np.random.Generator, __: int) -> str:
+    count, first = row[0], bytes(row[4:8])
+    end = 4 + 4 * count
+    row[end : end + 4 * times] = first * times
+    row[0] = count + times
+    return f"its first link stands at its list's end as well, {times} times"
 
 
 def _too_many(row: bytearray, _: np.random.Generator, __: int) -> str:
@@ -178,11 +193,20 @@ def _damage(name: str, work: Callable[..., str], *first: object, turns: int = 2)
 
 
 _MEANT = "a vector's value is nowhere else on disk"
+_AS_HNSWLIB = (
+    "two threads of hnswlib list a new element twice in each other's way, and which link stood "
+    "there before is nowhere else on disk"
+)
+_VISITED_ONCE = (
+    "two threads of hnswlib list a new element twice in each other's way, and a search visits it "
+    "once"
+)
+_listed_again = functools.partial(_element, fits=_room_for_more)
 
 DAMAGES: tuple[Damage, ...] = (
     *(_damage(f"header: {name}", _field, name, turns=1) for name in _FIELDS),
     _damage("element: link to nowhere", _element, functools.partial(_link, "nowhere")),
-    _damage("element: link twice", _element, functools.partial(_link, "twice")),
+    _damage("element: link thrice", _listed_again, functools.partial(_again, 2)),
     _damage("element: too many links", _element, _too_many),
     _damage("element: marked deleted", _element, _deleted),
     _damage("element: other label", _element, _label),
@@ -197,6 +221,22 @@ DAMAGES: tuple[Damage, ...] = (
     _damage("pickle: a label of text", _pickled, _label_of_text, turns=1),
     _damage("pickle: garbage", _bytes, b"\x80\x04garbage", turns=1),
     _damage("pickle: code", _bytes, _CODE, turns=1),
+    Damage(
+        "element: link twice",
+        functools.partial(_element, functools.partial(_link, "twice")),
+        Kind.SILENT,
+        _AS_HNSWLIB,
+        fits=_flushed,
+        turns=2,
+    ),
+    Damage(
+        "element: link once more",
+        functools.partial(_listed_again, functools.partial(_again, 1)),
+        Kind.HARMLESS,
+        _VISITED_ONCE,
+        fits=_flushed,
+        turns=2,
+    ),
     Damage(
         "element: last bit of a vector",
         functools.partial(_element, _bit),
