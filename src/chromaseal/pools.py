@@ -58,7 +58,7 @@ def _told(done: list[tuple[Any, Exception | None]]) -> Iterator[Any]:
 
 
 class _Here(threading.local):
-    """What this thread works for: set once whoever handed the work over was stopped."""
+    """What this thread works for: set once whoever handed the work over needs it no more."""
 
     stopped: tuple[threading.Event, ...] = ()
 
@@ -85,6 +85,10 @@ class _Threads(ThreadPoolExecutor):
 
         return super().submit(run)
 
+    def give_up(self) -> None:
+        """Tell what has begun that nobody needs it any more."""
+        self._is_stopped.set()
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -93,13 +97,13 @@ class _Threads(ThreadPoolExecutor):
     ) -> None:
         """Wait for what has begun; tell it that it is given up if that is so."""
         if isinstance(error, KeyboardInterrupt | SystemExit):
-            self._is_stopped.set()
+            self.give_up()
             self.shutdown(wait=False, cancel_futures=True)
         super().__exit__(kind, error, trace)
 
 
 def is_given_up() -> bool:
-    """Tell, in a pool's thread, whether whoever handed the work over was stopped."""
+    """Tell, in a pool's thread, whether whoever handed the work over needs it no more."""
     return any(each.is_set() for each in _here.stopped)
 
 
@@ -120,6 +124,23 @@ def pool(workers: int) -> Executor:
         workers: how many pieces of work go on at once.
     """
     return _making.make(workers)
+
+
+@contextmanager
+def beside(work: Callable[[], _Given]) -> Iterator[Future[_Given]]:
+    """Have one piece of work done beside a block; where the block fails, it is given up.
+
+    Args:
+        work: what is to be done; it has ended when the block has.
+    """
+    with pool(1) as one:
+        doing = one.submit(work)
+        try:
+            yield doing
+        except BaseException:
+            if isinstance(one, _Threads):
+                one.give_up()
+            raise
 
 
 @contextmanager

@@ -139,13 +139,34 @@ def test_no_delta_is_blamed_for_a_store_that_takes_no_layer(vault_at: OpenVault)
     assert vault.version(NAME).manifest.number == 1
 
 
+def test_what_does_not_verify_is_not_stored_to_the_end(
+    vault_at: OpenVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next attempt does not wait for a gigabyte that nothing will refer to."""
+    begun, never = threading.Event(), threading.Event()
+    given_up: list[bool] = []
+
+    def store_until_given_up(*_: object, **__: object) -> None:
+        begun.set()
+        given_up.append(any(pools.is_given_up() or never.wait(0.01) for _ in range(1_000)))
+
+    vault = vault_at()
+    vault.write({NAME: upserts(record("a"))}, run_id="one")
+    monkeypatch.setattr("chromaseal.compaction.attempt.store_layers", store_until_given_up)
+    patient(vault, begun, Unavailable("the process died: killed", kind="no-memory"))
+    with pytest.raises(Unavailable, match="the process died"):
+        vault.compact()
+    assert given_up
+    assert all(given_up)
+
+
 def test_storing_ends_when_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who stops a compaction does not wait for a gigabyte that nothing will refer to."""
+    """Whoever stops a compaction does not wait, not even for the part that is being packed."""
     monkeypatch.setattr(pools, "is_given_up", lambda: True)
     store = ObstoreObjectStore("memory://")
     content = bytes(4096)
     frames = (pack("file", RAW, np.array([n]), content, bytes(32)) for n in range(1_000_000))
-    monkeypatch.setattr("chromaseal.snapshot.layer_objects.PART_LIMIT_BYTES", 1)
     with pytest.raises(Interrupted):
         store_parts(store, NAME, "000001-x-step", frames)
-    assert len(list(store.list(keys.layers(NAME)))) <= 1
+    assert next(frames).pages.tolist() == [1]
+    assert list(store.list(keys.layers(NAME))) == []

@@ -102,3 +102,45 @@ def test_an_error_gives_nothing_up() -> None:
     with pytest.raises(ValueError, match="no number"):
         fail()
     assert done == [False] * 3
+
+
+def test_what_is_done_beside_a_block_has_ended_with_it() -> None:
+    """Whoever goes on after the block has what came of it, and no thread at work."""
+    with pools.beside(pools.is_given_up) as doing:
+        pass
+    assert doing.done()
+    assert doing.result() is False
+
+
+def test_what_is_done_beside_a_block_that_fails_is_given_up() -> None:
+    """Nobody waits until it has come to its end."""
+    begun, never = threading.Event(), threading.Event()
+    given_up: list[bool] = []
+
+    def work() -> None:
+        begun.set()
+        given_up.append(any(pools.is_given_up() or never.wait(0.01) for _ in range(1_000)))
+
+    def fail() -> None:
+        with pools.beside(work):
+            assert begun.wait(10)
+            raise ValueError("no number")
+
+    with pytest.raises(ValueError, match="no number"):
+        fail()
+    assert given_up == [True]
+    assert not pools.is_given_up()
+
+
+def test_in_turn_what_is_done_beside_a_block_is_done_before_it() -> None:
+    """A simulation replays exactly, whether or not the block fails."""
+    done: list[str] = []
+
+    def fail() -> None:
+        with pools.beside(lambda: done.append("beside")):
+            done.append("block")
+            raise ValueError("no number")
+
+    with pools.in_turn(), pytest.raises(ValueError, match="no number"):
+        fail()
+    assert done == ["beside", "block"]

@@ -7,6 +7,7 @@ leaves objects that nothing refers to and a private copy that the next one sweep
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -151,16 +152,17 @@ class Attempt:
         ids = [delta.header.run_id for delta in deltas]
         self._move(ids, RunState.MERGING)
         try:
-            with self._working_copy(found) as copy, pools.pool(1) as pool:
+            with self._working_copy(found) as copy:
                 with blamed_on(deltas):
                     merged = self._merge(found, deltas, repeat, copy)
                 draft = self._draft(found, deltas)
-                storing = pool.submit(carried(self._store_layers), merged.sealed, draft, copy)
-                with blamed_on(deltas):
-                    snapshot = self._verify(merged, copy)
-                with self._step("publish"):
-                    layers = storing.result()
-                    version = commit(parts.store, snapshot, draft, layers, clock=parts.clock)
+                store = functools.partial(self._store_layers, merged.sealed, draft, copy)
+                with pools.beside(carried(store)) as storing:
+                    with blamed_on(deltas):
+                        snapshot = self._verify(merged, copy)
+                    with self._step("publish"):
+                        layers = storing.result()
+                        version = commit(parts.store, snapshot, draft, layers, clock=parts.clock)
                 copy.keep(version, merged.sealed)
                 return version
         except BaseException as error:

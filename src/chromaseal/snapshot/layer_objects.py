@@ -57,7 +57,7 @@ def store_parts(
         progress: called with packed and all bytes.
 
     Raises:
-        Interrupted: whoever handed this over to a thread was stopped.
+        Interrupted: whoever handed this over to a thread was stopped, or failed.
         Unavailable: the store did not answer.
     """
     entries: list[PartEntry] = []
@@ -72,17 +72,24 @@ def store_parts(
         pools.pool(_UPLOADS_AT_ONCE) as pool,
     ):
         store_part = carried(put)
-        for number, (entry, body, packed_bytes) in enumerate(_parts(frames)):
+        needed = _while_needed(frames, layer_id)
+        for number, (entry, body, packed_bytes) in enumerate(_parts(needed)):
             waiting.append(pool.submit(store_part, entry, body, number))
             # Packing runs ahead of the uploads by a few parts, not by a whole directory.
             if len(waiting) >= _UPLOADS_AT_ONCE:
                 entries.append(waiting.pop(0).result())
             progress(packed_bytes, total_bytes)
-            if pools.is_given_up():
-                raise Interrupted(f"{layer_id} is not needed any more")
         entries.extend(each.result() for each in waiting)
         told.note(parts=len(entries), size_bytes=sum(entry.size_bytes for entry in entries))
     return tuple(entries)
+
+
+def _while_needed(frames: Iterable[PackedPages], layer_id: str) -> Iterator[PackedPages]:
+    # Of pages that hardly changed, gigabytes may go into a single part.
+    for frame in frames:
+        if pools.is_given_up():
+            raise Interrupted(f"{layer_id} is not needed any more")
+        yield frame
 
 
 def _parts(frames: Iterable[PackedPages]) -> Iterator[tuple[PartEntry, bytes, int]]:
