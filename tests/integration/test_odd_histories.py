@@ -36,11 +36,19 @@ for space in ("l2", "cosine", "ip"):
     fill(f"all-the-same-{space}", np.ones((1500, 8)), space=space)
     fill(f"six-values-{space}", np.repeat(normal(6, 32), 250, axis=0), space=space)
     fill(f"zeros-{space}", np.zeros((300, 8)), space=space)
-    fill(f"long-{space}", normal(300, 16) * 1e25, space=space)
+    long = fill(f"long-{space}", normal(300, 16) * 1e25, space=space)
+    long.upsert(ids=[f"s{n}" for n in range(40)], embeddings=normal(40, 16) * 1e25)
+    fill(f"long-and-pending-{space}", normal(20, 16) * 1e25, space=space)
     # Pending entries: ChromaDB makes links for them in memory.
     tiny = fill(f"tiny-{space}", normal(300, 16) * 1e-18, space=space)
     tiny.upsert(ids=[f"r{n}" for n in range(20)], embeddings=normal(20, 16) * 1e-18)
 fill("norms-ip", np.abs(normal(2000, 64)) * np.linspace(0.1, 10, 2000)[:, None], space="ip")
+# The log has forgotten that a record went, and then an update of it, which changes nothing.
+gone = fill("updated-when-gone", normal(150, 4))
+gone.delete(ids=["r0"])
+gone.upsert(ids=[f"s{n}" for n in range(150)], embeddings=normal(150, 4))
+gone.update(ids=["r0"], metadatas=[{"n": 6}])
+gone.upsert(ids=["r0"], embeddings=normal(1, 4), metadatas=[{"z": 1}])
 few = {"max_neighbors": 2, "ef_construction": 2, "ef_search": 2}
 fill("few-links", normal(1000, 16), **few)
 fill("few-links-never-flushed", normal(900, 16), **few, sync_threshold=1000)

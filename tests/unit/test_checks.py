@@ -134,7 +134,7 @@ def test_healthy_collections_pass(healthy: CollectionAnatomy) -> None:
         (replace(FLUSHED, scopes=("METADATA",)), "segment"),
         (replace(FLUSHED, scopes=("METADATA", "VECTOR", "VECTOR")), "segment"),
         (replace(FLUSHED, index=replace(INDEX, levels_ok=False)), "index-structure"),
-        (replace(FLUSHED, index=replace(INDEX, unlinked=1)), "index-structure"),
+        (replace(FLUSHED, index=replace(INDEX, emptied=1)), "index-structure"),
         (replace(FLUSHED, fresh_rows={"b": 12, "d": 11}), "log"),
         (replace(FLUSHED, fresh_rows={"a": 12, "d": 11}), "log"),
         (replace(FLUSHED, row_ids=("b",)), "same-ids"),
@@ -259,9 +259,9 @@ def test_lengths_are_checked_where_chromadb_makes_them_one() -> None:
     assert failed(alive) == {"vectors"}
 
 
-def test_neighbours_listed_twice_are_told_of() -> None:
+def test_neighbours_listed_twice_and_elements_alone_are_told_of() -> None:
     """They raise no alarm; whoever looks for the cause of something is to see them."""
-    collection = replace(FLUSHED, index=replace(INDEX, doubled=2))
+    collection = replace(FLUSHED, index=replace(INDEX, doubled=2, alone=3))
     (found,) = (f for f in check_collection(collection) if f.check == "index-structure")
     assert found.passed
-    assert found.evidence.endswith(", neighbours listed twice: 2")
+    assert found.evidence.endswith(", neighbours listed twice: 2, linked with nothing: 3")

@@ -93,6 +93,18 @@ def test_a_list_names_an_element_twice_at_most() -> None:
     assert not read_ground_links(links, np.array([4, 4, 2], np.uint16)).ok
 
 
+def test_an_element_without_links_is_damaged_if_others_lead_to_it() -> None:
+    """Links are made both ways; hnswlib itself leaves elements with none of either sort."""
+    links = np.array([[1, 0], [0, 0], [0, 0]], np.uint32)
+    found = read_ground_links(links, np.array([1, 1, 0], np.uint16))
+    assert found == GroundLinks(ok=True, alone=1)
+    found = read_ground_links(links, np.array([1, 0, 0], np.uint16))
+    assert found == GroundLinks(ok=True, emptied=1, alone=1)
+    found = read_ground_links(links, np.zeros(3, np.uint16))
+    assert found == GroundLinks(ok=True, emptied=3), "the first two always meet"
+    assert read_ground_links(links[:1], np.zeros(1, np.uint16)) == GroundLinks(ok=True)
+
+
 def test_what_no_link_leads_to_is_not_reached() -> None:
     """Following links in their direction only."""
     links = np.array([[1, 0], [2, 0], [0, 0], [0, 1]], np.uint32)

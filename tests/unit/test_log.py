@@ -98,6 +98,20 @@ def test_values_are_merged() -> None:
     assert (found.changes, found.whole) == ({"a": 2}, {"a"})
 
 
+def test_of_an_unknown_beginning_an_update_before_an_upsert_says_nothing() -> None:
+    """If its id was not there, it has changed nothing, and the record is a new one."""
+    update = LogEntry(1, UPDATE, "a", None, values={"k": 1, "x": 2})
+    upsert = LogEntry(2, UPSERT, "a", np.zeros(1, np.float32), values={"x": 3})
+    found = apply_log([update, upsert], None)
+    assert found.contradictions("a", {"x": 3}) == []
+    assert found.contradictions("a", {"k": 1, "x": 3}) == []
+    assert found.contradictions("a", {"k": 1, "x": 2}) == ["x"]
+    known = apply_log([update, upsert], {"a"})
+    assert known.contradictions("a", {"x": 3}) == ["k"]
+    again = LogEntry(3, UPSERT, "a", np.zeros(1, np.float32), values={"y": 4})
+    assert apply_log([upsert, again], None).contradictions("a", {"y": 4}) == ["x"]
+
+
 def test_of_a_cosine_collection_directions_are_compared() -> None:
     """The index has vectors of length 1, the log those that were written."""
     vector = np.array([3, 4], np.float32)

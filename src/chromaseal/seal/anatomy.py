@@ -75,7 +75,8 @@ class HnswIndex:
         doubled: neighbours that stand in their list a second time.
         unreached: living elements that no chain of level-0 links leads to from the entry point;
             None where nobody looked.
-        unlinked: elements without a single level-0 link, though there are others.
+        emptied: elements without a level-0 link though others lead to them, or nothing has any.
+        alone: elements without a level-0 link to which none leads, though there are others.
         problem: why the files could not be read any further; empty if they could.
     """
 
@@ -97,7 +98,8 @@ class HnswIndex:
     names_ok: bool
     doubled: int = 0
     unreached: int | None = None
-    unlinked: int = 0
+    emptied: int = 0
+    alone: int = 0
     problem: str = ""
 
 

@@ -111,7 +111,7 @@ def _check_index(collection: CollectionAnatomy) -> Finding:
             ("version", index.version == _HNSW_VERSION),
             ("link lists", index.links_end == links),
             ("neighbours", index.neighbours_ok),
-            ("elements without links", not index.unlinked),
+            ("elements without links", not index.emptied),
             ("levels", index.levels_ok),
             ("labels", len(np.unique(index.labels)) == index.count),
         )
@@ -121,6 +121,8 @@ def _check_index(collection: CollectionAnatomy) -> Finding:
     if index.doubled:
         # hnswlib's own threads do that, and so may a damage: whoever reads is to know.
         evidence += f", neighbours listed twice: {index.doubled}"
+    if index.alone:
+        evidence += f", linked with nothing: {index.alone}"
     return Finding(
         "index-structure",
         not wrong,

@@ -153,6 +153,9 @@ class _Applying:
             if counts and (was_there is False or entry.operation is LogOperation.ADD):
                 self._forget(entry.record_id)
                 applied.whole.add(entry.record_id)
+            elif entry.operation is LogOperation.UPSERT and was_there is None:
+                # It may be new, and then updates before it have changed nothing.
+                applied.values.pop(record_id, None)
             self._change(entry, counts=counts)
 
     def _forget(self, record_id: str) -> None:

@@ -207,7 +207,8 @@ def _readable(
         id_to_label=id_to_label if isinstance(id_to_label, dict) else None,
         names_ok=_names_ok(names),
         unreached=_unreached(links, counts, deleted, header) if deep and ground.ok else None,
-        unlinked=int((counts == 0).sum()) if header.elements > 1 else 0,
+        emptied=ground.emptied,
+        alone=ground.alone,
     )
 
 

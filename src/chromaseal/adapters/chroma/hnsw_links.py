@@ -95,10 +95,14 @@ class GroundLinks(NamedTuple):
         ok: whether every link leads to another element, no list is too long, and none names an
             element more often than hnswlib itself does.
         doubled: how many links stand in their list a second time.
+        emptied: how many elements have no link though others lead to them, or nothing has any.
+        alone: how many elements have no link, and none leads to them.
     """
 
     ok: bool
     doubled: int = 0
+    emptied: int = 0
+    alone: int = 0
 
 
 def read_ground_links(links: NDArray[np.uint32], counts: NDArray[np.uint16]) -> GroundLinks:
@@ -108,6 +112,10 @@ def read_ground_links(links: NDArray[np.uint32], counts: NDArray[np.uint16]) -> 
     that is just being added, and another appends the element without looking
     (``mutuallyConnectNewElement``, where ``isUpdate`` is false). An element is new once, so none
     stands there thrice. A search visits it once all the same.
+
+    An element may have no link: where all that a search meets is deleted, hnswlib may find a new
+    element no neighbour. Links are made both ways, so none leads to such an element either, and
+    the first two of an index always meet.
 
     Args:
         links: shape (elements, maxM0).
@@ -122,7 +130,16 @@ def read_ground_links(links: NDArray[np.uint32], counts: NDArray[np.uint16]) -> 
         return GroundLinks(ok=False)
     pairs = np.sort(element * elements + found)
     again = pairs[1:] == pairs[:-1]
-    return GroundLinks(ok=not (again[1:] & again[:-1]).any(), doubled=int(again.sum()))
+    bare, led_to = counts == 0, np.zeros(elements, dtype=np.bool_)
+    led_to[found] = True
+    if elements > 1 and bare.all():
+        led_to[:] = True
+    return GroundLinks(
+        ok=not (again[1:] & again[:-1]).any(),
+        doubled=int(again.sum()),
+        emptied=int((bare & led_to).sum()),
+        alone=int((bare & ~led_to).sum()) if elements > 1 else 0,
+    )
 
 
 def reachable(

@@ -175,5 +175,7 @@ def _are_the_same(
         # vectors the product is too large for single precision, and says nothing.
         return ~np.asarray(distances > 1 - squares + _TOLERANCE * squares)
     if space == "cosine":
-        return np.asarray(distances <= np.where(squares > 0, _TOLERANCE, np.inf))
+        # Single precision has no direction of what is too short or too long.
+        has_length = (squares > 0) & np.isfinite(squares)
+        return np.asarray(distances <= np.where(has_length, _TOLERANCE, np.inf))
     return np.asarray(distances <= _TOLERANCE * np.maximum(squares, 1))
