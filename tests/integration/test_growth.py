@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from chromaseal.delta.model import Changes, Delta, DeltaHeader, upserts_of
 from chromaseal.errors import Unavailable
 from chromaseal.record import Record
 from chromaseal.run.model import RunState
+from chromaseal.testing.clock import START, ManualClock
 from chromaseal.testing.full_disk import small_disk, why_not
 from chromaseal.testing.records import vector_of
 from chromaseal.testing.whole import WHOLE
@@ -117,3 +119,32 @@ def test_what_has_no_room_together_is_merged_in_halves(
     assert len(done.merged) == 4
     assert not done.failed
     assert vault.version("notes").manifest.number > 1
+
+
+def test_a_late_run_asks_for_room_only_for_what_it_touches(
+    vault_at: Callable[..., Vault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all that is applied once more after it, only the records that it changes are written."""
+    clock = ManualClock()
+    vault = vault_at(clock=clock)
+    made = records(2, "the same", 3)
+    clock.set(START + dt.timedelta(minutes=2))
+    vault.write({"notes": Changes(made)}, run_id="newer")
+    vault.compact()
+    before = vault.version("notes").manifest
+    clock.set(START + dt.timedelta(minutes=1))
+    late = [made[0], Record("late", vector_of(1, 2), None, {})]
+    vault.write({"notes": Changes(late)}, run_id="late")
+    stored = sum(vault.run(name).parts["notes"].size_bytes for name in ("newer", "late"))
+    room = before.size_bytes + growth_of(late) + growth_of(made[:1]) + stored
+    monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: room)
+    (done,) = vault.compact()
+    assert done.merged == ("late",)
+    after = vault.version("notes").manifest
+    assert after.records.count == COUNT + 1
+    assert after.size_bytes - before.size_bytes <= growth_of(late) + growth_of(made[:1])
+    monkeypatch.setattr(vault.parts.checkouts, "free_bytes", lambda: 0)
+    clock.set(START)
+    vault.write({"notes": Changes(late)}, run_id="older")
+    with pytest.raises(Unavailable, match="may take"):
+        vault.compact()

@@ -191,10 +191,11 @@ class Attempt:
         copy: WorkingCopy,
     ) -> _Merged:
         parts = self._parts
-        everything = [*deltas, *map(self._deltas.read_merged, repeat)]
+        repeated = [*map(self._deltas.read_merged, repeat)]
+        everything = [*deltas, *repeated]
         changes = sum(map(len, everything))
         size_bytes = found.version.manifest.size_bytes if found.version else 0
-        self._refuse_little_room(size_bytes, everything)
+        self._refuse_little_room(size_bytes, deltas, repeated)
         paths = self._deltas.store_locally(copy.scratch, everything)
         pin = self._pin()
         with self._step("merge"):
@@ -281,10 +282,12 @@ class Attempt:
             self._shown("read deltas")(done + 1, len(runs))
         return found
 
-    def _refuse_little_room(self, directory_bytes: int, deltas: list[Delta]) -> None:
+    def _refuse_little_room(
+        self, directory_bytes: int, deltas: list[Delta], repeated: list[Delta]
+    ) -> None:
         """Begin no merge that may fill the disk: what was asked before went by compressed sizes."""
-        stored_bytes = self._deltas.stored_bytes(deltas)
-        needed = directory_bytes + growth_bytes(deltas) + stored_bytes
+        stored_bytes = self._deltas.stored_bytes([*deltas, *repeated])
+        needed = directory_bytes + growth_bytes(deltas, repeated) + stored_bytes
         free = self._parts.checkouts.free_bytes()
         if free < needed:
             raise disk_full(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 from chromaseal.delta.model import Delta
@@ -20,26 +20,39 @@ _PER_ID_BYTE: Final = 8
 _PER_VECTOR_BYTE: Final = 5
 
 
-def growth_bytes(deltas: Iterable[Delta]) -> int:
+def growth_bytes(deltas: Iterable[Delta], repeated: Iterable[Delta] = ()) -> int:
     """Estimate what records take at most, however well their deltas are compressed.
 
     Args:
         deltas: all that are merged at once.
+        repeated: merged before, and applied once more after those: a record that none of those
+            changes is as it was, and nothing is written of it.
     """
-    return sum(map(_growth_of, deltas))
+    new = list(deltas)
+    touched = {i for each in new for i in (*each.upserts.ids, *each.updates, *each.deletes)}
+    return sum(_growth_of(each, None) for each in new) + sum(
+        _growth_of(each, touched) for each in repeated
+    )
 
 
-def _growth_of(delta: Delta) -> int:
+def _growth_of(delta: Delta, only: Container[str] | None) -> int:
+    def counts(record_id: str) -> bool:
+        return only is None or record_id in only
+
     upserts = delta.upserts
-    ids = sum(len(each.encode()) for each in (*upserts.ids, *delta.updates, *delta.deletes))
-    documents = sum(len(each.encode()) for each in upserts.documents if each)
-    metadatas = sum(map(_metadata_bytes, (*upserts.metadatas, *delta.updates.values())))
+    places = [place for place, record_id in enumerate(upserts.ids) if counts(record_id)]
+    updates = {i: patch for i, patch in delta.updates.items() if counts(i)}
+    deletes = [i for i in delta.deletes if counts(i)]
+    ids = [*(upserts.ids[place] for place in places), *updates, *deletes]
+    documents = (upserts.documents[place] for place in places)
+    vector_bytes = upserts.embeddings.nbytes // max(len(upserts), 1)
+    metadatas = (*(upserts.metadatas[place] for place in places), *updates.values())
     return (
-        _RECORD_BYTES * len(delta)
-        + _PER_ID_BYTE * ids
-        + _PER_DOCUMENT_BYTE * documents
-        + _PER_VECTOR_BYTE * upserts.embeddings.nbytes
-        + metadatas
+        _RECORD_BYTES * len(ids)
+        + _PER_ID_BYTE * sum(len(each.encode()) for each in ids)
+        + _PER_DOCUMENT_BYTE * sum(len(each.encode()) for each in documents if each)
+        + _PER_VECTOR_BYTE * vector_bytes * len(places)
+        + sum(map(_metadata_bytes, metadatas))
     )
 
 
