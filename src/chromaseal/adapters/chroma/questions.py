@@ -73,7 +73,8 @@ def _listed(client: Client, databases: set[tuple[str, str]]) -> Iterator[tuple[s
 
 
 def _links_on_disk(original: Path, anatomy: CollectionAnatomy) -> SegmentLinks | None:
-    if anatomy.index is None or not anatomy.index.count:
+    # For pending entries ChromaDB makes other links than those on disk.
+    if anatomy.index is None or not anatomy.index.count or any(pending(anatomy)):
         return None
     return SegmentLinks(original / anatomy.vector_segment)
 
@@ -101,8 +102,7 @@ def _finds_all(found: list[str], anatomy: CollectionAnatomy, original: Path) -> 
     evidence = f"{listed} of {records} records"
     enough = listed >= _LEAST_FOUND * records
     if not enough and found:
-        # For pending entries ChromaDB makes other links than those on disk.
-        links = None if any(pending(anatomy)) else _links_on_disk(original, anatomy)
+        links = _links_on_disk(original, anatomy)
         led = links.count_from(found[0]) if links else 0
         enough = listed >= _LEAST_FOUND * led
         evidence += f", links lead to {led}" if links else ", by links that are not on disk"
@@ -151,7 +151,8 @@ def _known_vectors(
         missed = np.flatnonzero(~found).tolist()
         led = sum(links is not None and links.lead(nearest[at], ids[at]) for at in missed)
         enough = found.sum() >= _LEAST_FOUND_WIDELY * (found.sum() + led)
-        evidence += f", links lead to {led} of the others"
+        told = f"links lead to {led} of the others" if links else "by links that are not on disk"
+        evidence += f", {told}"
     return Finding("chromadb-finds", bool(enough), evidence)
 
 
