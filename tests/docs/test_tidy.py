@@ -63,6 +63,7 @@ PARTS = {
     "chroma/backlog": "how far each index is behind its log",
     "chroma/cells": "values of a damaged table, believed or not",
     "chroma/index_settings": "what a collection says of its index, in every release",
+    "chroma/lost_vectors": "whether ChromaDB has the vectors that it was given",
     "chroma/btree": "the pages of an SQLite database, taken apart",
     "chroma/block_copy": "brings a copy up to date by blocks",
     "chroma/changed_records": "rows that changed, put together to records",

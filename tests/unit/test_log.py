@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from chromaseal.seal.anatomy import LogEntry, LogOperation
-from chromaseal.seal.log import apply_log, same_vector, split_log
+from chromaseal.seal.log import apply_log, given_vectors, same_vector, split_log
 
 ADD, UPDATE, UPSERT, DELETE = LogOperation
 
@@ -119,3 +119,22 @@ def test_of_a_cosine_collection_directions_are_compared() -> None:
     assert not same_vector(vector, vector / np.float32(5), "l2")
     assert not same_vector(vector, vector[::-1], "cosine")
     assert not same_vector(vector, vector[:1], "l2")
+
+
+def test_vectors_that_were_given_whatever_was_before() -> None:
+    """An upsert tells, and an update after it; an ADD, or an update of what may be absent, not."""
+    log = [
+        entry(1, UPSERT, "upserted"),
+        entry(2, ADD, "upserted"),
+        entry(3, UPSERT, "updated"),
+        entry(4, UPDATE, "updated"),
+        entry(5, UPDATE, "unknown"),
+        entry(6, ADD, "added"),
+        entry(7, UPSERT, "deleted"),
+        entry(8, DELETE, "deleted"),
+        entry(9, UPSERT, "unsound"),
+        entry(10, UPSERT, "unsound", sound=False),
+        LogEntry(11, UPDATE, "updated", None),
+    ]
+    found = {record_id: int(vector[0]) for record_id, vector in given_vectors(log).items()}
+    assert found == {"upserted": 1, "updated": 4}

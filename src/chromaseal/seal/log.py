@@ -101,6 +101,25 @@ def _direction(vector: NDArray[np.float32]) -> NDArray[np.float64]:
     return wide / (np.linalg.norm(wide) or 1.0)
 
 
+def given_vectors(log: Iterable[LogEntry]) -> dict[str, NDArray[np.float32]]:
+    """Give the vectors by id that records have after some entries, whatever was before them.
+
+    Args:
+        log: entries, oldest first. Whether an ADD or an UPDATE counts hangs on what was before, so
+            they tell something only after an UPSERT.
+    """
+    found: dict[str, NDArray[np.float32]] = {}
+    for entry in log:
+        if entry.is_delete or not entry.is_sound:
+            found.pop(entry.record_id, None)
+        elif entry.vector is not None and (
+            entry.operation is LogOperation.UPSERT
+            or (entry.operation is LogOperation.UPDATE and entry.record_id in found)
+        ):
+            found[entry.record_id] = entry.vector
+    return found
+
+
 def split_log(
     log: Iterable[LogEntry], flushed_seq_id: int
 ) -> tuple[list[LogEntry], list[LogEntry]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from chromadb.api import ClientAPI
 from chromadb.api.models.Collection import Collection
+from numpy.typing import NDArray
 
 from chromaseal import multiset
 from chromaseal.adapters.chroma.client import opened
@@ -22,6 +23,7 @@ from chromaseal.adapters.chroma.collection import (
     update_metadata,
     upsert_records,
 )
+from chromaseal.adapters.chroma.lost_vectors import COSINE, refuse_lost, waiting_vectors
 from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.compaction.fold import Outcome, Patch, fold, outcome_on
 from chromaseal.multiset import EMPTY, MultisetHash
@@ -45,23 +47,40 @@ def run(request: Plain, progress: Progress) -> Plain:
     """
     directory = Path(request["directory"])
     directory.mkdir(exist_ok=True)
+    waiting = waiting_vectors(directory, request["collection"])
     with opened(directory) as client:
-        return merge_into(client, request, progress)
+        return merge_into(client, request, progress, waiting)
 
 
-def merge_into(client: ClientAPI, request: Plain, progress: Progress) -> Plain:
-    """Merge deltas into a directory that is open; see ``run``."""
+def merge_into(
+    client: ClientAPI,
+    request: Plain,
+    progress: Progress,
+    waiting: Mapping[str, NDArray[np.float32]],
+) -> Plain:
+    """Merge deltas into a directory that is open; see ``run``.
+
+    Args:
+        client: of the directory.
+        request: as that of ``run``.
+        progress: as that of ``run``.
+        waiting: vectors that a cosine collection's log had as it was opened.
+
+    Raises:
+        Damaged: ``lost-vectors``.
+    """
     start = time.perf_counter()
     codec = ParquetDeltaCodec()
     outcomes = fold(codec.decode(Path(path).read_bytes()) for path in request["deltas"])
     facts = {"collection": request["collection"], "deltas": len(request["deltas"])}
     with step("merge deltas", **facts) as told:
-        merge = _Merge(_collection(client, request))
+        merge = _Merge(_collection(client, request), waiting)
         done = 0
         for batch in batches(list(outcomes)):
             merge.apply({record_id: outcomes[record_id] for record_id in batch})
             done += len(batch)
             progress(done, len(outcomes))
+        refuse_lost(merge.collection, merge.given)
         told.note(records=len(outcomes), changed=merge.changed)
     return {
         "removed": merge.removed.to_text(),
@@ -85,12 +104,18 @@ def _collection(client: ClientAPI, request: Plain) -> Collection:
 
 
 class _Merge:
-    """Applies outcomes and keeps the balance of what went and what came."""
+    """Applies outcomes and keeps the balance of what went and what came.
 
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
+    Attributes:
+        collection: what they are applied to.
+        given: by id, vectors that it was given and that are outside the balance.
+    """
+
+    def __init__(self, collection: Collection, waiting: Mapping[str, NDArray[np.float32]]) -> None:
+        self.collection = collection
         # ChromaDB normalises the vectors of a cosine collection.
-        self._with_embedding = space_of(collection) != "cosine"
+        self._with_embedding = space_of(collection) != COSINE
+        self.given = {} if self._with_embedding else dict(waiting)
         self.removed: MultisetHash = EMPTY
         self.added: MultisetHash = EMPTY
         self.difference = 0
@@ -103,15 +128,24 @@ class _Merge:
         with what is in the files.
         """
         ids = list(outcomes)
-        old = read_records(self._collection, ids)
+        old = read_records(self.collection, ids)
         wanted = {i: outcome_on(old.get(i), outcome) for i, outcome in outcomes.items()}
         changed = [i for i in ids if not _same(old.get(i), wanted[i])]
         self._write(outcomes, changed, old, wanted)
+        if not self._with_embedding:
+            self._note_given(wanted)
         self.removed += self._hash(old.get(i) for i in changed)
         self.added += self._hash(wanted[i] for i in changed)
         self.difference += sum(wanted[i] is not None for i in changed)
         self.difference -= sum(i in old for i in changed)
         self.changed += len(changed)
+
+    def _note_given(self, wanted: Mapping[str, Record | None]) -> None:
+        for record_id, record in wanted.items():
+            if record is None:
+                self.given.pop(record_id, None)
+            else:
+                self.given[record_id] = record.embedding
 
     def _write(
         self,
@@ -121,7 +155,7 @@ class _Merge:
         wanted: Mapping[str, Record | None],
     ) -> None:
         gone = [i for i in changed if wanted[i] is None or _loses_document(old.get(i), wanted[i])]
-        delete_records(self._collection, gone)
+        delete_records(self.collection, gone)
         records, stale = [], {}
         patches = {}
         for record_id in changed:
@@ -135,8 +169,8 @@ class _Merge:
             before = old.get(record_id)
             if before is not None and record_id not in gone:
                 stale[record_id] = sorted(before.metadata.keys() - record.metadata.keys())
-        upsert_records(self._collection, records, stale)
-        update_metadata(self._collection, patches)
+        upsert_records(self.collection, records, stale)
+        update_metadata(self.collection, patches)
 
     def _hash(self, records: Iterable[Record | None]) -> MultisetHash:
         return multiset.of_digests(

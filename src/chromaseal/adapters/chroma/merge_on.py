@@ -11,9 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from chromadb.api import ClientAPI
+from numpy.typing import NDArray
 
 from chromaseal.adapters.chroma.client import opened
+from chromaseal.adapters.chroma.lost_vectors import waiting_vectors
 from chromaseal.adapters.chroma.merge import merge_into
 from chromaseal.sandbox import Plain, Progress
 
@@ -31,10 +34,17 @@ def run(request: Plain, progress: Progress) -> Plain:
     Returns:
         As the job "merge".
     """
-    return merge_into(_kept_open(Path(request["directory"])), request, progress)
+    client, waiting = _kept_open(Path(request["directory"]), request["collection"])
+    done = merge_into(client, request, progress, waiting)
+    # The index in memory has them now, and that is what becomes files.
+    waiting.clear()
+    return done
 
 
 @functools.cache
-def _kept_open(directory: Path) -> ClientAPI:
+def _kept_open(
+    directory: Path, collection: str
+) -> tuple[ClientAPI, dict[str, NDArray[np.float32]]]:
     directory.mkdir(exist_ok=True)
-    return _held.enter_context(opened(directory))
+    waiting = waiting_vectors(directory, collection)
+    return _held.enter_context(opened(directory)), waiting
