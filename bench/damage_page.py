@@ -157,6 +157,9 @@ program.
 `chromaseal doctor` looks at vaults, ledgers and machines, and has no counterpart. In a vault
 every damage is found by its digest, and mended from what was stored before.
 
+Of an index whose `index_metadata.pickle` has code in it (`pickle: code`), `chops wal clean` runs
+that code. chromaseal and `chroma vacuum` do not.
+
 ## Healthy directories
 
 What the commands that mend cost where nothing is wrong, in records:

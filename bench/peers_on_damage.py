@@ -163,15 +163,18 @@ def _told(command: Sequence[str | Path]) -> tuple[int, str]:
         -1 where it did not end.
     """
     try:
-        done = subprocess.run(
-            [str(each) for each in command],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "COLUMNS": "200", "ANONYMIZED_TELEMETRY": "False"},
-        )
+        # In a folder of its own: who loads a pickle with code in it does what that says.
+        with tempfile.TemporaryDirectory() as scratch:
+            done = subprocess.run(
+                [str(each) for each in command],
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_S,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                cwd=scratch,
+                env={**os.environ, "COLUMNS": "200", "ANONYMIZED_TELEMETRY": "False"},
+            )
     except subprocess.TimeoutExpired:
         return -1, ""
     return done.returncode, " ".join(_FIGURES.sub("#", done.stdout).split())
