@@ -162,6 +162,8 @@ class Attempt:
                         snapshot = self._verify(merged, copy)
                     with self._step("publish"):
                         layers = storing.result()
+                        # Whoever wants it stopped is heard once more: what follows is a version.
+                        self._shown("publish")(1, 1)
                         version = commit(parts.store, snapshot, draft, layers, clock=parts.clock)
                 copy.keep(version, merged.sealed)
                 return version
