@@ -5,7 +5,7 @@ needs none (Debian: ``apt-get install buildah``). What may be given in the envir
 
 - ``BUILDER``: the program and its options, such as ``buildah --storage-driver vfs``;
 - ``BASE``: another base, such as one that is here already;
-- ``OPTIONS``: of the build, such as ``--network host --volume /etc/pip.conf:/etc/pip.conf:ro``.
+- ``OPTIONS``: of the build, such as ``--network host``.
 
 Each function runs as the image's user, with the image's entry point, and is handed one event by the
 interface that Lambda has for that.
