@@ -271,6 +271,8 @@ _FUNCTIONS = (
         "stream.announcing._without_what_is_kept",
         "again[number] = trouble",
         "del trouble",
+        test="tests/integration/test_stream_function.py"
+        "::test_what_cannot_be_set_aside_is_delivered_again",
     ),
     Bug(
         "a record that can never be told holds up all that come after it",
