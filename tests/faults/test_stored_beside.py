@@ -14,11 +14,11 @@ from chromaseal import keys, pools
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.errors import Interrupted, Unavailable
 from chromaseal.run.model import RunState
-from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
 from chromaseal.snapshot.layer import RAW, pack
 from chromaseal.snapshot.layer_objects import store_parts
 from chromaseal.testing.faults import Fault, FaultyStore
 from chromaseal.testing.records import record, upserts
+from chromaseal.testing.sandboxes import WatchedSandbox
 from chromaseal.vault import Vault
 
 OpenVault: TypeAlias = Callable[..., Vault]
@@ -38,42 +38,16 @@ class TellingStore(FaultyStore):
             self.stored.set()
 
 
-class PatientSandbox:
-    """Does not verify before a layer is stored; then finds what it was told to."""
-
-    def __init__(self, inner: Sandbox, stored: threading.Event, error: Exception | None) -> None:
-        self._inner = inner
-        self._stored = stored
-        self._error = error
-
-    def start(self) -> None:
-        """Begin what takes long."""
-        self._inner.start()
-
-    def run(
-        self,
-        job: str,
-        request: Mapping[str, Any],
-        *,
-        limits: Limits,
-        progress: Progress | None = None,
-    ) -> Plain:
-        """Run a job."""
-        if job.startswith("verify"):
-            assert self._stored.wait(PATIENCE_S), "verification did not go on beside storing"
-            if self._error is not None:
-                raise self._error
-        return self._inner.run(job, request, limits=limits, progress=progress)
-
-    def close(self) -> None:
-        """End whatever runs."""
-        self._inner.close()
-
-
 def patient(vault: Vault, stored: threading.Event, error: Exception | None = None) -> Vault:
-    """Let verification wait for layers."""
-    sandbox = PatientSandbox(vault.parts.sandbox, stored, error)
-    vault.parts = replace(vault.parts, sandbox=sandbox)
+    """Verify nothing before a layer is stored; then find what there is, or fail."""
+
+    def wait(job: str, _: Mapping[str, Any]) -> None:
+        if job.startswith("verify"):
+            assert stored.wait(PATIENCE_S), "verification did not go on beside storing"
+            if error is not None:
+                raise error
+
+    vault.parts = replace(vault.parts, sandbox=WatchedSandbox(vault.parts.sandbox, wait))
     return vault
 
 

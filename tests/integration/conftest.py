@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from chromaseal.adapters.linux.exchange import exchange
+from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.pillow.sample import write_sample
-from chromaseal.adapters.process.sandbox import ProcessSandbox
+from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
+from chromaseal.clock import SystemClock
 from chromaseal.composition import functions
 from chromaseal.composition.engine import open_vault
+from chromaseal.ids import SystemIds
 from chromaseal.receipts.samples import SAMPLES
+from chromaseal.repair.equipment import Equipment
 from chromaseal.settings import Settings
 from chromaseal.testing.command_line import SampleVault, chromaseal
 from chromaseal.testing.handling import URL, RecordedQueues
@@ -21,6 +26,7 @@ from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 
 SAMPLES_USED = 3
+REPAIR_JOBS = ("verification", "questions", "replay", "salvage", "proof")
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +75,12 @@ def client(monkeypatch: pytest.MonkeyPatch) -> RecordedQueues:
     monkeypatch.setenv("WORDS_QUEUE_URL", f"{URL}/words")
     monkeypatch.setattr(functions, "_sqs", lambda: recorded)
     return recorded
+
+
+@pytest.fixture(scope="module")
+def equipment() -> Iterator[Equipment]:
+    """Give what it takes to repair, with two warm processes."""
+    modules = tuple(f"chromaseal.adapters.chroma.{job}" for job in REPAIR_JOBS)
+    sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(2)])
+    yield Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
+    sandbox.close()

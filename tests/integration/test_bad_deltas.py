@@ -14,50 +14,34 @@ from chromaseal.adapters.parquet.codec import ParquetDeltaCodec
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.errors import Conflict, RefusedInput, Unavailable
 from chromaseal.run.model import RunState
-from chromaseal.sandbox import Limits, Plain, Progress, Sandbox
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.records import record, upserts
+from chromaseal.testing.sandboxes import WatchedSandbox
 from chromaseal.vault import Vault
 
 Fails: TypeAlias = Callable[[Sequence[str]], Exception | None]
 OpenVault: TypeAlias = Callable[..., Vault]
 
 
-class PoisonedSandbox:
+class Poison:
     """Fails merges by which runs are in them; counts all, and those that failed."""
 
-    def __init__(self, inner: Sandbox, fails: Fails) -> None:
-        self._inner = inner
+    def __init__(self, fails: Fails) -> None:
         self._fails = fails
         self._codec = ParquetDeltaCodec()
         self.merges: list[int] = []
         self.fired = 0
 
-    def start(self) -> None:
-        """Begin what takes long."""
-        self._inner.start()
-
-    def run(
-        self,
-        job: str,
-        request: Mapping[str, Any],
-        *,
-        limits: Limits,
-        progress: Progress | None = None,
-    ) -> Plain:
-        """Run a job, or fail it."""
-        if job == "merge":
-            deltas = [self._codec.decode(Path(p).read_bytes()) for p in request["deltas"]]
-            self.merges.append(len(deltas))
-            error = self._fails([delta.header.run_id for delta in deltas])
-            if error is not None:
-                self.fired += 1
-                raise error
-        return self._inner.run(job, request, limits=limits, progress=progress)
-
-    def close(self) -> None:
-        """End whatever runs."""
-        self._inner.close()
+    def __call__(self, job: str, request: Mapping[str, Any]) -> None:
+        """Fail a job, or let it be."""
+        if job != "merge":
+            return
+        deltas = [self._codec.decode(Path(p).read_bytes()) for p in request["deltas"]]
+        self.merges.append(len(deltas))
+        error = self._fails([delta.header.run_id for delta in deltas])
+        if error is not None:
+            self.fired += 1
+            raise error
 
 
 def died() -> Exception:
@@ -65,11 +49,11 @@ def died() -> Exception:
     return Unavailable("the process that was to merge died: killed", kind="child-died")
 
 
-def poisoned(vault: Vault, fails: Fails) -> PoisonedSandbox:
+def poisoned(vault: Vault, fails: Fails) -> Poison:
     """Put faults between a vault and its child processes."""
-    sandbox = PoisonedSandbox(vault.parts.sandbox, fails)
-    vault.parts = replace(vault.parts, sandbox=sandbox)
-    return sandbox
+    poison = Poison(fails)
+    vault.parts = replace(vault.parts, sandbox=WatchedSandbox(vault.parts.sandbox, poison))
+    return poison
 
 
 def write_runs(vault: Vault, count: int) -> list[str]:

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,12 +17,7 @@ import pytest
 from chromaseal.adapters.chroma.backlog import read_backlogs
 from chromaseal.adapters.chroma.hnsw import read_pickle
 from chromaseal.adapters.chroma.inspector import inspect
-from chromaseal.adapters.linux.exchange import exchange
-from chromaseal.adapters.linux.open_files import ProcOpenFiles
-from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
-from chromaseal.clock import SystemClock
 from chromaseal.errors import Damaged
-from chromaseal.ids import SystemIds
 from chromaseal.repair.directory import repair_directory, salvage_directory
 from chromaseal.repair.equipment import Equipment
 from chromaseal.seal.examine import examine
@@ -36,7 +30,6 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 RELEASES = ("0.5.23", "0.6.3", "1.0.20", "1.2.2", "1.3.7", "1.4.1")
 # Of settings that are in segments' metadata, in a configuration, and in a schema.
 FORMS = ("0.5.23", "1.2.2", "1.3.7")
-JOBS = ("verification", "questions", "replay", "salvage", "proof")
 SPACES = {"of-l2": "l2", "of-cosine": "cosine", "of-ip": "ip", "small": "l2"}
 RECORDS = 3 * 43 + 2
 # Distances that ChromaDB itself gives, by which it is known how it measures.
@@ -99,15 +92,6 @@ def holds_the_same(directory: Path, other: Path) -> bool:
     return found.keys() == wanted.keys() and all(
         same(found[i], wanted[i], "cosine" if i.startswith("cosine") else "l2") for i in found
     )
-
-
-@pytest.fixture(scope="module")
-def equipment() -> Iterator[Equipment]:
-    """Give what it takes, with two warm processes."""
-    modules = tuple(f"chromaseal.adapters.chroma.{job}" for job in JOBS)
-    sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(2)])
-    yield Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
-    sandbox.close()
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -7,7 +7,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chromaseal.adapters.linux.exchange import exchange
-from chromaseal.adapters.linux.open_files import ProcOpenFiles
-from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
-from chromaseal.clock import SystemClock
 from chromaseal.errors import Conflict, Damaged
-from chromaseal.ids import SystemIds
 from chromaseal.repair.directory import repair_directory, salvage_directory
 from chromaseal.repair.equipment import Equipment
 from chromaseal.seal.quiet import DATABASE
@@ -29,7 +23,6 @@ from chromaseal.testing.corpus.mending import content, same
 from chromaseal.testing.directory_states import contents
 
 pytestmark = pytest.mark.slow
-JOBS = ("verification", "questions", "replay", "salvage")
 # Two collections with metadata, settings and dimensions of their own; one has no index yet.
 MAKE = """
 import sys, chromadb, numpy as np
@@ -99,15 +92,6 @@ def healthy_answers(healthy: Path) -> dict[str, Any]:
 def directory(healthy: Path, tmp_path: Path) -> Path:
     """Give a copy to be damaged."""
     return shutil.copytree(healthy, tmp_path / "chroma")
-
-
-@pytest.fixture(scope="module")
-def equipment() -> Iterator[Equipment]:
-    """Give what it takes, with two warm processes."""
-    modules = tuple(f"chromaseal.adapters.chroma.{job}" for job in JOBS)
-    sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(2)])
-    yield Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
-    sandbox.close()
 
 
 def holds_the_same(directory: Path, other: Path) -> bool:

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,12 +17,7 @@ import numpy as np
 import pytest
 
 from chromaseal.adapters.chroma.inspector import inspect
-from chromaseal.adapters.linux.exchange import exchange
-from chromaseal.adapters.linux.open_files import ProcOpenFiles
-from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
-from chromaseal.clock import SystemClock
 from chromaseal.errors import Conflict, Damaged
-from chromaseal.ids import SystemIds
 from chromaseal.repair.directory import repair_directory, salvage_directory
 from chromaseal.repair.equipment import Equipment
 from chromaseal.repair.placing import MARK
@@ -35,7 +30,6 @@ from chromaseal.testing.command_line import chromaseal
 from chromaseal.testing.directory_states import contents
 
 pytestmark = pytest.mark.slow
-JOBS = ("verification", "questions", "replay", "salvage", "proof")
 # Each directory of one kind of history; an index is flushed after a hundred entries.
 MAKE = """
 import random, shutil, sys, chromadb, numpy as np
@@ -107,15 +101,6 @@ def histories(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-c", MAKE, str(folder)]
     subprocess.run(command, check=True, capture_output=True)
     return folder
-
-
-@pytest.fixture(scope="module")
-def equipment() -> Iterator[Equipment]:
-    """Give what it takes, with two warm processes."""
-    modules = tuple(f"chromaseal.adapters.chroma.{job}" for job in JOBS)
-    sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(2)])
-    yield Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
-    sandbox.close()
 
 
 def content(directory: Path) -> dict[tuple[str, ...], tuple[object, ...]]:

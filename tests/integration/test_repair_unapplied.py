@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chromaseal.adapters.linux.exchange import exchange
-from chromaseal.adapters.linux.open_files import ProcOpenFiles
-from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
-from chromaseal.clock import SystemClock
 from chromaseal.errors import Damaged
-from chromaseal.ids import SystemIds
 from chromaseal.repair.directory import repair_directory
 from chromaseal.repair.equipment import Equipment
 from chromaseal.seal.examine import examine
@@ -29,7 +24,6 @@ from chromaseal.seal.verdict import Level
 from chromaseal.testing.corpus.mending import content, same
 
 pytestmark = pytest.mark.slow
-JOBS = ("verification", "questions", "replay", "salvage", "proof")
 ADD, UPDATE, UPSERT, DELETE = range(4)
 # A purged log and a pending one, so that the tables are needed.
 MAKE = """
@@ -94,15 +88,6 @@ def directory(tmp_path: Path) -> Path:
     run(MAKE, tmp_path / "chroma")
     log(tmp_path / "chroma")
     return tmp_path / "chroma"
-
-
-@pytest.fixture(scope="module")
-def equipment() -> Iterator[Equipment]:
-    """Give what it takes, with two warm processes."""
-    modules = tuple(f"chromaseal.adapters.chroma.{job}" for job in JOBS)
-    sandbox = SandboxPool([ProcessSandbox(preload=modules) for _ in range(2)])
-    yield Equipment(sandbox, ProcOpenFiles(), SystemClock(), SystemIds(), exchange)
-    sandbox.close()
 
 
 def test_what_was_only_logged_is_brought_back(directory: Path, equipment: Equipment) -> None:

@@ -15,7 +15,7 @@ from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.digests import file_page_digests
 from chromaseal.errors import Conflict, Damaged
-from chromaseal.sandbox import Limits, Plain, Progress
+from chromaseal.sandbox import Plain
 from chromaseal.seal import sealed as sealing
 from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.page_table import FileStamp, Known
@@ -24,6 +24,7 @@ from chromaseal.seal.verify import VerifiedSnapshot, verify
 from chromaseal.snapshot.history import Head
 from chromaseal.snapshot.publish import Draft, commit, store_layers
 from chromaseal.testing.clock import ManualClock
+from chromaseal.testing.sandboxes import AnsweringSandbox
 
 
 def sealed_directory(directory: Path) -> Sealed:
@@ -106,50 +107,22 @@ def test_a_file_that_was_read_before_another_is_not_forgotten(
     assert refused.value.kind == "changed-while-reading"
 
 
-class WritingSandbox:
-    """A child beside which somebody writes to the directory; it finds nothing wrong."""
+def content(_: str, __: Mapping[str, Any]) -> Plain:
+    """Find nothing wrong, as a child would."""
+    return {"findings": [], "collections": []}
 
-    def start(self) -> None:
-        """Have nothing to start."""
 
-    def run(
-        self,
-        job: str,
-        request: Mapping[str, Any],
-        *,
-        limits: Limits,
-        progress: Progress | None = None,
-    ) -> Plain:
-        """Write, and be content."""
-        del job, limits, progress
-        (Path(request["directory"]) / "file").write_bytes(b"z" * 5000)
-        return {"findings": [], "collections": []}
-
-    def close(self) -> None:
-        """Have nothing to close."""
+def write_beside(job: str, request: Mapping[str, Any]) -> Plain:
+    """Let somebody write to the directory meanwhile, and find nothing wrong."""
+    (Path(request["directory"]) / "file").write_bytes(b"z" * 5000)
+    return content(job, request)
 
 
 def test_what_was_verified_is_what_was_sealed(tmp_path: Path) -> None:
     """A write during the checks is no version: digests and verdict would be of two contents."""
     with pytest.raises(Conflict) as refused:
-        verify(sealed_directory(tmp_path), sandbox=WritingSandbox())
+        verify(sealed_directory(tmp_path), sandbox=AnsweringSandbox(write_beside))
     assert refused.value.kind == "changed-while-reading"
-
-
-class ContentSandbox(WritingSandbox):
-    """A child that finds nothing wrong."""
-
-    def run(
-        self,
-        job: str,
-        request: Mapping[str, Any],
-        *,
-        limits: Limits,
-        progress: Progress | None = None,
-    ) -> Plain:
-        """Be content."""
-        del job, request, limits, progress
-        return {"findings": [], "collections": []}
 
 
 def test_a_version_has_the_layers_of_what_was_verified(tmp_path: Path) -> None:
@@ -157,7 +130,7 @@ def test_a_version_has_the_layers_of_what_was_verified(tmp_path: Path) -> None:
     verified, other = tmp_path / "verified", tmp_path / "other"
     for directory in (verified, other):
         directory.mkdir()
-    snapshot = verify(sealed_directory(verified), sandbox=ContentSandbox())
+    snapshot = verify(sealed_directory(verified), sandbox=AnsweringSandbox(content))
     store = ObstoreObjectStore("memory://")
     draft = Draft("notes", Head(None, ""), None, (), {})
     layers = store_layers(store, sealed_directory(other), draft, kept=None, attempt="0" * 32)
