@@ -13,10 +13,11 @@ import pytest
 from chromaseal import keys, pools
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.errors import Interrupted, Unavailable
+from chromaseal.object_store import ObjectStore
 from chromaseal.run.model import RunState
 from chromaseal.snapshot.layer import RAW, pack
 from chromaseal.snapshot.layer_objects import store_parts
-from chromaseal.testing.faults import Fault, FaultyStore
+from chromaseal.testing.faults import FaultyStore
 from chromaseal.testing.records import record, upserts
 from chromaseal.testing.sandboxes import WatchedSandbox
 from chromaseal.vault import Vault
@@ -24,6 +25,18 @@ from chromaseal.vault import Vault
 OpenVault: TypeAlias = Callable[..., Vault]
 NAME = "notes"
 PATIENCE_S = 60.0
+
+
+class FullStore(FaultyStore):
+    """Takes no layer as long as it is full."""
+
+    is_full = True
+
+    def create(self, key: str, body: bytes | memoryview) -> None:
+        """Store an object, or not."""
+        if self.is_full and key.startswith(keys.layers(NAME)):
+            raise Unavailable(f"{self.url} takes no layer", kind="store-full")
+        super().create(key, body)
 
 
 class TellingStore(FaultyStore):
@@ -95,22 +108,40 @@ def test_what_does_not_verify_becomes_no_version(vault_at: OpenVault) -> None:
 
 def test_no_delta_is_blamed_for_a_store_that_takes_no_layer(vault_at: OpenVault) -> None:
     """Neither tried in halves nor set aside, though verification went well."""
-    stores: list[FaultyStore] = []
+    stores: list[FullStore] = []
 
-    def faulty(inner: ObstoreObjectStore) -> FaultyStore:
-        stores.append(FaultyStore(inner))
+    def full(inner: ObjectStore) -> FullStore:
+        stores.append(FullStore(inner))
         return stores[0]
 
-    vault = vault_at(store=faulty)
+    vault = vault_at(store=full)
     for run_id in ("one", "two"):
         vault.write({NAME: upserts(record(run_id))}, run_id=run_id)
-    stores[0].plan(Fault.NO_ANSWER)
-    with pytest.raises(Unavailable, match="as planned"):
+    jobs: list[str] = []
+    watched = WatchedSandbox(vault.parts.sandbox, lambda job, _: jobs.append(job))
+    vault.parts = replace(vault.parts, sandbox=watched)
+    with pytest.raises(Unavailable, match="takes no layer"):
         vault.compact()
-    assert [fired.operation for fired in stores[0].fired] != []
+    assert jobs.count("merge") == 1
     assert {state_of(vault, run_id) for run_id in ("one", "two")} == {RunState.PENDING}
+    stores[0].is_full = False
     assert set(vault.compact()[0].merged) == {"one", "two"}
     assert vault.version(NAME).manifest.number == 1
+
+
+def test_who_stops_it_once_all_is_stored_is_heard(vault: Vault) -> None:
+    """Whatever goes on beside verification, there is a last look before the commit."""
+    vault.write({NAME: upserts(record("a"))}, run_id="one")
+
+    def stop(_: str, step: str, done: int, total: int) -> None:
+        if (step, done, total) == ("publish", 1, 1):
+            raise Interrupted("no more time")
+
+    with pytest.raises(Interrupted):
+        vault.compact(progress=stop)
+    assert layers_of(vault)
+    assert vault.parts.store.head(keys.pointer(NAME)) is None
+    assert state_of(vault, "one") is RunState.PENDING
 
 
 def test_what_does_not_verify_is_not_stored_to_the_end(
