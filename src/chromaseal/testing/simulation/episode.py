@@ -251,7 +251,7 @@ class Episode:
             yield
         except Broken:
             raise
-        except Exception as error:  # noqa: BLE001 - the edge of a process
+        except Exception as error:  # noqa: BLE001 - the edge of a simulated process
             self.truth.fails(name, error)
 
     def _turn(self) -> bool:
