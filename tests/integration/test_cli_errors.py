@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -121,18 +120,18 @@ def bound_by_modes() -> tuple[str, ...]:
 def stopped(here: Path, signal_number: int, *arguments: str) -> Answer:
     """Stop a command as it reads its vault's first object, and give what it says.
 
-    The object is a pipe: writing to it begins when the command has begun to read.
+    The object is a pipe that opens when the command reads it. It ends after the signal: one that
+    comes just before a read is heard when that has ended.
     """
     pin = here / "vault" / keys.VAULT
     pin.unlink()
     os.mkfifo(pin)
-    with ExitStack() as held:
 
-        def stop(process: int) -> None:
-            held.enter_context(pin.open("wb"))
+    def stop(process: int) -> None:
+        with pin.open("wb"):
             os.kill(process, signal_number)
 
-        return chromaseal(*arguments, cache=here / "cache", folder=here, meanwhile=stop)
+    return chromaseal(*arguments, cache=here / "cache", folder=here, meanwhile=stop)
 
 
 @pytest.mark.parametrize("signal_number", _STOPPERS)

@@ -160,6 +160,7 @@ def run_command(
             code = process.wait(timeout_s)
         except BaseException:
             process.kill()
+            process.wait()
             raise
         return code, _text(out), _text(errors)
 
