@@ -8,6 +8,7 @@ import http.server
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from email.message import Message
@@ -101,8 +102,8 @@ def test_a_server_that_never_answers_is_given_up_on(
     monkeypatch: pytest.MonkeyPatch, ask: Callable[[ObstoreObjectStore], object]
 ) -> None:
     """Whatever is asked: a request ends, and says that nobody answered."""
-    assert object_store._TIMEOUT_S <= 300
-    monkeypatch.setattr(object_store, "_TIMEOUT_S", 1)
+    assert object_store._SILENCE_S < 120, "the shortest time that a function has"
+    monkeypatch.setattr(object_store, "_SILENCE_S", 1)
     # The kernel takes the connection, and nobody ever reads from it.
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -113,6 +114,30 @@ def test_a_server_that_never_answers_is_given_up_on(
         with pytest.raises(Unavailable):
             ask(store)
         assert clock.monotonic_s() - begun_s < 20
+
+
+class Slow(Handler):
+    """Takes its time with a body that is more than the kernel keeps for it."""
+
+    def do_PUT(self) -> None:
+        """Begin to read when the time of who expects an answer at once is over."""
+        self.rfile.read(1)
+        time.sleep(1.5)
+        self.rfile.read(int(self.headers["Content-Length"]) - 1)
+        self.send_response(200)
+        self.send_header("ETag", '"tag"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+def test_a_large_body_has_longer(monkeypatch: pytest.MonkeyPatch, recorder: Recorder) -> None:
+    """A slow network is no silent server: what is on its way out has the whole time."""
+    monkeypatch.setattr(object_store, "_SILENCE_S", 1)
+    recorder.RequestHandlerClass = Slow
+    large = bytes(object_store._SMALL_BYTES + 1)
+    recorder.store().create("a", large)
+    with pytest.raises(Unavailable):
+        recorder.store().create("a", large[:-1])
 
 
 @pytest.mark.parametrize("status", [500, 503])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import html
 import http
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
 _TIMEOUT_S = 300
+# Who says nothing for so long says nothing any more. A body on its way out counts as silence, so
+# that large ones have the whole time: slow networks need it.
+_SILENCE_S = 60
+_SMALL_BYTES = 1 << 20
 # Who is told that is told the same again.
 _REFUSALS = (
     InvalidPathError,
@@ -106,6 +111,7 @@ class ObstoreObjectStore:
         if url.startswith("memory://"):
             memory: obstore.store.ObjectStore = MemoryStore()
             self._store = memory
+            self._open_patient: Callable[[], obstore.store.ObjectStore] = lambda: memory
             return
         named = dict(options or {})
         client: ClientConfig = {"timeout": f"{_TIMEOUT_S}s"}
@@ -121,8 +127,10 @@ class ObstoreObjectStore:
         }
         if not urlsplit(url).netloc:
             raise _bad_url(self._url, "it names no bucket")
+        opened = functools.partial(from_url, url, config=config, retry_config=once)
+        self._open_patient = functools.partial(opened, client_options=client)
         try:
-            self._store = from_url(url, config=config, client_options=client, retry_config=once)
+            self._store = opened(client_options={**client, "read_timeout": f"{_SILENCE_S}s"})
         except ValueError as error:
             raise _bad_url(self._url, _USER.sub("", str(error))) from error
         except BaseError as error:
@@ -136,13 +144,14 @@ class ObstoreObjectStore:
     def create(self, key: str, body: bytes | memoryview) -> None:
         """Store an object where none is."""
         with self._answered(key):
-            obstore.put(self._store, self._checked(key), bytes(body), mode="create")
+            obstore.put(self._taking(body), self._checked(key), bytes(body), mode="create")
 
     def replace(self, key: str, body: bytes, *, etag: str) -> None:
         """Change an object that still carries ``etag``."""
         try:
             with self._answered(key):
-                obstore.put(self._store, self._checked(key), body, mode=_update_version(etag))
+                tag = _update_version(etag)
+                obstore.put(self._taking(body), self._checked(key), body, mode=tag)
         except NotFound:
             # S3 answers 404, others 412, when what was seen is gone.
             raise Conflict(f"{key} is gone", kind="lost-race") from None
@@ -192,6 +201,14 @@ class ObstoreObjectStore:
     def _checked(self, key: str) -> str:
         """Give the key back if it may be asked for."""
         return check_key(key)
+
+    def _taking(self, body: bytes | memoryview) -> obstore.store.ObjectStore:
+        return self._store if len(body) <= _SMALL_BYTES else self._patient
+
+    @functools.cached_property
+    def _patient(self) -> obstore.store.ObjectStore:
+        # Few processes store what is large, and a client takes a while to make.
+        return self._open_patient()
 
     @contextlib.contextmanager
     def _answered(self, key: str) -> Iterator[None]:
