@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from chromaseal.composition.engine import open_vault
+from chromaseal.digests import blake3_hex
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
 from chromaseal.testing.command_line import SampleVault, chromaseal, command_line, environment
@@ -81,3 +82,25 @@ def test_a_mistyped_inbox_is_said(tmp_path: Path) -> None:
     answer = chromaseal("worker", "--ingest", place, *arguments, cache=tmp_path / "cache")
     assert answer.events[-1]["error"] == "no-such-file", answer
     assert not (tmp_path / "vault").exists()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_an_inbox_of_another_worker_is_said(tmp_path: Path, *, as_json: bool) -> None:
+    """Who comes for one pass, and may not take anything, says why it took nothing."""
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "receipt.png").write_bytes(b"left alone")
+    with opened(tmp_path) as vault:
+        name = f"_inbox-{blake3_hex(inbox.as_uri().encode())[:16]}"
+        assert vault.parts.leases.acquire(name, "another", duration_s=600.0)
+    arguments = ("--ingest", str(inbox), "--vault", str(tmp_path / "vault"), "--once")
+    json_too = ("--json",) if as_json else ()
+    answer = chromaseal("worker", *arguments, *json_too, cache=tmp_path / "cache")
+    assert answer.exit_code == 0, answer
+    if as_json:
+        (told,) = answer.only("inbox-left")
+        assert told["inbox"] == inbox.as_uri()
+        assert "another" in told["reason"]
+    else:
+        assert "is being emptied by another" in answer.out
+    assert contents(inbox) == {"receipt.png"}

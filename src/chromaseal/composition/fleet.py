@@ -17,9 +17,10 @@ from chromaseal.composition.receipts import open_ingest, require_extra
 from chromaseal.digests import blake3_hex
 from chromaseal.errors import Interrupted, UsageError
 from chromaseal.fleet.standing import Health, Standing, exposition, is_alive, is_ready
-from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time
+from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time, whose_turn
 from chromaseal.ids import Ids, SystemIds
 from chromaseal.receipts.inbox import Feeder, Inbox
+from chromaseal.run.lease import Lease
 from chromaseal.settings import as_url, file_path, without_secrets
 from chromaseal.sweep.ledger import Swept, sweep_ledger
 from chromaseal.vault import Vault
@@ -112,6 +113,7 @@ def feeder(
     jobs: int = 0,
     settle_s: float = SETTLE_S,
     alone: bool = True,
+    left: Callable[[str], None] = lambda _: None,
 ) -> Feeder:
     """Give what takes images from an inbox into a vault, as ``chromaseal ingest`` does.
 
@@ -124,6 +126,7 @@ def feeder(
         settle_s: how long a file must not have changed.
         alone: whether no other process is to take from the inbox meanwhile; there is no need where
             each takes images of its own.
+        left: told who takes from the inbox, where that is another process.
 
     Raises:
         Unsupported: ``missing-extra``.
@@ -131,12 +134,18 @@ def feeder(
     require_extra()
     # No collection can be called like that.
     lease = f"_inbox-{blake3_hex(inbox.url.encode())[:16]}"
+
+    def tell_left(held: Lease | None) -> None:
+        left(whose_turn(inbox.url, "emptied", held))
+
     return Feeder(
         inbox,
         functools.partial(open_ingest, vault, jobs=jobs),
         vault.parts.checkouts.workspace,
         told,
-        alone=functools.partial(one_at_a_time, vault, lease, terms) if alone else _together,
+        alone=functools.partial(one_at_a_time, vault, lease, terms, left=tell_left)
+        if alone
+        else _together,
         settle_s=settle_s,
     )
 

@@ -125,10 +125,15 @@ def compact_portions(
 
 def holder_of(collection: str, lease: Lease | None) -> str:
     """Say for people whose turn it is."""
+    return whose_turn(collection, "compacted", lease)
+
+
+def whose_turn(what: str, done: str, lease: Lease | None) -> str:
+    """Say for people what is being done with something, and who does it."""
     if lease is None:
-        return f"{collection} was being compacted by another process until just now"
+        return f"{what} was being {done} by another process until just now"
     who, left_s = shown_owner(lease.owner), max(lease.expires_in_s, 0.0)
-    return f"{collection} is being compacted by {who}, whose lease has {left_s:.0f} s left"
+    return f"{what} is being {done} by {who}, whose lease has {left_s:.0f} s left"
 
 
 def _keeper(vault: Vault, collection: str, terms: Terms) -> LeaseKeeper:
@@ -154,7 +159,14 @@ def _lost(collection: str) -> Conflict:
     )
 
 
-def one_at_a_time(vault: Vault, name: str, terms: Terms, work: Work) -> Work:
+def one_at_a_time(
+    vault: Vault,
+    name: str,
+    terms: Terms,
+    work: Work,
+    *,
+    left: Callable[[Lease | None], None] = lambda _: None,
+) -> Work:
     """Give work beside the collections that one process of the fleet does at a time.
 
     Args:
@@ -162,11 +174,13 @@ def one_at_a_time(vault: Vault, name: str, terms: Terms, work: Work) -> Work:
         name: of the lease; one that no collection can have.
         terms: how.
         work: ends early when what it is given says that it is over.
+        left: called with the lease of another process that is at it.
     """
 
     def run(is_over: IsOver) -> float | None:
         with _keeper(vault, name, terms) as keeper:
             if not keeper.held:
+                left(vault.parts.leases.holder(name))
                 return None
             return work(lambda: is_over() or keeper.lost.is_set())
 

@@ -157,7 +157,7 @@ def worker(
         chores = _legacy_chores(opened, settings, terms, journal, adopt_from)
         chores += [_sweep_chore(opened, terms, journal, sweep_s)] if sweep_s else []
         if inbox is not None:
-            chores.append(_inbox_chore(opened, inbox, terms, journal, jobs))
+            chores.append(_inbox_chore(opened, inbox, terms, journal, jobs=jobs, once=once))
         pool = held.enter_context(ThreadPoolExecutor(habits.at_once + len(chores)))
         work = Worker(
             opened,
@@ -229,11 +229,19 @@ def _inbox(place: str) -> Inbox | None:
     return inbox
 
 
-def _inbox_chore(opened: Vault, inbox: Inbox, terms: Terms, journal: Journal, jobs: int) -> Chore:
+def _inbox_chore(
+    opened: Vault, inbox: Inbox, terms: Terms, journal: Journal, *, jobs: int, once: bool
+) -> Chore:
     def told(status: str, name: str, why: str) -> None:
         journal.image(status, image=name, reason=why)
 
-    return Chore("inbox", feeder(opened, inbox, terms, told, jobs=jobs).feed, every_s=_INBOX_S)
+    def left(why: str) -> None:
+        # Who stays looks again every other second, and takes over when the other one is gone.
+        if once:
+            journal.say("inbox-left", inbox=inbox.url, reason=why)
+
+    feeding = feeder(opened, inbox, terms, told, jobs=jobs, left=left)
+    return Chore("inbox", feeding.feed, every_s=_INBOX_S)
 
 
 def _sweep_chore(opened: Vault, terms: Terms, journal: Journal, every_s: float) -> Chore:
@@ -349,6 +357,7 @@ def _said(name: str, facts: dict[str, object], *, once: bool) -> str:
         else f"waiting for runs of {facts.get('vault')}; Ctrl-C ends it",
         "listening": f"answering on http://{facts.get('host')}:{facts.get('port')}",
         "left": f"{why}; left to it",
+        "inbox-left": f"{why}; its images are left to it",
         "given-back": f"{at}: given back; the runs wait on",
         "behind": f"{at}: {facts.get('runs')} runs wait, compaction falls behind; they come into "
         "one version, nothing is dropped",
