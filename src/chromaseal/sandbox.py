@@ -77,7 +77,7 @@ class Sandbox(Protocol):
 
         Raises:
             ChromasealError: what the job itself raised.
-            Unavailable: ``child-died`` or ``child-timeout``.
+            Unavailable: ``child-died``, ``child-killed`` or ``child-timeout``.
         """
         ...
 

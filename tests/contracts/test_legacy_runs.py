@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from chromaseal.adapters.dynamodb.place import parse
 from chromaseal.adapters.dynamodb.table import Table, connect
 from chromaseal.adapters.local.object_store import ForeignDirectory
 from chromaseal.clock import SystemClock
+from chromaseal.composition import functions
 from chromaseal.composition.engine import open_vault
 from chromaseal.composition.legacy import adopter, adopting, open_legacy
-from chromaseal.errors import UsageError
+from chromaseal.entrypoints.functions import on_schedule
+from chromaseal.errors import Incomplete, UsageError
 from chromaseal.fleet.turn import Terms
 from chromaseal.ids import SystemIds
 from chromaseal.legacy.adoption import adopt_runs
@@ -31,11 +34,13 @@ from chromaseal.stream.batch import work_off
 from chromaseal.stream.messages import Message
 from chromaseal.stream.translation import TableChange, messages_of
 from chromaseal.testing.command_line import Answer, chromaseal
+from chromaseal.testing.handling import URL, RecordedQueues, context
 from chromaseal.testing.records import record
 from chromaseal.vault import Vault
 
 IMAGE = "3f2504e0-4f89-41d3-9a0c-0305e82c3301"
 RUNS = [f"0f0e0d0c-0b0a-4908-8706-05040302010{n}" for n in range(6)]
+NAMES = ("lines", "words")
 BEGAN = "2026-11-23T11:00:00+00:00"
 
 
@@ -255,6 +260,45 @@ def test_a_delta_that_cannot_be_taken_over_is_delivered_again(scene: Scene) -> N
         assert set(batch.left) == {"bad"}
         assert RUNS[1] in batch.left["bad"].message
         assert [done.merged for done in batch.done] == [(RUNS[0],)]
+
+
+def test_the_schedule_takes_over_what_no_message_tells_of(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of the stream was lost: its run is told to the queues, once; a bad one is named."""
+    recorded = RecordedQueues()
+    monkeypatch.setattr(functions, "_sqs", lambda: recorded)
+    monkeypatch.setenv("CHROMASEAL_VAULT", str(scene.folder / "vault"))
+    for name in ("lines", "words"):
+        monkeypatch.setenv(f"{name.upper()}_QUEUE_URL", f"{URL}/{name}")
+    began = (SystemClock().now() - dt.timedelta(hours=2)).isoformat()
+    work = {"work": ["adopt"]}
+    with open_vault(scene.settings) as vault:
+        known = functions.Equipment(vault, scene.settings, lambda *_: ())
+        monkeypatch.setattr(on_schedule, "equipment", lambda *_, **__: known)
+        scene.leave(RUNS[0], created_at=began)
+        on_schedule.handler(work, context())
+        assert recorded.sent == {}
+        assert vault.parts.ledger.get(RUNS[0]) is None
+        monkeypatch.setenv("CHROMASEAL_ADOPT_FROM", str(scene.place))
+        on_schedule.handler(work, context())
+        told = {name: [json.loads(e["MessageBody"]) for e in recorded.sent[name]] for name in NAMES}
+        assert {n: [e["entity_data"]["run_id"] for e in told[n]] for n in told} == {
+            name: [RUNS[0]] for name in NAMES
+        }
+        vault.compact()
+        recorded.sent.clear()
+        on_schedule.handler(work, context())
+        assert recorded.sent == {}
+        scene.leave(RUNS[1], created_at=began)
+        for file in scene.place.rglob("*"):
+            if file.is_file() and RUNS[1] in str(file):
+                file.write_bytes(b"nothing of the kind")
+        scene.leave(RUNS[2], created_at=began)
+        with pytest.raises(Incomplete, match="adopt: upkeep-failed"):
+            on_schedule.handler(work, context())
+        # It stops no other.
+        assert [run.run_id for run in vault.parts.ledger.waiting("lines")] == [RUNS[2]]
 
 
 @pytest.mark.slow

@@ -184,7 +184,7 @@ def test_logs_alarms_and_dashboard(stack: Stack) -> None:
     watch = stack.client("cloudwatch")
     names = [each for logical, each in stack.resources.items() if logical.endswith("Alarm")]
     alarms = watch.describe_alarms(AlarmNames=names)["MetricAlarms"]
-    assert len(alarms) == len(names) == 12
+    assert len(alarms) == len(names) == 13
     assert {each["TreatMissingData"] for each in alarms} == {"notBreaching"}
     drawn = json.loads(watch.get_dashboard(DashboardName=NAME)["DashboardBody"])
     assert len(drawn["widgets"]) == 8
@@ -212,10 +212,16 @@ def test_the_mount(stack: Stack) -> None:
 
 
 def look(stack: Stack, server: S3Server, tmp_path: Path) -> tuple[int, dict[str, Any]]:
-    """Give what ``chromaseal aws check`` says is wrong, and its exit code."""
+    """Give what ``chromaseal aws check`` says is wrong with a profile's keys, and its code."""
+    profile = tmp_path / "credentials"
+    keys = f"aws_access_key_id={server.access_key}\naws_secret_access_key={server.secret_key}\n"
+    profile.write_text(f"[default]\n{keys}")
     with pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment().items():
             patch.setenv(name, value)
+        patch.delenv("AWS_ACCESS_KEY_ID")
+        patch.delenv("AWS_SECRET_ACCESS_KEY")
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profile))
         place = ("--endpoint", server.endpoint, "--region", "us-east-1", "--json")
         answer = chromaseal("aws", "check", stack.name, *place, cache=tmp_path)
     remarks = {f"{r['subject']}: {r['check']}": r for r in answer.only("remark")}
@@ -227,6 +233,12 @@ def test_check_finds_what_is_wrong(
     stack: Stack, ministack_server: S3Server, tmp_path: Path
 ) -> None:
     """Nothing, but that the emulator enforces no policy; then each thing that was broken."""
+    policy = json.loads(stack.client("s3").get_bucket_policy(Bucket=NAME)["Policy"])
+    for each in policy["Statement"]:
+        # As AWS may give it back.
+        for name in ("Action", "Resource"):
+            each[name] = each[name][::-1] if isinstance(each[name], list) else [each[name]]
+    stack.client("s3").put_bucket_policy(Bucket=NAME, Policy=json.dumps(policy))
     exit_code, wrong = look(stack, ministack_server, tmp_path)
     assert (exit_code, [*wrong]) == (6, ["bucket: unconditional writes"])
     stack.client("s3").delete_bucket_policy(Bucket=NAME)

@@ -23,10 +23,14 @@ from chromaseal.testing.records import record, upserts
 
 NAME = "lines"
 BUCKET = "arn:aws:s3:::receipts"
+LEGACY = "arn:aws:s3:::old-receipts"
 SQS = "arn:aws:sqs:us-east-1:123456789012"
 TABLE = "arn:aws:dynamodb:us-east-1:123456789012:table/chromaseal"
+LOGS = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/chromaseal-"
+FUNCTIONS = ("receipt-uploaded", "run-changed", "runs-waiting", "schedule", "version-published")
 KNOWN = {
     **{f"{name}.Arn": f"{SQS}:{name}" for name in ("LinesQueue", "WordsQueue", "FailedEvents")},
+    **{f"On{n.title().replace('-', '')}Logs.Arn": f"{LOGS}on-{n}:*" for n in FUNCTIONS},
     "Table.StreamArn": f"{TABLE}/stream/2026-11-28T00:00:00.000",
     "MountFiles.Arn": "arn:aws:elasticfilesystem:us-east-1:123456789012:file-system/fs-1",
     "MountAccessPoint.Arn": "arn:aws:elasticfilesystem:us-east-1:123456789012:access-point/ap-1",
@@ -98,9 +102,9 @@ def put(key: str, context: Mapping[str, str] = CREATING) -> Request:
     return s3("PutObject", key, context)
 
 
-def item(action: str, partition: str) -> Request:
-    """Make a request for an item of the table."""
-    return Request(f"dynamodb:{action}", TABLE, {"dynamodb:LeadingKeys": [partition]})
+def item(action: str, partition: str, where: str = TABLE) -> Request:
+    """Make a request for an item of the table, or of an index of it."""
+    return Request(f"dynamodb:{action}", where, {"dynamodb:LeadingKeys": [partition]})
 
 
 def plain(action: str, arn: str, context: Mapping[str, str] | None = None) -> Request:
@@ -156,17 +160,17 @@ def test_every_statement_of_the_bucket_is_needed(number: int) -> None:
 
 
 STREAM = KNOWN["Table.StreamArn"]
+INDEX = f"{TABLE}/index/GSI1"
 MOUNT = KNOWN["MountFiles.Arn"]
 OWN_POINT = {"elasticfilesystem:AccessPointArn": KNOWN["MountAccessPoint.Arn"]}
-LOGS = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/lambda/chromaseal-"
 # Who may: everybody else may not.
 MAY: list[tuple[Request, set[str]]] = [
     (s3("GetObject", LAYER), set(ROLES) - {"announce"}),
     (s3("GetObject", "/other/secret"), set()),
-    (plain("s3:GetObject", "arn:aws:s3:::old-receipts/lines/delta/a/chroma.sqlite3"), {"compact"}),
-    (plain("s3:ListBucket", "arn:aws:s3:::old-receipts"), {"compact"}),
-    (plain("s3:PutObject", "arn:aws:s3:::old-receipts/lines/delta/a/chroma.sqlite3"), set()),
-    (plain("s3:DeleteObject", "arn:aws:s3:::old-receipts/lines/delta/a/chroma.sqlite3"), set()),
+    (plain("s3:GetObject", f"{LEGACY}/lines/delta/a/chroma.sqlite3"), {"compact", "upkeep"}),
+    (plain("s3:ListBucket", LEGACY), {"compact", "upkeep"}),
+    (plain("s3:PutObject", f"{LEGACY}/lines/delta/a/chroma.sqlite3"), set()),
+    (plain("s3:DeleteObject", f"{LEGACY}/lines/delta/a/chroma.sqlite3"), set()),
     (s3("GetObject", "/inbox/a.jpg"), {"ingest"}),
     (s3("DeleteObject", "/inbox/a.jpg"), {"ingest"}),
     (put("/inbox/done/a.jpg"), {"ingest"}),
@@ -175,9 +179,9 @@ MAY: list[tuple[Request, set[str]]] = [
     (put("/inbox/2026/11/a.jpg"), set()),
     (put("/inbox/a.jpg"), set()),
     (put("/other/a.jpg"), set()),
-    (put(keys.VAULT), {"ingest"}),
-    (put(keys.probe("p")), {"ingest"}),
-    (s3("DeleteObject", keys.probe("p")), {"ingest"}),
+    (put(keys.VAULT), {"ingest", "compact"}),
+    (put(keys.probe("p")), {"ingest", "compact"}),
+    (s3("DeleteObject", keys.probe("p")), {"ingest", "compact"}),
     (put(keys.original("d")), {"ingest"}),
     (put(keys.set_aside("1")), {"announce"}),
     (s3("GetObject", keys.set_aside("1")), set(ROLES)),
@@ -209,7 +213,9 @@ MAY: list[tuple[Request, set[str]]] = [
     (item("GetItem", "CHROMASEALED"), set()),
     (item("Scan", "CHROMASEAL"), set()),
     (plain("dynamodb:DeleteTable", TABLE), set()),
-    (plain("dynamodb:Query", f"{TABLE}/index/GSI1"), set()),
+    (item("Query", "RUNS", INDEX), {"compact", "upkeep"}),
+    (item("Query", "LOCK#lines", INDEX), set()),
+    (item("Query", "RUNS", f"{TABLE}/index/GSI2"), set()),
     (plain("dynamodb:GetRecords", STREAM), {"announce"}),
     (plain("dynamodb:ListStreams", STREAM), {"announce"}),
     (plain("sqs:SendMessage", KNOWN["LinesQueue.Arn"]), {"announce", "upkeep"}),

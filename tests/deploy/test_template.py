@@ -137,9 +137,21 @@ def test_a_change_is_told_until_the_stream_forgets_it() -> None:
     late = alarms["StreamLateAlarm"]
     assert late["MetricName"] == "IteratorAge"
     assert late["Threshold"] / 1000 + late["Period"] * late["EvaluationPeriods"] < 6 * 3600
-    service = found["OnRunChanged"]["Properties"]["Environment"]["Variables"]
-    (dimension,) = alarms["SetAsideAlarm"]["Dimensions"]
-    assert dimension == {"Name": "service", "Value": service["POWERTOOLS_SERVICE_NAME"]}
+    assert alarms["SetAsideAlarm"]["Dimensions"] == counted_by(found, "OnRunChanged")
+
+
+def counted_by(found: dict[str, Any], function: str) -> list[dict[str, str]]:
+    """Give the dimensions of what a function counts."""
+    variables = found[function]["Properties"]["Environment"]["Variables"]
+    return [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
+
+
+def test_a_damaged_version_rings_by_that_name() -> None:
+    """And one that could not be verified does not: that is its function's failure."""
+    found = made()
+    alarm = of_type("AWS::CloudWatch::Alarm", found)["DamagedAlarm"]
+    assert (alarm["MetricName"], alarm["Threshold"]) == ("VersionsDamaged", 1)
+    assert alarm["Dimensions"] == counted_by(found, "OnSchedule")
 
 
 def test_the_stream_calls_for_what_concerns_a_vault_and_for_nothing_else() -> None:
@@ -177,8 +189,11 @@ def test_what_is_kept_is_encrypted_and_nobody_elses() -> None:
     assert table["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
     assert all(each["SqsManagedSseEnabled"] for each in of_type("AWS::SQS::Queue", found).values())
     assert found["MountFiles"]["Properties"]["Encrypted"]
-    kept = {name for name, each in found.items() if each.get("DeletionPolicy") == "Retain"}
-    assert kept == {"Bucket", "Table"}
+    # What a first deployment that failed leaves behind would make the second one fail.
+    kept = {
+        name: each["DeletionPolicy"] for name, each in found.items() if "DeletionPolicy" in each
+    }
+    assert kept == dict.fromkeys(["Bucket", "BucketPolicy", "Table"], "RetainExceptOnCreate")
     assert {found[name]["UpdateReplacePolicy"] for name in kept} == {"Retain"}
 
 
@@ -341,6 +356,11 @@ def test_an_image_has_a_command_where_a_zip_has_a_handler() -> None:
         ("DiskMb", "much"),
         ("MakeTable", "maybe"),
         ("BucketNam", "receipts"),
+        ("VaultPrefix", "a//b"),
+        ("VaultPrefix", "a/../b"),
+        ("LegacyBucketName", "s3://old-receipts"),
+        ("UpkeepSchedule", "every hour"),
+        ("AlarmTopicArn", "on-call"),
     ],
 )
 def test_values_that_cannot_be_are_refused(name: str, value: str) -> None:

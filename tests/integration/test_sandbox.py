@@ -76,8 +76,9 @@ def test_a_job_that_is_killed_is_told(sandbox: ProcessSandbox, tmp_path: Path) -
     with pytest.raises(Unavailable) as caught:
         sandbox.run("merge", endless_request(tmp_path), limits=replace(LIMITS, timeout_s=30))
     killer.join()
-    assert caught.value.kind == "child-died"
+    assert caught.value.kind == "child-killed"
     assert "SIGKILL" in caught.value.message
+    assert "memory" in caught.value.hint
     is_alive(sandbox, tmp_path / "next")
 
 

@@ -213,6 +213,8 @@ class _Look:
             os.environ.setdefault("AWS_ENDPOINT", self._endpoint)
         if self._deployed.region:
             os.environ.setdefault("AWS_REGION", self._deployed.region)
+        if "AWS_ACCESS_KEY_ID" not in os.environ:
+            os.environ.update(self._deployed.credentials())
         refuse_unconditional(open_store(self._vault, self._ids), self._ids)
         yield well("bucket", "conditions", "conditional writes are kept")
         place = f"{self._values['VaultPrefix']}/{keys.probe(self._ids.unique())}"

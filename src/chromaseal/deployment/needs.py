@@ -88,7 +88,9 @@ def bucket_remarks(
         _said("bucket", "encrypted", found.encrypted, "yes" if found.encrypted else "no"),
     ]
     wanted = asked["BucketPolicy"][_PROPERTIES]["PolicyDocument"]["Statement"]
-    missing = [each["Sid"] for each in wanted if found.statements.get(each["Sid"]) != each]
+    missing = [
+        each["Sid"] for each in wanted if _meant(found.statements.get(each["Sid"])) != _meant(each)
+    ]
     remarks.append(
         _said(
             "bucket",
@@ -164,6 +166,13 @@ def function_remark(name: str, state: str, sources: Mapping[str, str]) -> Remark
 
 def _said(subject: str, check: str, passed: bool, told: str, mend: str = _AGAIN) -> Remark:  # noqa: FBT001
     return Remark(subject, check, passed, told, "" if passed else mend)
+
+
+def _meant(policy: Any) -> Any:  # noqa: ANN401 - as JSON has it
+    """Give what a policy means: AWS may give lists back in another order, one entry as a text."""
+    if isinstance(policy, Mapping):
+        return {name: _meant(each) for name, each in policy.items()}
+    return sorted(map(str, policy if isinstance(policy, list) else [policy]))
 
 
 def _wanted_calls(

@@ -35,6 +35,8 @@ from chromaseal.telemetry.emit import carried, step
 # Reading all through ChromaDB was measured at 40 MB/s; a damaged index may hang for ever.
 _SLOWEST_ANSWERS_BYTES_PER_S = 4_000_000
 _START_S = 30
+_READ = "opened"
+_NOT_LEFT_TO_END = ("child-killed", "child-timeout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def examine(
 
     Raises:
         Conflict: ``still-open`` or ``changed-while-reading``: no verdict is possible.
-        Unavailable: ``system-error``: this user may not read all of it.
+        Unavailable: ``system-error``: this user may not read all of it; ``child-killed`` or
+            ``child-timeout``: who looked at it was not left to end.
     """
     with step("examine", directory=str(directory), depth=level.value) as told:
         start_s = clock.monotonic_s()
@@ -155,7 +158,7 @@ class _Look:
             "space": self.wanted.space,
             "scratch": str(scratch or ""),
         }
-        answer = yield from self._found("verify", request, "opened", limits_for(self.size_bytes))
+        answer = yield from self._found("verify", request, _READ, limits_for(self.size_bytes))
         if scratch is not None and answer["collections"]:
             yield self._records(total(map(collection_summary, answer["collections"])))
 
@@ -182,6 +185,10 @@ class _Look:
         try:
             answer = self.sandbox.run(job, request, limits=limits)
         except ChromasealError as error:
+            # What is read here without ChromaDB comes to an end, whatever it is like: whoever has
+            # none was killed for want of memory or time, and says nothing of it.
+            if check == _READ and error.kind in _NOT_LEFT_TO_END:
+                raise
             yield _refused(check, error)
             return {"collections": []}
         yield from (Finding(**found) for found in answer["findings"])

@@ -53,6 +53,19 @@ class Deployed:
         """
         return str(self._asked("sts", "get_caller_identity")["Account"])
 
+    def credentials(self) -> dict[str, str]:
+        """Give the credentials that are used, as clients that read no profiles take them."""
+        found = self._session.get_credentials()
+        if found is None:
+            return {}
+        keys = found.get_frozen_credentials()
+        named = {
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+            "AWS_SESSION_TOKEN": keys.token,
+        }
+        return {name: value for name, value in named.items() if value}
+
     def stack(self) -> tuple[str, dict[str, str], dict[str, str]]:
         """Give the stack's status, its parameters and its outputs.
 

@@ -20,6 +20,7 @@ from chromaseal.telemetry.relay import TOLD, take
 
 _CHILD = "chromaseal.entrypoints.child"
 _STDERR_TAIL_CHARACTERS = 2000
+_KILLED = "SIGKILL"
 
 
 class Process(Protocol):
@@ -181,10 +182,15 @@ class ProcessSandbox:
         if self._stderr is not None:
             self._stderr.seek(0)
             said = self._stderr.read()[-_STDERR_TAIL_CHARACTERS:].strip()
+        died = f"the process that was to {job} died: {how.strip()}"
+        again = "its copy was thrown away; run the same command again"
+        if how == _KILLED:
+            more = "mostly for want of memory: give it more, or let less run beside it; "
+            return Unavailable(died, kind="child-killed", hint=more + again)
         return Unavailable(
-            f"the process that was to {job} died: {how.strip()}" + (f"\n{said}" if said else ""),
+            died + (f"\n{said}" if said else ""),
             kind="child-timeout" if how.startswith("timeout") else "child-died",
-            hint="its copy was thrown away; run the same command again",
+            hint=again,
         )
 
 

@@ -1,7 +1,10 @@
 """Every so often -> what was not told told again, the ledger completed, versions verified, garbage.
 
-The event may name which of these: ``{"work": ["remind", "sweep", "verify", "gc"]}``. The template
-asks for each by itself, so that one that takes the whole time of an invocation takes no other's.
+Runs of existing programs of which no message ever came are taken over as well.
+
+The event may name which of these: ``{"work": ["remind", "adopt", "sweep", "verify", "gc"]}``. The
+template asks for each by itself, so that one that takes the whole time of an invocation takes no
+other's.
 """
 
 from __future__ import annotations
@@ -23,11 +26,20 @@ from chromaseal.entrypoints.functions.telling import (
     stops_at,
     told,
 )
-from chromaseal.errors import ChromasealError, Damaged, NotFound, UsageError
+from chromaseal.errors import (
+    ChromasealError,
+    Damaged,
+    Incomplete,
+    NotFound,
+    Unavailable,
+    UsageError,
+)
 from chromaseal.stream import reminder
 from chromaseal.stream.rounds import IsOver, do_works, for_each
 
 _RESERVE_S: Final = 30.0
+# Lines of a log are for people.
+_NAMED: Final = 10
 
 
 @told
@@ -89,11 +101,46 @@ def _remind(here: Equipment, _context: Context, is_over: IsOver) -> None:
     _each(here, known, "remind", remind, is_over)
 
 
+def _adopt(here: Equipment, context: Context, is_over: IsOver) -> None:
+    """Take over runs of existing programs whose messages were lost, and tell of them."""
+    place = os.environ.get("CHROMASEAL_ADOPT_FROM", "")
+    if not place:
+        return
+    from chromaseal.composition.legacy import adopter  # noqa: PLC0415
+    from chromaseal.legacy.deltas import Adopted  # noqa: PLC0415
+
+    refused: list[str] = []
+
+    def tell(done: Adopted) -> None:
+        if done.error is None:
+            count("CompactionRunsAdopted")
+            logger.warning("adopted", extra={"run_id": done.run_id, "status": done.status})
+            return
+        refused.append(done.run_id)
+        log_error("adopt failed", done.error, run_id=done.run_id)
+
+    terms = here.terms(context.aws_request_id)
+    adopter(here.vault, here.settings, place, terms, tell)(is_over)
+    # Becoming a run of the vault is no change of which the stream tells.
+    _remind(here, context, is_over)
+    if refused:
+        raise Incomplete(
+            f"runs of existing programs cannot be taken over: {', '.join(refused[:_NAMED])}",
+            kind="upkeep-failed",
+            hint="have their receipts embedded again, and set the states of these to FAILED",
+        )
+
+
 def _verify(here: Equipment, _context: Context, is_over: IsOver) -> None:
     def verify(name: str) -> None:
         if not here.vault.has_version(name):
             return
-        verdict = here.vault.verify(name)
+        try:
+            verdict = here.vault.verify(name)
+        except Unavailable:
+            # Nothing is known of it, which is no damage: a store that is silent, too little memory.
+            count("VersionsUnverified")
+            raise
         bad = [finding.check for finding in verdict.failed]
         logger.info("verified", extra={"collection": name, "failed": bad})
         if bad:
@@ -137,4 +184,10 @@ def _each(
 
 
 # What takes little time and is missed most comes first.
-_WORK: Final = {"remind": _remind, "sweep": _sweep, "verify": _verify, "gc": _gc}
+_WORK: Final = {
+    "remind": _remind,
+    "adopt": _adopt,
+    "sweep": _sweep,
+    "verify": _verify,
+    "gc": _gc,
+}

@@ -31,7 +31,6 @@ from chromaseal.testing.simulation.chance import chance_of
 from chromaseal.testing.simulation.mishaps import Mishap
 from chromaseal.testing.simulation.scheduler import Scheduler
 
-CHILD_DIED = "died"
 # What a directory of another program's delta has here.
 FOREIGN_DELTA = "delta"
 PAGES = 6
@@ -172,7 +171,7 @@ class DictionarySandbox:
 
         def die() -> Plain:
             work(request, PAGES // 2)
-            raise Unavailable(f"the child for {job} {CHILD_DIED}", kind="child-died")
+            raise Unavailable(f"the child for {job} was killed", kind="child-killed")
 
         def live() -> Plain:
             return work(request, PAGES)

@@ -39,7 +39,7 @@ from chromaseal.testing.simulation.actors import (
     any_record,
 )
 from chromaseal.testing.simulation.cloud import Held, run_of
-from chromaseal.testing.simulation.dictionary import CHILD_DIED, FOREIGN_DELTA
+from chromaseal.testing.simulation.dictionary import FOREIGN_DELTA
 
 _ODD = 0.1
 _TIMEOUT_S = 60.0
@@ -276,10 +276,8 @@ def _remind(here: Process, name: str) -> None:
 def _verify(here: Process, name: str) -> None:
     if not here.vault.has_version(name):
         return
-    found = [finding.evidence for finding in here.vault.verify(name).failed]
+    bad = [finding.evidence for finding in here.vault.verify(name).failed]
     here.truth.seen["verified"] += 1
-    # A child that dies says something of the files that it reads, but for those that are killed.
-    bad = [evidence for evidence in found if not evidence.endswith(CHILD_DIED)]
     if bad:
         raise Damaged(f"{name}: {bad}", kind="unsound")
 

@@ -15,7 +15,7 @@ from chromaseal.testing.simulation.dictionary import Rows
 # What an actor may be told while stores, ledgers and children fail and nothing is damaged.
 EXPECTED_KINDS = frozenset(
     {
-        *("store-unavailable", "unknown-outcome", "child-died", "too-many-races"),
+        *("store-unavailable", "unknown-outcome", "child-killed", "too-many-races"),
         *("no-collection", "no-version", "removed-version", "already-newest"),
         *("tag-exists", "no-tag", "lease-lost", "interrupted"),
         *("already-merged", "run-cancelled", "no-run", "not-the-newest"),
