@@ -246,7 +246,8 @@ def test_check_finds_what_is_wrong(
         Bucket=NAME, NotificationConfiguration={}
     )
     dead = stack.resources["WordsDeadLetters"]
-    stack.client("sqs").send_message(QueueUrl=dead, MessageBody="x")
+    for queue in (dead, stack.resources["FailedEvents"]):
+        stack.client("sqs").send_message(QueueUrl=queue, MessageBody="x")
     mapping = stack.resources["OnLinesWaitingSource"]
     stack.client("lambda").update_event_source_mapping(UUID=mapping, Enabled=False)
     _, wrong = look(stack, ministack_server, tmp_path)
@@ -255,6 +256,7 @@ def test_check_finds_what_is_wrong(
         "bucket: policy",
         "bucket: notifications",
         "queue words: dead letters",
+        "functions: failed events",
         "on-runs-waiting: active",
     }
     assert all(each["mend"] for each in wrong.values())

@@ -239,6 +239,8 @@ class _Look:
             found = self._deployed.queue(self._names[logical])
             dead = self._deployed.queue(self._names[dead_logical])
             yield from needs.queue_remarks(name, found, longest_s, dead.waiting)
+        failed = self._deployed.queue(self._names["FailedEvents"])
+        yield needs.tried_in_vain("functions", "failed events", failed.waiting)
 
     def _functions(self) -> Iterator[Remark]:
         for logical, dashed in _FUNCTIONS.items():

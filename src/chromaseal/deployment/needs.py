@@ -140,14 +140,14 @@ def queue_remarks(name: str, found: Queue, longest_s: int, dead: int) -> list[Re
     letters = "" if found.dead_letters else "; has no dead-letter queue"
     return [
         _said(f"queue {name}", "settings", visible, told + letters),
-        _said(
-            f"queue {name}",
-            "dead letters",
-            dead == 0,
-            f"{dead} messages were tried in vain" if dead else "none",
-            "see docs/aws.md, When an alarm rings",
-        ),
+        tried_in_vain(f"queue {name}", "dead letters", dead),
     ]
+
+
+def tried_in_vain(subject: str, check: str, number: int) -> Remark:
+    """Say whether something was given up after all its tries."""
+    told = f"{number} were tried in vain" if number else "none"
+    return _said(subject, check, number == 0, told, "see docs/aws.md, When an alarm rings")
 
 
 def function_remark(name: str, state: str, sources: Mapping[str, str]) -> Remark:
