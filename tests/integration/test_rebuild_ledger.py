@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from chromaseal import keys
+from chromaseal.compaction import deltas
 from chromaseal.composition.engine import open_vault
 from chromaseal.errors import Conflict, Unavailable
 from chromaseal.run.model import Run, RunState
 from chromaseal.settings import Settings
+from chromaseal.sweep import ledger as sweep
 from chromaseal.sweep.ledger import Swept, sweep_ledger
 from chromaseal.testing.command_line import Answer, chromaseal
 from chromaseal.testing.records import record, upserts
@@ -240,6 +242,33 @@ def test_runs_that_have_just_begun_are_left(written: Vault, tmp_path: Path) -> N
     with without_ledger(tmp_path) as vault:
         swept = sweep_ledger(vault.parts, settled=dt.timedelta(minutes=1))
         assert (swept.added, len(swept.left)) == ({RunState.COMPLETED: 4}, 1)
+
+
+def test_a_periodic_sweep_reads_no_long_history_again(
+    written: Vault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is old and in a version is left; what nobody knows of is found, however old it is."""
+    both = {NAME: upserts(record("late", 1)), "others": upserts(record("x", 2))}
+    lost = written.write(both).run.run_id
+    at_once = dt.timedelta(microseconds=1)
+    read: list[str] = []
+
+    def noted(*asked: Any) -> Any:  # noqa: ANN401 - as what it stands for
+        read.append(asked[2])
+        return deltas.read_stored(*asked)
+
+    monkeypatch.setattr(sweep, "_RECENT", 2)
+    monkeypatch.setattr(sweep, "read_stored", noted)
+    with without_ledger(tmp_path) as vault:
+        new = [vault.write({NAME: upserts(record(f"new-{n}", n))}).run.run_id for n in range(2)]
+        swept = sweep_ledger(vault.parts, settled=at_once)
+        assert swept == Swept(added={RunState.PENDING: 2}, right=2)
+        assert len(read) == 2
+        assert all(lost in key for key in read)
+        assert {run.run_id for run in vault.parts.ledger.newest()} == {lost, *new}
+        vault.compact()
+        assert sweep_ledger(vault.parts, settled=at_once) == Swept(right=2)
+        assert vault.rebuild_ledger() == Swept(added={RunState.COMPLETED: 4}, right=4)
 
 
 def test_the_doctor_makes_no_ledger(written: Vault, tmp_path: Path) -> None:

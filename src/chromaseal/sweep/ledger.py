@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from chromaseal import keys
 from chromaseal.clock import to_iso
@@ -27,6 +27,8 @@ from chromaseal.sweep.plan import Contained, Holding, Plan, StoredDelta, plan_le
 from chromaseal.telemetry.emit import carried
 
 _ALL = 1_000_000
+# What is looked for every so often is new: a long history is not read again each time.
+_RECENT = 20_000
 _READS_AT_ONCE = 8
 _AT_ONCE = dt.timedelta()
 
@@ -65,7 +67,8 @@ def sweep_ledger(
     Args:
         parts: the vault, with a ledger that may be empty.
         settled: how old a run must be that the ledger does not know; a periodic sweep leaves
-            those alone whose writers may be at work.
+            those alone whose writers may be at work. It believes the ledger of all but the newest
+            runs; those that neither it nor a version knows are found however old they are.
         progress: called with a collection's name, and how many of its deltas were read, of how
             many.
 
@@ -73,10 +76,14 @@ def sweep_ledger(
         UsageError: ``no-ledger``.
         Unavailable: the store or the ledger did not answer; repeat it.
     """
-    known = parts.ledger.newest(limit=_ALL)
+    most = _RECENT if settled else _ALL
+    known = parts.ledger.newest(limit=most)
     by_id = {run.run_id: run for run in known}
     names = sorted({*pinned(parts.store), *without_pin(parts.store)})
-    vault = {name: _holding(parts, name, by_id, progress) for name in names}
+    found = {name: _find(parts, name) for name in names}
+    if settled and len(known) == most:
+        found = _new_or_lacking(parts, by_id, found)
+    vault = {name: _holding(parts, name, found[name], by_id, progress) for name in names}
     plan = plan_ledger(known, vault, now=parts.clock.now(), settled=settled)
     added, foreign = _add(parts, plan)
     moved = _move(parts, plan)
@@ -91,28 +98,72 @@ def sweep_ledger(
     )
 
 
-def _holding(parts: Parts, name: str, known: Mapping[str, Run], progress: StepProgress) -> Holding:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a vault has of one collection's runs, as far as that is told without reading deltas."""
+
+    listed: Mapping[str, StoredDelta]
+    cancelled: frozenset[str]
+    contained: Mapping[str, Contained]
+    unreadable: str
+
+
+def _find(parts: Parts, name: str) -> _Found:
     # Deltas and marks before the history: a run that is merged in between is in both.
     listed = {
         named[1]: StoredDelta(info.key, info.size_bytes)
         for info in parts.store.list(keys.deltas(name))
         if (named := keys.parse_delta(info.key)) is not None
     }
-    unknown = [i for i in listed if i not in known or name not in known[i].parts]
-    stored = {**listed, **_read(parts, name, {i: listed[i] for i in unknown}, progress)}
     cancelled = read_marks(parts.store, name)
     try:
-        past = _past(parts, name)
+        return _Found(listed, cancelled, _contained(parts, name), "")
     except Damaged as error:
-        return Holding(stored, cancelled=cancelled, unreadable=error.message)
-    contained = {
+        return _Found(listed, cancelled, {}, error.message)
+
+
+def _new_or_lacking(
+    parts: Parts, known: Mapping[str, Run], found: Mapping[str, _Found]
+) -> dict[str, _Found]:
+    """Leave the runs that are known, and those that neither a version has nor the ledger.
+
+    Args:
+        parts: whose ledger is asked for each of those; whoever was adding one to it when its
+            deltas were listed has done so.
+        known: the newest runs.
+        found: by collection.
+    """
+    readable = [each for each in found.values() if not each.unreadable]
+    open_ = {i for each in readable for i in each.listed.keys() - each.contained.keys()}
+    lacking = {i for i in open_ - known.keys() if parts.ledger.get(i) is None}
+    meant = known.keys() | lacking
+    return {
+        name: replace(
+            each,
+            listed={i: delta for i, delta in each.listed.items() if i in meant},
+            contained={i: merged for i, merged in each.contained.items() if i in meant},
+        )
+        for name, each in found.items()
+    }
+
+
+def _holding(
+    parts: Parts, name: str, found: _Found, known: Mapping[str, Run], progress: StepProgress
+) -> Holding:
+    unknown = [i for i in found.listed if i not in known or name not in known[i].parts]
+    read = _read(parts, name, {i: found.listed[i] for i in unknown}, progress)
+    # Of some garbage collection has taken the delta.
+    taken = {i: StoredDelta(keys.delta(name, i, parts.codec.suffix)) for i in found.contained}
+    stored = {**taken, **found.listed, **read}
+    return Holding(stored, found.contained, found.cancelled, found.unreadable)
+
+
+def _contained(parts: Parts, name: str) -> dict[str, Contained]:
+    return {
         run_id: Contained(version.version_id, created_at, to_iso(version.created_at))
-        for version in past
+        for version in _past(parts, name)
         for run_id, created_at in version.runs
     }
-    # Of some garbage collection has taken the delta.
-    taken = {i: StoredDelta(keys.delta(name, i, parts.codec.suffix)) for i in contained}
-    return Holding({**taken, **stored}, contained, cancelled)
 
 
 def _past(parts: Parts, name: str) -> list[PastVersion]:
