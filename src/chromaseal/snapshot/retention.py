@@ -9,6 +9,7 @@ newer stays until the head has moved on.
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,7 +156,7 @@ def doomed_deltas(
         named = keys.parse_delta(key)
         if named is None or named[1] not in merged:
             continue
-        containing = sum(number >= merged[named[1]] for number in numbers)
+        containing = len(numbers) - bisect.bisect_left(numbers, merged[named[1]])
         if containing >= max(policy.deltas_after, 1):
             found.append(Doomed(key, size_bytes, f"in {containing} versions that stay"))
     return found
