@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from chromaseal import keys
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.ids import SystemIds
+from chromaseal.metering import CountingStore
 from chromaseal.object_store import ObjectInfo, StoredObject
 from chromaseal.snapshot.garbage import collect
 from chromaseal.snapshot.history import load
@@ -17,6 +18,8 @@ from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.clock import ManualClock
 from chromaseal.testing.faults import Fault, FaultyStore, SimulatedCrash
 from chromaseal.testing.manifest_line import NAME, ManifestLine
+from chromaseal.testing.records import record, upserts
+from chromaseal.vault import Vault
 
 
 class Vanishing(ObstoreObjectStore):
@@ -131,3 +134,20 @@ def test_what_an_overtaken_head_needs_stays() -> None:
     collect(store, NAME, Policy(keep_last=1), clock=ManualClock(), ids=SystemIds())
     assert overtaken
     assert store.head(layer) is not None
+
+
+def test_a_long_history_is_not_read_each_time(vault: Vault) -> None:
+    """Where all versions stay: what one that lost has left is found by the sizes of layers."""
+    for number in range(7):
+        vault.write({"lines": upserts(record("a", number))})
+        vault.compact()
+    lost = keys.layer_part("lines", f"000003-{SystemIds().unique()}-step", 0)
+    vault.parts.store.create(lost, b"of an attempt that came second")
+    store = CountingStore(vault.parts.store)
+    garbage = collect(store, "lines", Policy(), clock=ManualClock(), ids=SystemIds())
+    assert [each.key for each in garbage.doomed] == [lost]
+    # Pointer and manifest of the newest one, and the manifest of the third.
+    assert store.usage.get == 3
+    assert len(garbage.kept) == 7
+    verdict = vault.verify("lines", at="2")
+    assert verdict.sound, verdict

@@ -25,6 +25,7 @@ from chromaseal.snapshot.retention import (
     doomed_deltas,
     doomed_objects,
     reached,
+    told_by_sizes,
     versions_to_keep,
 )
 from chromaseal.snapshot.tags import read_tags
@@ -132,7 +133,13 @@ def _plan(
     ]
     # Also where others have removed it since: what has come after it builds on it.
     needed = reached(newest)
-    for version in _load_staying(store, collection, staying):
+    unread = staying
+    if len(staying) == len(past) == len(present):
+        # Nothing was ever removed: the manifests of a long history need not be read each time.
+        layers = {key: n for key, n in objects.items() if key.startswith(keys.layers(collection))}
+        told, unread = told_by_sizes(layers, past)
+        needed |= told | {keys.manifest(collection, each) for each in staying}
+    for version in _load_staying(store, collection, unread):
         needed |= reached(version)
     doomed = doomed_objects(objects, needed, newest.manifest, past)
     deltas = {info.key: info.size_bytes for info in store.list(keys.deltas(collection))}

@@ -112,6 +112,37 @@ def reached(version: Version) -> set[str]:
     return found
 
 
+def told_by_sizes(
+    layers: Mapping[str, int], line: Sequence[PastVersion]
+) -> tuple[set[str], list[str]]:
+    """Give the layers that versions need which all stay, as far as their sizes tell.
+
+    What was stored under a version's number is its own, or of attempts at it that lost. Where that
+    is as much as was written for it, there is nothing of others.
+
+    Args:
+        layers: size by key, of everything under the prefix of layers.
+        line: every version, oldest first; none of them was removed.
+
+    Returns:
+        Keys, and the ids of versions of which sizes do not tell.
+    """
+    found: dict[int, dict[str, int]] = {}
+    for key, size_bytes in layers.items():
+        number = keys.attempt_number(key)
+        if number is not None:
+            found.setdefault(number, {})[key] = size_bytes
+    needed: set[str] = set()
+    unsure: list[str] = []
+    for past in line:
+        stored = found.get(past.number, {})
+        if sum(stored.values()) == past.stored_bytes:
+            needed |= stored.keys()
+        else:
+            unsure.append(past.version_id)
+    return needed, unsure
+
+
 def doomed_objects(
     objects: Mapping[str, int],
     needed: set[str],
