@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from chromaseal.sandbox import Sandbox
 from chromaseal.seal.file_system import FileSystem
 from chromaseal.seal.open_files import OpenFiles
 from chromaseal.snapshot.checkouts import Checkouts
+from chromaseal.snapshot.history import PagesAtHand
 
 Exchange: TypeAlias = Callable[[Path, Path], None]
 
@@ -38,6 +39,7 @@ class Parts:
         clock: time.
         ids: chance.
         writer: name, release and host of this program.
+        pages: of histories, that were read before.
     """
 
     store: ObjectStore
@@ -52,3 +54,4 @@ class Parts:
     clock: Clock
     ids: Ids
     writer: dict[str, str]
+    pages: PagesAtHand = field(default_factory=PagesAtHand)

@@ -108,7 +108,8 @@ class Attempt:
             Conflict: ``lost-race``.
         """
         found = self._head()
-        past = line(self._parts.store, found.version) if found.version else []
+        store, pages = self._parts.store, self._parts.pages
+        past = line(store, found.version, at_hand=pages) if found.version else []
         merged = merged_runs(past)
         runs = sort_runs(self._parts.ledger.waiting(self._collection), merged.contained)
         contained = tuple(run.run_id for run in runs.contained)

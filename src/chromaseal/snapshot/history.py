@@ -35,6 +35,8 @@ from chromaseal.telemetry.emit import carried
 PAGE_VERSIONS = 64
 _PAGE_FORMAT = "chromaseal.history"
 _READS_AT_ONCE = 8
+# Some 40 kB each.
+_PAGES_AT_HAND = 4096
 _PUT_BACK = "chromaseal repair {} puts it back, where the vault tells which version was the newest"
 
 
@@ -174,17 +176,46 @@ def load_all(store: ObjectStore, collection: str, version_ids: Sequence[str]) ->
         return list(pool.map(carried(functools.partial(load, store, collection)), version_ids))
 
 
-def line(store: ObjectStore, newest: Version) -> list[PastVersion]:
+class PagesAtHand:
+    """Pages of histories that this process has read before; they never change.
+
+    Args:
+        most: how many are kept. Each is read as often as any other, so the first ones stay.
+    """
+
+    def __init__(self, most: int = _PAGES_AT_HAND) -> None:
+        self._most = most
+        self._pages: dict[tuple[str, PageEntry], list[PastVersion]] = {}
+
+    def read(self, store: ObjectStore, collection: str, page: PageEntry) -> list[PastVersion]:
+        """Give the versions that a page lists."""
+        found = self._pages.get((collection, page))
+        if found is None:
+            found = _read_page(store, collection, page)
+            if len(self._pages) < self._most:
+                self._pages[collection, page] = found
+        return found
+
+
+def line(
+    store: ObjectStore, newest: Version, *, at_hand: PagesAtHand | None = None
+) -> list[PastVersion]:
     """Give the versions of a collection up to one of them, oldest first.
 
     Versions that were removed since are in it too.
+
+    Args:
+        store: where pages are.
+        newest: the last one.
+        at_hand: what was read before; nothing for whoever looks whether all of it is there.
 
     Raises:
         Damaged: ``bad-manifest`` or ``missing-object``.
     """
     manifest = newest.manifest
     with pools.pool(_READS_AT_ONCE) as pool:
-        read = carried(functools.partial(_read_page, store, manifest.collection))
+        reading = _read_page if at_hand is None else at_hand.read
+        read = carried(functools.partial(reading, store, manifest.collection))
         pages = pool.map(read, manifest.pages)
         listed = [past for page in pages for past in page]
     past = [*listed, *manifest.past]
