@@ -78,7 +78,11 @@ def swap(store: ObjectStore, key: str, body: bytes, *, etag: str | None) -> None
                 kind=_kind(error),
                 hint=error.hint or "run the same command again; a version is committed only once",
             ) from error
-        raise Conflict(f"somebody else moved {key} first", kind="lost-race") from error
+        raise Conflict(
+            f"somebody else moved {key} first",
+            kind="lost-race",
+            hint="run the same command again; it begins with what is there now",
+        ) from error
 
 
 def _kind(error: ChromasealError) -> str:

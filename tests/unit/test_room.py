@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from chromaseal.clock import SystemClock
 from chromaseal.compaction.portion import ALL, Portion, needed_bytes
 from chromaseal.composition.engine import open_vault
 from chromaseal.errors import Interrupted, Unavailable
@@ -18,8 +21,19 @@ from chromaseal.fleet.room import room_for
 from chromaseal.parts import Parts
 from chromaseal.run.model import RunState
 from chromaseal.settings import Settings
+from chromaseal.snapshot.promises import Promises
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
+
+HAVE_PROMISED = """
+import pathlib, sys
+from chromaseal.clock import SystemClock
+from chromaseal.snapshot.promises import Promises
+
+with Promises(pathlib.Path(sys.argv[1]), SystemClock()).kept(lambda _: 800, lambda: None):
+    print("promised", flush=True)
+    sys.stdin.read()
+"""
 
 
 def portions(parts: Parts, names: Sequence[str]) -> Mapping[str, Portion]:
@@ -54,7 +68,7 @@ def test_a_full_disk_is_said_before_anything_is_begun(
         assert "CHROMASEAL_CACHE" in caught.value.hint
         assert vault.run("a").parts["notes"].state is RunState.PENDING
         assert vault.run("a").parts["notes"].attempts == 0
-        assert not (tmp_path / "cache").exists()
+        assert [*(tmp_path / "cache").iterdir()] == [tmp_path / "cache/promises"]
 
 
 def test_what_has_nothing_to_merge_needs_no_room(
@@ -142,6 +156,30 @@ def test_room_is_promised_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 order.append("first")
             other.result(60)
     assert order == ["first", "second"]
+
+
+def test_what_a_process_was_promised_is_counted_until_it_dies(tmp_path: Path) -> None:
+    """Several workers of one machine share its disk, and one that was killed has none of it."""
+    promises, told = Promises(tmp_path, SystemClock()), list[int]()
+
+    def claim(others_bytes: int) -> int:
+        told.append(others_bytes)
+        return 50
+
+    with subprocess.Popen(
+        [sys.executable, "-c", HAVE_PROMISED, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"promised\n"
+        with promises.kept(claim, lambda: None), promises.kept(claim, lambda: None):
+            pass
+        other.kill()
+    with promises.kept(claim, lambda: None):
+        pass
+    assert told == [800, 850, 0]
+    assert [each.name for each in tmp_path.iterdir()] == ["lock"]
 
 
 def test_who_waits_for_room_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

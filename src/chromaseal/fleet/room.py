@@ -26,7 +26,7 @@ def room_for(
 ) -> Iterator[Mapping[str, Portion]]:
     """Decide how much of what waits is taken: all of it where there is room and time for it.
 
-    Until the block ends no other thread of this process is promised the same room.
+    Until the block ends nobody else on this machine is promised the same room.
 
     Args:
         parts: what the vault consists of.
@@ -39,15 +39,19 @@ def room_for(
     Raises:
         Unavailable: ``disk-full``, there is no room for the oldest run, and nobody has it; nothing
             was begun.
+        Conflict: ``cannot-write``, the cache's folder.
     """
     waiting = _waiting(parts, collections)
-    if waiting and parts.checkouts.free_bytes() < _all_of(waiting):
+    if not waiting:
+        yield {}
+        return
+    if parts.checkouts.free_bytes() < _all_of(waiting):
         give_room()
     chosen: Mapping[str, Portion] = {}
 
     def claim(others_bytes: int) -> int | None:
         nonlocal chosen
-        free = parts.checkouts.free_bytes() if waiting else 0
+        free = parts.checkouts.free_bytes()
         if others_bytes and free - others_bytes < sum(each.least_bytes for each in waiting):
             return None
         chosen = _decided(waiting, free - others_bytes, left_s() if left_s is not None else None)
@@ -72,7 +76,7 @@ def _decided(
         )
     everything = _all_of(waiting)
     # Beyond the oldest run of each, what there is room for is shared out evenly.
-    more = (free - least) // GROWTH // max(1, len(waiting))
+    more = (free - least) // GROWTH // len(waiting)
     return {
         each.name: portion(
             each.runs,

@@ -21,9 +21,14 @@ from chromaseal.delta.model import Delta
 from chromaseal.errors import ChromasealError, Damaged, NotFound
 from chromaseal.parts import Parts
 from chromaseal.pin import CollectionPin, read_pin
-from chromaseal.repair.lost_manifest import merge_first, prove_kept, publish_again
+from chromaseal.repair.lost_manifest import (
+    merge_first,
+    prove_kept,
+    publish_again,
+    refuse_undoing,
+)
 from chromaseal.repair.lost_object import put_back_pin, put_back_pointer
-from chromaseal.run.model import RunState
+from chromaseal.run.model import Run, RunState
 from chromaseal.sandbox import StepProgress, limits_for, no_step_progress
 from chromaseal.seal.examine import Wanted, examine
 from chromaseal.seal.sealed import seal
@@ -103,6 +108,8 @@ def repair_collection(
 
 
 def _newest(parts: Parts, collection: str, *, dry_run: bool, progress: StepProgress) -> Repaired:
+    # Before any look at the vault: what is done later, in a later version, is not lost.
+    done = _done_runs(parts, collection)
     named, etag = pointer(parts.store, collection)
     if named is None:
         raise NotFound(
@@ -114,12 +121,12 @@ def _newest(parts: Parts, collection: str, *, dry_run: bool, progress: StepProgr
         found = read_twice(lambda: head(parts.store, collection))
     except Damaged as error:
         lost = LostVersion(collection, named, error)
-        return _without_manifest(parts, lost, etag, dry_run=dry_run, progress=progress)
+        return _without_manifest(parts, lost, etag, done, dry_run=dry_run, progress=progress)
     version = found.version
     if version is None:
         raise NotFound(f"{collection} has no version", kind="no-version")
     past = line(parts.store, version)
-    waiting = _lost_runs(parts, collection, past, dry_run=dry_run)
+    waiting = _lost_runs(parts, collection, done, past, dry_run=dry_run)
     verdict = verify_version(parts, version, Level.QUICK, progress=progress)
     if verdict.sound:
         return Repaired(collection, waiting=waiting)
@@ -308,16 +315,19 @@ class _Work:
         )
 
 
-def _lost_runs(
-    parts: Parts, collection: str, past: list[PastVersion], *, dry_run: bool
-) -> tuple[str, ...]:
-    """Let runs wait again that the ledger calls COMPLETED and that are in no version."""
-    merged = {run_id for version in past for run_id, _ in version.runs}
+def _done_runs(parts: Parts, collection: str) -> list[Run]:
     try:
-        done = parts.ledger.newest(collection=collection, state=RunState.COMPLETED, limit=_ALL)
+        return parts.ledger.newest(collection=collection, state=RunState.COMPLETED, limit=_ALL)
     except ChromasealError:
         # Nobody named a ledger, or there is none: the vault has lost nothing by that.
-        return ()
+        return []
+
+
+def _lost_runs(
+    parts: Parts, collection: str, done: list[Run], past: list[PastVersion], *, dry_run: bool
+) -> tuple[str, ...]:
+    """Let runs wait again that the ledger called COMPLETED before and that are in no version."""
+    merged = {run_id for version in past for run_id, _ in version.runs}
     lost = tuple(run.run_id for run in done if run.run_id not in merged)
     if lost and not dry_run:
         parts.ledger.move(
@@ -335,6 +345,7 @@ def _without_manifest(
     parts: Parts,
     lost: LostVersion,
     etag: str | None,
+    done: list[Run],
     *,
     dry_run: bool,
     progress: StepProgress,
@@ -355,7 +366,7 @@ def _without_manifest(
     past = line(parts.store, before)
     work = _Work(parts, Head(before, etag), before, past, progress, may_be_whole=True)
     source, made = work.repair(dry_run=dry_run)
-    waiting = _lost_runs(parts, lost.collection, past, dry_run=dry_run)
+    waiting = _lost_runs(parts, lost.collection, done, past, dry_run=dry_run)
     return replace(
         repaired,
         source=source,
@@ -372,6 +383,8 @@ def _again(
     """Make the content of a lost version again; say from what, or nothing where that cannot be."""
     kept = kept_of(parts, lost)
     if kept is not None and prove_kept(parts, kept, directory, progress):
+        if before is not None:
+            refuse_undoing(parts, lost, before)
         return f"what this machine keeps of version {lost.number}"
     if before is not None:
         return ""

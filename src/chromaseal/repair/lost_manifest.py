@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from chromaseal import keys
 from chromaseal.clock import to_iso
-from chromaseal.compaction.deltas import read_delta
+from chromaseal.compaction.deltas import read_delta, read_stored
+from chromaseal.compaction.plan import runs_to_repeat
 from chromaseal.errors import ChromasealError, Damaged
 from chromaseal.parts import Parts
 from chromaseal.pin import read_pin
@@ -21,7 +23,8 @@ from chromaseal.seal.examine import examine
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verdict import Level
 from chromaseal.seal.verify import verify
-from chromaseal.snapshot.history import Head
+from chromaseal.snapshot.cancellations import read_marks
+from chromaseal.snapshot.history import Head, line, merged_runs
 from chromaseal.snapshot.kept import Kept
 from chromaseal.snapshot.manifest import MergedRun, Version
 from chromaseal.snapshot.publish import Draft, publish
@@ -34,9 +37,31 @@ def runs_in(parts: Parts, lost: LostVersion) -> tuple[MergedRun, ...]:
     try:
         runs = noted_runs(parts, lost)
     except ChromasealError:
-        # A run that a version has and does not name is merged once more, which changes nothing.
+        # A run that a version has and does not name is merged once more, which changes nothing
+        # unless later ones came before it.
         runs = ()
     return tuple(MergedRun(run.run_id, run.created_at, lost.number) for run in runs)
+
+
+def refuse_undoing(parts: Parts, lost: LostVersion, before: Version) -> None:
+    """Let nothing count as pushed where a run that it may have had would undo later ones.
+
+    Raises:
+        Damaged: ``cannot-repair``, a run that no version has is older than one that the version
+            before has: merged on top of what was pushed, it would come last.
+    """
+    if runs_in(parts, lost):
+        return
+    store, merged = parts.store, merged_runs(line(parts.store, before))
+    known = read_marks(store, lost.collection) | {run.run_id for run in merged.contained}
+    for info in store.list(keys.deltas(lost.collection)):
+        named = keys.parse_delta(info.key)
+        if named is None or named[1] in known:
+            continue
+        delta = read_stored(store, parts.codec, info.key)[0]
+        if runs_to_repeat([delta], merged.effective):
+            why = f"nothing says whether it had run {named[1]}, which must not come after others"
+            raise lost.cannot(why, before)
 
 
 def prove_kept(parts: Parts, kept: Kept, directory: Path, progress: StepProgress) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from chromaseal.errors import Conflict, Damaged
+from chromaseal.object_store import ObjectStore
 from chromaseal.parts import Parts
 from chromaseal.replication.push import Commit, Pushed
 from chromaseal.sandbox import StepProgress, no_step_progress
@@ -37,7 +38,8 @@ def rollback(
 
     Raises:
         NotFound: ``no-version`` or ``removed-version``.
-        Conflict: ``already-newest``.
+        Conflict: ``already-newest``; ``lost-race``, the newest version could not be read, and
+            somebody else has published meanwhile.
         Damaged: the older version cannot be fetched whole, or which one was before a lost one
             cannot be told.
     """
@@ -79,6 +81,7 @@ def _before_lost(
     named, etag = pointer(store, collection)
     if named is None:
         raise error
+    _refuse_readable(store, collection, named)
     try:
         return before_lost(store, collection, named, error), etag
     except Damaged:
@@ -86,6 +89,19 @@ def _before_lost(
         if not _is_id(at):
             raise
     return load(store, collection, str(at)), etag
+
+
+def _refuse_readable(store: ObjectStore, collection: str, version_id: str) -> None:
+    """Give up no newest version but one that is lost: another may have come since the look."""
+    try:
+        load(store, collection, version_id)
+    except Damaged:
+        return
+    raise Conflict(
+        f"{collection} had a newest version that could not be read, and has {version_id} now",
+        kind="lost-race",
+        hint=f"chromaseal log {collection} shows it; then run the same command again",
+    )
 
 
 def _is_id(at: VersionName) -> bool:

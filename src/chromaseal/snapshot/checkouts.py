@@ -4,6 +4,7 @@
 
     <root>/<vault id>/<collection>/<version id>/   a version as published; see ``kept``
     <root>/work/<unique>/                          a private copy; <unique>.lock says it is used
+    <root>/promises/                               what of the disk is promised; see ``promises``
 
 Opening ChromaDB is a write, so nobody opens what is kept: merging and reading happen in copies.
 Versions that are kept share the files in which they do not differ.
@@ -68,7 +69,7 @@ class Checkouts:
     ) -> None:
         self.vault_id = vault_id
         self.boot_id = boot_id
-        self.promises = Promises()
+        self.promises = Promises(root / "promises", clock)
         self._store = store
         self._kept = root / vault_id
         self._work = root / "work"

@@ -30,7 +30,7 @@ from chromaseal.snapshot import chain, history, manifest
 from chromaseal.snapshot.checkouts import Checkouts
 from chromaseal.stream import reminder
 from chromaseal.testing.machine import NobodyHasOpen
-from chromaseal.testing.simulation import functions, invariants, replicas
+from chromaseal.testing.simulation import functions, invariants, repairs, replicas
 from chromaseal.testing.simulation.actors import SCRIPTS, Inbox, Process
 from chromaseal.testing.simulation.chance import SeededIds, chance_of
 from chromaseal.testing.simulation.cloud import Cloud
@@ -50,7 +50,7 @@ from chromaseal.testing.streamed_ledger import StreamedLedger
 from chromaseal.vault import Vault
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - folders of our own are made in it
-_SCRIPTS = {**SCRIPTS, **replicas.SCRIPTS, **functions.SCRIPTS}
+_SCRIPTS = {**SCRIPTS, **replicas.SCRIPTS, **functions.SCRIPTS, **repairs.SCRIPTS}
 # Invocations of these share a machine by twos: what is left of one goes on beside the next.
 _LANES = 2
 _REMEMBERED = 2_000
@@ -156,6 +156,10 @@ class Episode:
                 if kind == "function":
                     machine = f"environment-{number // _LANES}"
                 self.scheduler.actors.append(Actor(f"{kind}-{number}", machine, self._live))
+
+    def repairs(self) -> contextlib.AbstractContextManager[None]:
+        """Let repairs find something to be done, for as long as the episode is played."""
+        return repairs.all_is_taken_for_broken(chance_of(self._seed, "broken"), self._texts)
 
     def play(self, steps: int) -> Report:
         """Play it to the end, or until an invariant does not hold."""
@@ -316,6 +320,7 @@ def _scaled_down(episode: Episode, folder: Path) -> Iterator[None]:
         mock.patch.object(reminder, "AFTER", _REMINDED_AFTER),
         mock.patch.object(portion, "_CHANGES_PER_S", _CHANGES_PER_S),
         mock.patch.object(tempfile, "tempdir", str(folder)),
+        episode.repairs(),
     ):
         yield
 

@@ -229,6 +229,32 @@ _REPLICAS = (
         "        _point(parts, folder, version_id)\n        found = newest_readable(",
     ),
 )
+_REPAIRS = (
+    Bug(
+        "a repair publishes over whatever has come meanwhile",
+        "repair.collection._Work._publish",
+        "head=self._found,",
+        "head=Head(self._found.version, pointer(parts.store, self._collection)[1]),",
+    ),
+    Bug(
+        "a repair lets a late run win",
+        "repair.collection._Work._deltas",
+        "return [*deltas, *repeated]",
+        "return deltas",
+    ),
+    Bug(
+        "a version made again counts as a push",
+        "repair.collection._Work._publish",
+        "restores=manifest.number,",
+        "restores=None,",
+    ),
+    Bug(
+        "a repair looks at the vault before the ledger",
+        "repair.collection._lost_runs",
+        "    merged = {",
+        "    done = _done_runs(parts, collection)\n    merged = {",
+    ),
+)
 _FUNCTIONS = (
     Bug(
         "a message is answered for before the commit",
@@ -265,6 +291,8 @@ _FUNCTIONS = (
         "stream.announcing.announce",
         "left |= dict(not_sent)",
         "left |= dict(not_sent[:0])",
+        test="tests/integration/test_stream_function.py"
+        "::test_what_no_queue_took_is_delivered_again",
     ),
     Bug(
         "a record that cannot be told is passed by before it is kept",
@@ -361,6 +389,7 @@ BUGS = (
     *_SWEEP,
     *_TURNS,
     *_REPLICAS,
+    *_REPAIRS,
     *_FUNCTIONS,
     *_FOUND,
 )

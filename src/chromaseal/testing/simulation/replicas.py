@@ -11,7 +11,7 @@ from chromaseal.testing.simulation import invariants
 from chromaseal.testing.simulation.actors import RECORDS, Process, any_record
 from chromaseal.testing.simulation.dictionary import Rows, read_rows, write_rows
 
-_REPLACES = 0.1
+_REPLACES = 0.3
 _PULLS_ANYWAY = 0.1
 _AGAIN = 0.2
 _TRIES = 4

@@ -11,14 +11,15 @@ _COLLECTIONS = ("lines", "words")
 # Who pushes there changes its own directory.
 _PUSHED = ("notes",)
 # Part of the episodes with such: runs are written to what is pushed to, as well.
-_BOTH = 0.4
+_BOTH = 0.7
 _CANCELLED = 0.4
 # Parts of all episodes; what each has takes longer than what stands for it.
 _PARQUET = 0.15
 _TURNS = 0.4
 _SQL = 0.03
-_REPLICATED = 0.1
+_REPLICATED = 0.15
 _FUNCTIONS = 0.1
+_REPAIRED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ def setting_of(seed: int) -> Setting:
             "canceller": cancellers,
             **replicas,
             **functions,
+            "repairer": int(chance_of(seed, "repairers").random() < _REPAIRED),
         },
         policy=Policy(
             keep_last=chance.randint(1, 4), deltas_after=chance.choice([None, None, 1, 3])

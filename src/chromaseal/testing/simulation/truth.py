@@ -44,7 +44,11 @@ _SEEN_OF_FUNCTIONS = (
     *("set aside", "verified", "collected"),
 )
 _SEEN_OF_COPIES = ("push", "pull", "move", "push over runs", "run over push")
-SEEN = (*SEEN_KEYS, "late run", "rollback", "turn", *_SEEN_OF_COPIES, *_SEEN_OF_FUNCTIONS)
+_SEEN_OF_REPAIRS = ("repair", "repair of runs")
+SEEN = (
+    *(*SEEN_KEYS, "late run", "rollback", "turn"),
+    *(*_SEEN_OF_COPIES, *_SEEN_OF_FUNCTIONS, *_SEEN_OF_REPAIRS),
+)
 
 
 class Truth:
