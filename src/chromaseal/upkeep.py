@@ -202,8 +202,12 @@ class Upkeep:
         deltas = (size for key, size in objects.items() if keys.parse_delta(key))
         return stats(newest.manifest, line(store, newest), objects, sum(deltas))
 
-    def run(self, run_id: str) -> Run:
+    def run(self, run_id: str, *, is_whole: bool = False) -> Run:
         """Give one run, by its id or by the beginning of it.
+
+        Args:
+            run_id: of which run.
+            is_whole: whether that is all of its id; then no other run is meant, which begins so.
 
         Raises:
             NotFound: ``no-run``.
@@ -212,7 +216,7 @@ class Upkeep:
         found = self.parts.ledger.get(run_id)
         if found is not None:
             return found
-        similar = self.parts.ledger.with_prefix(run_id) if run_id else []
+        similar = self.parts.ledger.with_prefix(run_id) if run_id and not is_whole else []
         if len(similar) > 1:
             raise UsageError(
                 f"several runs begin with {run_id}: {', '.join(run.run_id for run in similar)}",

@@ -365,14 +365,13 @@ class Vault(Upkeep):
 
     def retry(self, run_id: str) -> list[str]:
         """Put failed and cancelled parts of a run back; give the collections that wait again."""
-        return put_back(self.parts, self.run(run_id))
+        return put_back(self.parts, self.run(run_id, is_whole=True))
 
     def cancel(self, run_id: str) -> Cancelled:
         """Take a run off the list without its being merged; see ``cancelling.cancel``."""
         with step("cancel run") as told:
-            run = self.run(run_id)
-            told.note(run_id=run.run_id)
-            return cancel(self.parts, run)
+            told.note(run_id=run_id)
+            return cancel(self.parts, self.run(run_id, is_whole=True))
 
     def trace(self, run_id: str) -> list[TraceStep]:
         """Tell every step of a run, from its deltas to the versions that contain it."""

@@ -10,6 +10,7 @@ import pytest
 
 from chromaseal import keys
 from chromaseal.composition.engine import open_vault, settings_here
+from chromaseal.errors import NotFound
 from chromaseal.run.model import RunState
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.command_line import Answer, SampleVault, chromaseal
@@ -63,6 +64,15 @@ def test_a_run_is_cancelled_and_put_back(place: Path, written: Vault) -> None:
     written.compact()
     run = shown(place, "both")
     assert run["versions"] == {n: part["version_id"] for n, part in run["parts"].items()}
+
+
+@pytest.mark.usefixtures("place")
+def test_a_program_names_a_run_whole(written: Vault) -> None:
+    """What a ledger has lost is not taken for another run whose id begins like that."""
+    for change in (written.cancel, written.retry):
+        with pytest.raises(NotFound):
+            change("bot")
+    assert written.run("bot").parts[NAME].state is RunState.PENDING
 
 
 def test_what_versions_have_stays_and_is_said(place: Path, written: Vault) -> None:

@@ -36,7 +36,7 @@ from chromaseal.seal.verdict import Level, in_words
 from chromaseal.seal.verify import verify
 from chromaseal.snapshot.fallback import read_twice
 from chromaseal.snapshot.find import load_kept
-from chromaseal.snapshot.history import Head, head, line, merged_runs, pointer
+from chromaseal.snapshot.history import Head, head, line, lost_race_if_moved, merged_runs, pointer
 from chromaseal.snapshot.manifest import PastVersion, Version
 from chromaseal.snapshot.publish import Draft, publish
 from chromaseal.snapshot.way import DeadEnd, Way, way_to
@@ -121,7 +121,8 @@ def _newest(parts: Parts, collection: str, *, dry_run: bool, progress: StepProgr
         found = read_twice(lambda: head(parts.store, collection))
     except Damaged as error:
         lost = LostVersion(collection, named, error)
-        return _without_manifest(parts, lost, etag, done, dry_run=dry_run, progress=progress)
+        with lost_race_if_moved(parts.store, collection, Head(None, etag)):
+            return _without_manifest(parts, lost, etag, done, dry_run=dry_run, progress=progress)
     version = found.version
     if version is None:
         raise NotFound(f"{collection} has no version", kind="no-version")
@@ -130,7 +131,8 @@ def _newest(parts: Parts, collection: str, *, dry_run: bool, progress: StepProgr
     verdict = verify_version(parts, version, Level.QUICK, progress=progress)
     if verdict.sound:
         return Repaired(collection, waiting=waiting)
-    source, made = _Work(parts, found, version, past, progress).repair(dry_run=dry_run)
+    with lost_race_if_moved(parts.store, collection, found):
+        source, made = _Work(parts, found, version, past, progress).repair(dry_run=dry_run)
     problem = in_words(verdict.failed)
     return Repaired(
         collection,

@@ -94,7 +94,7 @@ def _newest_whole(
     candidates = [each for each in versions if parse(each).number == number]
     if len(candidates) != 1:
         named = ", ".join(candidates)
-        why = f"there are several versions {number}, of which one was only tried: {named}"
+        why = f"there are several versions {number}, of which at most one counts: {named}"
         raise _cannot(collection, found, why if candidates else "there is no manifest of a version")
     try:
         newest = load(parts.store, collection, candidates[0])
@@ -134,7 +134,8 @@ def _cannot(collection: str, found: _Pointer, why: str) -> Damaged:
         f"{found.problem}, and which version was the newest cannot be proved: {why}",
         kind="cannot-repair",
         hint=f"bring {keys.pointer(collection)} back from a backup of the vault: its body is the "
-        "id of the newest version, nothing else",
+        "id of the newest version, nothing else; if there never was one, chromaseal compact "
+        f"{collection} makes the first",
     )
 
 

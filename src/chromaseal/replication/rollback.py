@@ -13,7 +13,7 @@ from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import verify
 from chromaseal.snapshot.fallback import before_lost, read_twice
 from chromaseal.snapshot.find import VersionName, find, find_before
-from chromaseal.snapshot.history import Head, head, load, pointer
+from chromaseal.snapshot.history import Head, head, load, lost_race_if_moved, pointer
 from chromaseal.snapshot.manifest import Version
 from chromaseal.snapshot.publish import Draft, publish
 from chromaseal.snapshot.version_id import parse
@@ -83,7 +83,8 @@ def _before_lost(
         raise error
     _refuse_readable(store, collection, named)
     try:
-        return before_lost(store, collection, named, error), etag
+        with lost_race_if_moved(store, collection, Head(None, etag)):
+            return before_lost(store, collection, named, error), etag
     except Damaged:
         # Of several attempts at one number a person may know which one was a version.
         if not _is_id(at):

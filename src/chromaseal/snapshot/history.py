@@ -84,7 +84,7 @@ def lost_race_if_moved(store: ObjectStore, collection: str, found: Head) -> Iter
     try:
         yield
     except (Damaged, NotFound) as error:
-        if error.kind in {"missing-object", "removed-version"}:
+        if error.kind in {"missing-object", "removed-version", "cannot-repair"}:
             refuse_moved(store, collection, found)
         raise
 
@@ -96,7 +96,11 @@ def refuse_moved(store: ObjectStore, collection: str, found: Head) -> None:
         Conflict: ``lost-race``.
     """
     if pointer(store, collection)[1] != found.etag:
-        raise Conflict(f"somebody else moved {keys.pointer(collection)} first", kind="lost-race")
+        raise Conflict(
+            f"somebody else moved {keys.pointer(collection)} first",
+            kind="lost-race",
+            hint="run the same command again; it begins with what is there now",
+        )
 
 
 def pointer(store: ObjectStore, collection: str) -> tuple[str | None, str | None]:

@@ -120,7 +120,7 @@ def retry_run(
     """
     output = Output.of(as_json=as_json)
     with open_here(vault, ledger) as opened:
-        waiting = opened.retry(run_id)
+        waiting = opened.retry(opened.run(run_id).run_id)
     output.record("retry", run_id=run_id, collections=waiting)
     if waiting:
         again = output.pastable("chromaseal compact")
@@ -167,7 +167,7 @@ def cancel_runs(
 
 
 def _cancel(opened: Vault, run_id: str, output: Output) -> None:
-    done = opened.cancel(run_id)
+    done = opened.cancel(opened.run(run_id).run_id)
     output.record(
         "cancelled",
         run_id=done.run_id,

@@ -24,8 +24,9 @@ from chromaseal.testing.simulation.actors import Process
 from chromaseal.testing.simulation.dictionary import Texts, read_rows
 
 _UNREADABLE = 0.5
-# Reasons that there are: what was pushed is nowhere else, and rules let deltas go.
-_NO_SOURCE = ("was pushed from a directory", "cannot be read: ")
+# Reasons that there are: what was pushed is nowhere else, rules let deltas go, and several
+# compactors are at a first version.
+_NO_SOURCE = ("was pushed from a directory", "cannot be read: ", "there are several versions 1,")
 
 
 def repairer(here: Process) -> None:
