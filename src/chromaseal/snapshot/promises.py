@@ -3,15 +3,14 @@
 ::
 
     <folder>/lock              locked by whoever decides
-    <folder>/<bytes>-<unique>  a promise, locked by whoever has it, and void once that has died
+    <folder>/<bytes>-<number>  a promise, locked by whoever has it, and void once that has died
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
-import tempfile
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -71,10 +70,12 @@ class Promises:
         return mine is not None
 
     def _promise(self, size_bytes: int, held: contextlib.ExitStack) -> None:
-        opened, name = tempfile.mkstemp(dir=self._folder, prefix=f"{size_bytes}-")
-        held.callback(os.close, opened)
-        held.callback(Path(name).unlink, missing_ok=True)
-        fcntl.flock(opened, fcntl.LOCK_EX)
+        taken = {path.name for path in self._folder.iterdir()}
+        names = (f"{size_bytes}-{number}" for number in itertools.count())
+        promise = self._folder / next(name for name in names if name not in taken)
+        file = held.enter_context(promise.open("xb"))
+        held.callback(promise.unlink, missing_ok=True)
+        fcntl.flock(file, fcntl.LOCK_EX)
 
     def _promised_bytes(self) -> int:
         promised_bytes = 0
