@@ -14,7 +14,7 @@ import pytest
 from chromaseal import keys
 from chromaseal.errors import NotFound
 from chromaseal.object_store import ObjectStore, StoredObject
-from chromaseal.run.model import RunState
+from chromaseal.run.model import Run, RunState
 from chromaseal.snapshot.history import head
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.machine import InterruptedSandbox
@@ -129,6 +129,31 @@ def again(vault: Vault, *run_ids: str) -> None:
     for number, run_id in enumerate(run_ids):
         vault.write({NAME: upserts(record("b", number))}, run_id=run_id)
         vault.compact([NAME])
+
+
+def write(vault: Vault, *names: str) -> None:
+    """Write a run for each name, with a record of that name."""
+    for name in names:
+        vault.write({NAME: upserts(record(name, 1))}, run_id=name)
+
+
+@pytest.mark.parametrize("act", [write, publish])
+def test_a_doctor_accuses_no_run_that_has_come_since_it_looked(
+    open_vault: OpenVault, monkeypatch: pytest.MonkeyPatch, act: Callable[[Vault, str], None]
+) -> None:
+    """A run that is written or merged while others are looked at is neither lost nor missing."""
+    here, other = open_vault("here"), open_vault("other")
+    publish(here, "a", "b")
+    newest = here.parts.ledger.newest
+
+    def overtaken_once(*, collection: str = "", limit: int = 100) -> list[Run]:
+        if collection and other.parts.ledger.get("c") is None:
+            act(other, "c")
+        return newest(collection=collection, limit=limit)
+
+    monkeypatch.setattr(here.parts.ledger, "newest", overtaken_once)
+    assert [remark for remark in here.doctor() if not remark.passed] == []
+    assert other.parts.ledger.get("c") is not None
 
 
 def test_a_run_whose_delta_has_gone_since_it_was_merged_is_not_set_aside(

@@ -13,6 +13,7 @@ from chromaseal.parts import Parts
 from chromaseal.run.model import WAITING_STATES, Run, RunState
 from chromaseal.settings import file_path
 from chromaseal.snapshot.cancellations import read_marks
+from chromaseal.snapshot.history import head, line
 from chromaseal.snapshot.manifest import PastVersion
 from chromaseal.verification.remark import Remark, well, wrong
 
@@ -156,6 +157,10 @@ class _Collection:
         """Say what is wrong with a run's object, going by its name and size."""
         part, size_bytes = run.parts[self._name], self._stored.get(run.run_id)
         if size_bytes is None:
+            # It may have come since they were listed.
+            found = self._parts.store.head(part.delta_key)
+            size_bytes = found.size_bytes if found else None
+        if size_bytes is None:
             return f"{part.delta_key} is missing"
         if size_bytes != part.size_bytes:
             return f"{part.delta_key} has {size_bytes} bytes instead of {part.size_bytes}"
@@ -182,6 +187,12 @@ class _Collection:
 
     def _lost(self, merged: set[str]) -> Iterator[Remark]:
         lost = [run for run in self._in(RunState.COMPLETED) if run.run_id not in merged]
+        if lost:
+            # The ledger was asked after the vault, and versions may have come in between.
+            newest = head(self._parts.store, self._name).version
+            past = line(self._parts.store, newest) if newest else []
+            merged_since = {run_id for version in past for run_id, _ in version.runs}
+            lost = [run for run in lost if run.run_id not in merged_since]
         if lost:
             evidence = f"{_names(lost)} COMPLETED in the ledger and in no version"
             yield self._wrong(evidence, f"chromaseal repair {self._name}")
