@@ -156,6 +156,23 @@ def test_a_doctor_accuses_no_run_that_has_come_since_it_looked(
     assert other.parts.ledger.get("c") is not None
 
 
+def test_a_doctor_takes_no_run_that_is_being_written_for_half_a_run(
+    open_vault: OpenVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its delta was there when deltas were listed, and the ledger knows it by now."""
+    here = open_vault("here")
+    publish(here, "a")
+    write(here, "b")
+    newest = here.parts.ledger.newest
+
+    def without_b(*, collection: str = "", limit: int = 100) -> list[Run]:
+        found = newest(collection=collection, limit=limit)
+        return [run for run in found if run.run_id != "b"]
+
+    monkeypatch.setattr(here.parts.ledger, "newest", without_b)
+    assert [remark for remark in here.doctor() if not remark.passed] == []
+
+
 def test_a_run_whose_delta_has_gone_since_it_was_merged_is_not_set_aside(
     open_vault: OpenVault,
 ) -> None:

@@ -207,8 +207,11 @@ class _Collection:
             yield self._wrong(evidence, _REBUILD)
 
     def _unannounced(self, merged: set[str]) -> Iterator[Remark]:
-        silent = sorted(self._stored.keys() - {run.run_id for run in self._runs} - merged)
-        halves = [run_id for run_id in silent if self._parts.ledger.get(run_id) is not None]
+        unknown = sorted(self._stored.keys() - {run.run_id for run in self._runs} - merged)
+        asked = {run_id: self._parts.ledger.get(run_id) for run_id in unknown}
+        # Others have been added since the ledger was asked for all.
+        silent = [i for i, run in asked.items() if run is None or self._name not in run.parts]
+        halves = [run_id for run_id in silent if asked[run_id] is not None]
         broken = [i for i in silent if i not in halves and self._is_broken_off(i)]
         whole = [run_id for run_id in silent if run_id not in (*halves, *broken)]
         if broken:
