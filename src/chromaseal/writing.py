@@ -133,7 +133,11 @@ class Writing:
         try:
             put_once(self._parts.store, key, body)
         except Conflict as error:
-            body = self._parts.store.get(key).body
+            try:
+                body = self._parts.store.get(key).body
+            except NotFound:
+                # A version has it by now, and garbage collection took it after that.
+                return self._store(delta, stored_wins=stored_wins)
             stored = codec.decode(body)
             # A ledger made anew would wait for the collections that an earlier attempt named.
             as_before = stored.header.collections in ((), header.collections)

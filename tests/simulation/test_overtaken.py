@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chromaseal import keys
-from chromaseal.errors import NotFound
+from chromaseal.errors import Conflict, NotFound
 from chromaseal.object_store import ObjectStore, StoredObject
 from chromaseal.run.model import Run, RunState
 from chromaseal.snapshot.history import head
@@ -47,6 +47,10 @@ class Overtaken(MemoryStore):
         self.list = inner.list  # type: ignore[method-assign]
         self.create = inner.create  # type: ignore[method-assign]
         self.get_range = inner.get_range  # type: ignore[method-assign]
+
+    def let(self, act: Callable[[], object]) -> None:
+        """Let the others go on once more."""
+        self._acts.append(act)
 
     def get(self, key: str) -> StoredObject:
         """Read an object, and let the others go on."""
@@ -135,6 +139,40 @@ def write(vault: Vault, *names: str) -> None:
     """Write a run for each name, with a record of that name."""
     for name in names:
         vault.write({NAME: upserts(record(name, 1))}, run_id=name)
+
+
+def test_a_run_may_be_written_again_while_its_delta_goes(open_vault: OpenVault) -> None:
+    """A version has it, and rules let its delta go between two looks: it is there as before."""
+    here, other = open_vault("here"), open_vault("other")
+    publish(other, "a")
+
+    def collect_before_the_next_look() -> None:
+        store.let(lambda: other.gc(NAME, Policy(deltas_after=1)))
+
+    delta = keys.delta(NAME, "a", here.parts.codec.suffix)
+    store = Overtaken(here.parts.store, collect_before_the_next_look, before=delta)
+    here.parts = replace(here.parts, store=store)
+    changes = {NAME: upserts(record("a", 1))}
+    # Other bytes, and the same changes.
+    written = here.write(changes, run_id="a", attributes={"by": "another"})
+    assert (written.new, written.run.parts[NAME].state) == (False, RunState.COMPLETED)
+
+
+def test_a_pointer_that_comes_while_a_repair_looks_is_not_lost(open_vault: OpenVault) -> None:
+    """No pointer yet, and then a version and what is left of an attempt at it."""
+    other = open_vault("other")
+    publish(other)
+    other.write({NAME: upserts(record("a", 1))}, run_id="a")
+
+    def publish_beside_another() -> None:
+        other.compact([NAME])
+        attempt = f"{other.version(NAME).version_id[:-32]}{0:032}"
+        other.parts.store.create(keys.manifest(NAME, attempt), b"{}")
+
+    here = overtaken(open_vault("here"), publish_beside_another)
+    with pytest.raises(Conflict) as caught:
+        here.repair(NAME)
+    assert caught.value.kind == "lost-race"
 
 
 @pytest.mark.parametrize("act", [write, publish])

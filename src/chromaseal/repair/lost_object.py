@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from chromaseal import keys
-from chromaseal.errors import ChromasealError, Damaged, NotFound
+from chromaseal.errors import ChromasealError, Conflict, Damaged, NotFound
 from chromaseal.object_store import ObjectStore
 from chromaseal.parts import Parts
 from chromaseal.pin import DEFAULT_SPACE, CollectionPin, pin_collection, read_pin
@@ -41,7 +41,7 @@ def put_back_pointer(parts: Parts, collection: str, *, dry_run: bool) -> tuple[s
 
     Raises:
         Damaged: ``cannot-repair``, which version was the newest cannot be proved.
-        Conflict: ``lost-race``, somebody else has put it back.
+        Conflict: ``lost-race``, somebody else has put it back, or published.
     """
     found = _names_nothing(parts.store, collection)
     if found is None:
@@ -49,7 +49,16 @@ def put_back_pointer(parts: Parts, collection: str, *, dry_run: bool) -> tuple[s
     versions = _listed(parts.store, collection)
     if found.etag is None and not versions:
         return ()
-    newest = _newest_whole(parts, collection, versions, found)
+    try:
+        newest = _newest_whole(parts, collection, versions, found)
+    except Damaged:
+        if _names_nothing(parts.store, collection) == found:
+            raise
+        raise Conflict(
+            f"{keys.pointer(collection)} has come while it was looked for",
+            kind="lost-race",
+            hint="run the same command again; it begins with what is there now",
+        ) from None
     if not dry_run:
         body = newest.version_id.encode() + b"\n" * _line_feeds(parts)
         swap(parts.store, keys.pointer(collection), body, etag=found.etag)
