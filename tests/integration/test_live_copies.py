@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import shutil
 import subprocess
@@ -23,16 +24,20 @@ from chromaseal.digests import blake3_file_hex
 from chromaseal.errors import ChromasealError, Damaged
 from chromaseal.sandbox import Plain, limits_for
 from chromaseal.seal.checks import records
-from chromaseal.seal.quiet import PICKLE
+from chromaseal.seal.page_table import stamp_of
+from chromaseal.seal.quiet import DATABASE, PICKLE, settled
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import verify
 from chromaseal.testing import writing_application
+from chromaseal.testing.waiting import wait_until
 from chromaseal.testing.whole import WHOLE
 from chromaseal.testing.writing_application import COLLECTION, Plan, WritingApplication, prefix_of
 
 LIMITS = limits_for(100_000_000)
 PLAN = Plan(records=600, threshold=240)
 BUDGET_S = 0.2
+# Of SQLite's header; in data_level0.bin a byte of the first element.
+_APPLICATION_ID = 68
 # SQLite looks for a free lock after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50, 50 and 100 ms: whoever
 # waits for one held this long looks again after 228 ms. What waiting really costs a writer is
 # measured in test_reserved_lock.py; here its calls take longer for want of a processor too.
@@ -267,6 +272,33 @@ def test_a_flush_whose_writer_died_is_told(copier: Copier, application: WritingA
         copier.copy(attempts=4)
     assert refused.value.kind == "unfinished-flush"
     assert content(copier.directory) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [DATABASE, "data_level0.bin"])
+def test_a_write_that_takes_its_time_is_not_missed(
+    copier: Copier, application: WritingApplication, name: str
+) -> None:
+    """What a write changes long after it gave a file its time is in the next copy.
+
+    A page of a mapping gets its time when it is first written, and keeps it: like one ``write``
+    that is slow.
+    """
+    application.end()
+    assert copier.copy()["consistent"]
+    journal = copier.directory / f"{DATABASE}-journal"
+    (torn,) = copier.directory.rglob(name)
+    (pickle,) = copier.directory.rglob(PICKLE)
+    with torn.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        journal.write_bytes(b"in use")
+        mapped[_APPLICATION_ID] ^= 1
+        wait_until(lambda: settled(stamp_of(torn.stat()), time.time_ns()))
+        assert not copier.copy(attempts=1)["consistent"]
+        mapped[_APPLICATION_ID] ^= 1
+    pickle.write_bytes(pickle.read_bytes())
+    journal.unlink()
+    assert copier.copy()["consistent"]
+    assert [*content(copier.target).values()] == [*content(copier.directory).values()]
 
 
 @pytest.mark.slow

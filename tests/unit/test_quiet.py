@@ -94,6 +94,25 @@ def test_only_what_differs_is_copied() -> None:
     assert differing(QUIET, inode) == [DATABASE]
 
 
+def test_a_flush_that_ended_makes_all_of_its_index_doubtful() -> None:
+    """A file that was stamped in the middle of a flush's slow write is copied again after it."""
+    index = sorted(f"index/{name}" for name in INDEX_FILES)
+    moved = with_times(index_metadata=NOW)
+    assert differing(moved, QUIET.files) == index
+    other = {"other/header.bin": stamp(OLD[0]), f"other/{PICKLE}": stamp(OLD[4])}
+    beside = replace(moved, files={**moved.files, **other})
+    assert differing(beside, {**QUIET.files, **other}) == index
+    first = {path: stamp for path, stamp in QUIET.files.items() if not path.endswith(PICKLE)}
+    assert differing(replace(QUIET, files=first), first) == []
+    assert differing(QUIET, first) == index
+
+
+def test_a_database_in_a_transaction_is_not_trusted_later() -> None:
+    """A slow write into it may be under way, whatever its time says."""
+    assert DATABASE in settled_files(QUIET)
+    assert DATABASE not in settled_files(replace(QUIET, journal=True))
+
+
 @pytest.mark.parametrize("written", range(1, 6))
 def test_a_stopped_flush_is_seen(written: int) -> None:
     """However far a flush got, its writer stopped for however long, the copy is refused."""

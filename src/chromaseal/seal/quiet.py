@@ -68,18 +68,34 @@ class Backlog:
 
 
 def settled(stamp: FileStamp, seen_ns: int) -> bool:
-    """Tell whether any later write to a file will show in its times."""
+    """Tell whether any write to a file that begins later will show in its times."""
     return stamp.modified_ns + TIME_GRAIN_NS < seen_ns
 
 
 def settled_files(seen: Observation) -> dict[str, FileStamp]:
-    """Give the files whose copies stay good for as long as their stamps do."""
-    return {path: stamp for path, stamp in seen.files.items() if settled(stamp, seen.seen_ns)}
+    """Give the files whose copies stay good for as long as their stamps do.
+
+    A write gives a file its time first and may change it much later, so an old stamp says
+    nothing of a write that is under way. In the database none is while there is no journal; the
+    files of an index ``differing`` doubts as soon as a flush has ended.
+    """
+    return {
+        path: stamp
+        for path, stamp in seen.files.items()
+        if settled(stamp, seen.seen_ns) and not (path == DATABASE and seen.journal)
+    }
 
 
 def differing(seen: Observation, copied: Mapping[str, FileStamp]) -> list[str]:
-    """Give the files to be copied; ``copied`` has the settled stamps of those that are."""
-    return sorted(path for path, stamp in seen.files.items() if copied.get(path) != stamp)
+    """Give the files to be copied; ``copied`` has the settled stamps of those that are.
+
+    The pickle is what a flush writes last, and from nothing, so that its size shows a write that
+    is under way. Where it is another one, the index's other files may have been stamped in the
+    middle of a write.
+    """
+    changed = {path for path, stamp in seen.files.items() if copied.get(path) != stamp}
+    flushed = {path.rpartition("/")[0] for path in changed if path.endswith(PICKLE)}
+    return sorted(p for p in seen.files if p in changed or p.rpartition("/")[0] in flushed)
 
 
 def being_flushed(seen: Observation) -> list[str]:

@@ -207,9 +207,11 @@ class LiveCopy:
         """Copy what differs; tell whether that was all of it."""
         self._target.mkdir(exist_ok=True)
         self._changed.update(remove_others(self._target, frozenset(seen.files)))
-        # The database first: it is what has to stand still while it is copied.
-        for path in sorted(differing(seen, self._copied), key=lambda p: (p != DATABASE, p)):
+        wanted, at_rest = differing(seen, self._copied), settled_files(seen)
+        for path in wanted:
             self._copied.pop(path, None)
+        # The database first: it is what has to stand still while it is copied.
+        for path in sorted(wanted, key=lambda p: (p != DATABASE, p)):
             try:
                 written = update_file(
                     self._directory / path, self._target / path, may_go_on=may_go_on
@@ -222,8 +224,8 @@ class LiveCopy:
             if written:
                 self._changed.add(path)
                 self._copied_bytes += written
-            if settled(seen.files[path], seen.seen_ns):
-                self._copied[path] = seen.files[path]
+            if path in at_rest:
+                self._copied[path] = at_rest[path]
         return True
 
     def _has(self, path: str, stamp: FileStamp) -> bool:
