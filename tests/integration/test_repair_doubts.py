@@ -90,6 +90,15 @@ client = chromadb.PersistentClient(f"{folder}/long")
 collection = made(client)
 collection.add(ids=[f"r{n}" for n in range(100)], embeddings=vectors(100, 0) * np.float32(1e25))
 client.close()
+client = chromadb.PersistentClient(f"{folder}/deleted-database")
+admin = chromadb.AdminClient(client.get_settings())
+admin.create_database("second")
+client.set_tenant("default_tenant", "second")
+put(made(client), "add", 120, 0)
+admin.delete_database("second")
+client.set_tenant("default_tenant")
+put(made(client), "add", 130, 1)
+client.close()
 """
 FULL_TEXT = "DELETE FROM embedding_fulltext_search_docsize WHERE id = 3"
 
@@ -220,7 +229,9 @@ def deep(directory: Path, equipment: Equipment) -> Verdict:
     )
 
 
-@pytest.mark.parametrize("history", ["ignored", "young", "floats", "tenants", "long", "later"])
+@pytest.mark.parametrize(
+    "history", ["ignored", "young", "floats", "tenants", "long", "later", "deleted-database"]
+)
 def test_what_comes_back_is_what_chromadb_had(
     histories: Path, tmp_path: Path, equipment: Equipment, history: str
 ) -> None:

@@ -70,12 +70,20 @@ def is_whole_log(remains: Remains) -> bool:
 
 
 def _without_row(remains: Remains) -> Iterator[CollectionRemains]:
-    """Find collections that only their segments or their log still name."""
+    """Find collections that only their segments or their log still name.
+
+    Segments alone, of which no table has anything, are left of a database that was deleted.
+    """
     known = {each.collection_id for each in remains.collections}
+    used = {*(row.segment_id for row in remains.rows), *remains.unnamed, *remains.places}
+    deleted = {each.collection_id for each in remains.segments if remains.tables_whole} - {
+        each.collection_id for each in remains.segments if each.segment_id in used
+    }
     of_segments = [each.collection_id for each in remains.segments]
     of_log = [entry.topic.rpartition("/")[2] for entry in remains.log if entry.is_sound]
     named = [each for each in dict.fromkeys([*of_segments, *of_log]) if each not in known]
-    ids = [each for each in named if each in of_log or of_segments.count(each) > 1]
+    several = {each for each in of_segments if of_segments.count(each) > 1} - deleted
+    ids = [each for each in named if each in of_log or each in several]
     if not ids and not known and (remains.rows or remains.indexes):
         ids = ["unknown"]
     for collection_id in ids:

@@ -70,7 +70,8 @@ _ODD_VALUES = """
        OR typeof(float_value) NOT IN ('real', 'null')
        OR bool_value NOT IN (0, 1)
 """
-# Not list values without a record: ChromaDB leaves those behind when it deletes one.
+# Not list values without a record: ChromaDB leaves those behind when it deletes one. Nor segments
+# alone: it leaves those of all collections of a database that it deletes, with nothing else.
 _LOST_ROWS = {
     "values without a record": """
         SELECT count(*) FROM embedding_metadata AS m LEFT JOIN embeddings AS e ON e.id = m.id
@@ -80,7 +81,10 @@ _LOST_ROWS = {
         SELECT count(*) FROM embeddings WHERE segment_id NOT IN (SELECT id FROM segments)
     """,
     "segments without a collection": """
-        SELECT count(*) FROM segments WHERE collection NOT IN (SELECT id FROM collections)
+        SELECT count(*) FROM segments AS s WHERE collection NOT IN (SELECT id FROM collections)
+        AND (EXISTS (SELECT 1 FROM embeddings WHERE segment_id = s.id)
+             OR EXISTS (SELECT 1 FROM max_seq_id WHERE segment_id = s.id)
+             OR EXISTS (SELECT 1 FROM embeddings_queue WHERE topic LIKE '%/' || s.collection))
     """,
     "collections without a database": """
         SELECT count(*) FROM collections WHERE database_id NOT IN (SELECT id FROM databases)
