@@ -186,6 +186,11 @@ CONTRADICTIONS: tuple[tuple[str, Callable[[Path], None], str], ...] = (
     ("young", text_of_the_log, "the log has another one"),
     ("plain", other_vector, "the same moment"),
     ("later", older_index, "the same moment"),
+    (
+        "floats",
+        lambda d: change(d, "DROP TABLE embedding_metadata_array"),
+        "which values it should",
+    ),
 )
 
 

@@ -109,6 +109,17 @@ def test_each_level_sees_what_it_looks_at(directory: Path, sandbox: ProcessSandb
     assert wrong(look(silent, Level.DEEP, sandbox, Wanted())) == {"full-text"}
 
 
+@pytest.mark.parametrize("number", [0, -5])
+def test_a_number_before_the_log_began_is_found(
+    directory: Path, sandbox: ProcessSandbox, number: int
+) -> None:
+    """ChromaDB counts from one; a row that was changed before that is of no change."""
+    with closing(sqlite3.connect(directory / DATABASE)) as db, db:
+        row = "(SELECT min(id) FROM embeddings)"
+        db.execute(f"UPDATE embeddings SET seq_id = ? WHERE id = {row}", (number,))  # noqa: S608
+    assert "types" in wrong(look(directory, Level.QUICK, sandbox, Wanted()))
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_each_check_is_told_once(directory: Path, sandbox: ProcessSandbox, level: Level) -> None:
     """Also where one is made from outside and from inside."""

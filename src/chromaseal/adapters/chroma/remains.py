@@ -47,6 +47,8 @@ SEGMENT_METADATA = (
 )
 _COLLECTIONS = ("id", "name", "dimension", "database_id", "config_json_str", "schema_str")
 _VALUES = ("id", "key", "string_value", "int_value", "float_value", "bool_value")
+# The step of the schema that brought lists.
+_LISTS_SINCE = ("metadb", 6)
 _SCOPES = {"urn:chroma:segment/vector/": "VECTOR", "urn:chroma:segment/metadata/": "METADATA"}
 _FULL_TEXT = "embedding_fulltext_search_content"
 _FULL_TEXT_CHECK = """
@@ -271,8 +273,9 @@ class _Reading:
 
     def _read_lists(self, rows: dict[int, RowRemains]) -> None:
         table = "embedding_metadata_array"
-        if self._remains.tables_whole and not read_table(self._db, table, _VALUES).whole:
-            # Schemas before metadb 6 have no lists.
+        steps = read_table(self._db, "migrations", ("dir", "version")).rows.values()
+        is_old = _LISTS_SINCE not in steps
+        if is_old and self._remains.tables_whole and not read_table(self._db, table, _VALUES).whole:
             return
         found = self._table(table, _VALUES)
         expected = read_index(self._db, table, ("rowid", "id", "key"), ("id", "key"))

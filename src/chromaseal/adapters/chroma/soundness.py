@@ -50,7 +50,7 @@ _ODD_TYPES = {
     "max_seq_id": f"typeof(segment_id) <> 'text' OR {_NO_SEQ_ID.format('seq_id')}",
     "embeddings": f"""
         typeof(segment_id) <> 'text' OR typeof(embedding_id) <> 'text'
-        OR {_NO_SEQ_ID.format("seq_id")}
+        OR {_NO_SEQ_ID.format("seq_id")} OR seq_id < 1
     """,
     "embeddings_queue": """
         typeof(operation) <> 'integer' OR operation NOT BETWEEN 0 AND 3
