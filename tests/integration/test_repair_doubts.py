@@ -235,6 +235,26 @@ def deep(directory: Path, equipment: Equipment) -> Verdict:
 
 
 @pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE collections SET schema_str = '{}' WHERE name = 'notes'",
+        "UPDATE collections SET dimension = 999999999999",
+        "UPDATE collection_metadata SET str_value = CAST(str_value AS BLOB)",
+    ],
+)
+def test_of_what_chromadb_cannot_open_all_records_are_salvaged(
+    histories: Path, tmp_path: Path, equipment: Equipment, statement: str
+) -> None:
+    """What is wrong with a collection itself is not carried over with its records."""
+    directory = shutil.copytree(histories / "plain", tmp_path / "plain")
+    truth = content(directory)
+    change(directory, statement)
+    assert not deep(directory, equipment).sound
+    salvage_directory(directory, tmp_path / "out", equipment)
+    assert content(tmp_path / "out") == truth
+
+
+@pytest.mark.parametrize(
     "history", ["ignored", "young", "floats", "tenants", "long", "later", "deleted-database"]
 )
 def test_what_comes_back_is_what_chromadb_had(

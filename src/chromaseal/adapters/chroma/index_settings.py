@@ -54,7 +54,7 @@ def index_settings(
         old: the metadata of its vector segment.
 
     Raises:
-        ValueError: what is there is no JSON, or a number is none.
+        ValueError: what is there is no JSON, names no index, or a number is none.
         TypeError: the same.
         AttributeError: what is there is no mapping.
     """
@@ -69,9 +69,13 @@ def index_settings(
 
 
 def _of_schema(schema_json: str | None) -> dict[str, Any]:
-    schema = json.loads(schema_json) if schema_json else {}
+    schema = json.loads(schema_json) if schema_json else None
+    if schema is None:
+        return {}
     lists = schema.get("keys", {}).get("#embedding", {}).get("float_list", {})
-    config = lists.get("vector_index", {}).get("config", {})
+    config = lists.get("vector_index", {}).get("config")
+    if config is None:
+        raise ValueError("a schema without an index of vectors, which ChromaDB does not open")
     space = config.get("space")
     return {**(config.get("hnsw") or {}), "space": space} if space else {}
 

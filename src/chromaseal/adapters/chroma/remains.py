@@ -47,6 +47,8 @@ SEGMENT_METADATA = (
 )
 _COLLECTIONS = ("id", "name", "dimension", "database_id", "config_json_str", "schema_str")
 _VALUES = ("id", "key", "string_value", "int_value", "float_value", "bool_value")
+# ChromaDB reads it as a number of 32 bits, and dies of a larger one.
+_MOST_DIMENSIONS = 2**31 - 1
 # The step of the schema that brought lists.
 _LISTS_SINCE = ("metadb", 6)
 _SCOPES = {"urn:chroma:segment/vector/": "VECTOR", "urn:chroma:segment/metadata/": "METADATA"}
@@ -146,6 +148,8 @@ class _Reading:
         remains.segments = list(_segments(segments))
         for table, columns in KEPT.items():
             rows = list(self._settled(table, columns).values())
+            if table == "collection_metadata":
+                rows = [cells for cells in rows if self._is_value(cells)]
             remains.cells[table] = (columns, rows)
         remains.collections = list(self._collections(collections))
         columns = ("segment_id", "seq_id")
@@ -174,6 +178,17 @@ class _Reading:
                     if vectors.get(segment) == cells[0]
                 }
                 yield _collection(cells, found if found or whole else None)
+
+    def _is_value(self, cells: Cells) -> bool:
+        """Whether ChromaDB can read a value of a collection's metadata; note it if not."""
+        collection_id, key, *values = cells
+        _, problem = value_in(*values)
+        odd = bool(problem) and any(value is not None for value in values)
+        if odd:
+            self._remains.disputed.append(
+                f"metadata {key} of collection {collection_id}: {problem}"
+            )
+        return not odd
 
     def _are_tables_sound(self) -> bool:
         """Whether SQLite finds nothing wrong but in indexes, which say nothing of their own."""
@@ -326,7 +341,7 @@ def _collection(cells: Cells, old: Mapping[str, Any] | None) -> CollectionRemain
         collection_id,
         name,
         str(database_id),
-        dimension if isinstance(dimension, int) else None,
+        dimension if isinstance(dimension, int) and 0 < dimension <= _MOST_DIMENSIONS else None,
         _settings(config, schema, old),
         dict(zip(_COLLECTIONS, cells, strict=True)),
     )
