@@ -361,6 +361,14 @@ def test_a_place_below_a_file_cannot_be_written(
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_place_that_cannot_be_written_is_not_called_damaged(
+    machine: Machine, states: list[Path]
+) -> None:
+    """A folder in which nothing can be made says nothing about the version to be opened."""
+    machine.push(NAME, states[0])
+    assert kind_of(lambda: machine.vault.open_copy(NAME, Path("/proc/self/copy"))) == "cannot-write"
+
+
 def test_a_followed_folder_of_somebody_is_left_alone(
     machine: Machine, states: list[Path], tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.composition.environment import examine_environment
 from chromaseal.composition.locks import examine_locks
 from chromaseal.entrypoints.cli import app
-from chromaseal.errors import ChromasealError, Damaged, RefusedInput, Unavailable
+from chromaseal.errors import ChromasealError, Damaged, RefusedInput, Unavailable, UsageError
 from chromaseal.settings import Settings, resolve
 from chromaseal.telemetry import emit
 from chromaseal.testing.command_line import TIMEOUT_S, chromaseal, command_line, environment
@@ -100,6 +100,22 @@ def test_no_secret_of_an_endpoint_is_told() -> None:
         ObstoreObjectStore("s3://bucket/vault", options=options).create("key", b"")
     assert "127.0.0.1" in caught.value.message
     assert "pass-word" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [("s3://bucket/vault", "AWS_ENDPOINT_URL"), ("az://box/vault", "AZURE_ENDPOINT")],
+)
+@pytest.mark.parametrize("endpoint", ["", "localhost:9000", "http://", "http://h:x", "http://h i"])
+def test_an_endpoint_that_is_no_url_is_named(
+    monkeypatch: pytest.MonkeyPatch, url: str, name: str, endpoint: str
+) -> None:
+    """The variable with the mistake is named, whatever its client makes of it."""
+    monkeypatch.setenv(name, endpoint)
+    with pytest.raises(UsageError) as caught:
+        ObstoreObjectStore(url)
+    assert caught.value.kind == "bad-url"
+    assert f"{name} is {endpoint!r}" in caught.value.message
 
 
 def test_a_file_is_no_directory(tmp_path: Path) -> None:

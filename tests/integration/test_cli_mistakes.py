@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def test_a_worker_tells_a_mistyped_collection(here: Path) -> None:
     assert run(here, "worker", "--once", "--collections", "notes").out.endswith(
         "nothing waited to be folded into a new version\nstopped\n"
     )
+
+
+def test_a_new_ledger_of_an_old_vault_is_announced(here: Path, tmp_path: Path) -> None:
+    """Who lost it is not told that there was never a run, but how to make it again."""
+    shutil.copytree(here / "vault", tmp_path / "vault")
+    ledger = tmp_path / "vault" / ".ledger" / "ledger.sqlite"
+    ledger.unlink()
+    first, second = run(tmp_path, "runs", "list"), run(tmp_path, "runs", "list")
+    assert first.errors.startswith(f"made a ledger at {ledger}; ")
+    assert "doctor --rebuild-ledger" in first.errors
+    assert (first.exit_code, second.errors) == (0, "")
 
 
 def test_a_version_that_is_not_there_is_not_a_collection(here: Path) -> None:

@@ -267,6 +267,14 @@ def test_rollback_publishes_an_old_content(own: Desk, tmp_path: Path) -> None:
     assert only(replaced, "pushed")["version"] == 4
 
 
+def test_a_repeated_rollback_publishes_nothing(own: Desk) -> None:
+    """Whoever did not see the answer asks again, and the version is the one that is there."""
+    first, again, log = own.run_all("rollback notes 1", "rollback notes 1", "log notes")
+    done, same = only(first, "rolled-back"), only(again, "rolled-back")
+    assert (same["version_id"], same["stored_bytes"]) == (done["version_id"], 0)
+    assert len(log.events) == 3
+
+
 def test_gc_tells_and_removes_the_same(own: Desk) -> None:
     """A dry run removes nothing and names what goes; then exactly that goes."""
     rule = "gc notes --keep-last 2"

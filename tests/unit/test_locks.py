@@ -206,6 +206,7 @@ def test_what_is_no_chromadb_directory_is_refused() -> None:
     with pytest.raises(RefusedInput) as refused:
         judged(NOTHING, Probed({}))
     assert refused.value.kind == "not-chromadb"
+    assert "there is no such directory" in refused.value.message
     assert judged(Use((process(file(gone=True)),)), Probed({})).standing is Standing.OPEN
 
 

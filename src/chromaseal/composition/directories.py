@@ -11,15 +11,15 @@ from chromaseal.adapters.linux.exchange import exchange
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.adapters.process.sandbox import ProcessSandbox, SandboxPool
 from chromaseal.clock import SystemClock
-from chromaseal.errors import Conflict, RefusedInput, UsageError
+from chromaseal.errors import Conflict, UsageError
 from chromaseal.ids import SystemIds
 from chromaseal.repair import directory as rebuilding
 from chromaseal.repair.directory import RepairedDirectory, Salvaged
 from chromaseal.repair.equipment import Equipment
-from chromaseal.replication.push import refuse_not_chromadb
 from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.seal.examine import examine
 from chromaseal.seal.quiet import HEADER
+from chromaseal.seal.sealed import refuse_not_chromadb
 from chromaseal.seal.verdict import Level, Verdict
 from chromaseal.telemetry.emit import step
 
@@ -132,22 +132,7 @@ def _equipment() -> Iterator[Equipment]:
         sandbox.close()
 
 
-def refuse_file(directory: Path) -> None:
-    """Refuse a file where a directory belongs.
-
-    Raises:
-        RefusedInput: ``not-chromadb``.
-    """
-    if directory.exists() and not directory.is_dir():
-        raise RefusedInput(
-            f"{directory} is a file, not a ChromaDB directory",
-            kind="not-chromadb",
-            hint="name the directory that a chromadb.PersistentClient was opened on",
-        )
-
-
 def _refuse_not_chromadb(directory: Path) -> None:
-    refuse_file(directory)
     if not any(directory.glob(f"*/{HEADER}")):
         # Where there is an index, a missing database is a finding.
         refuse_not_chromadb(directory)

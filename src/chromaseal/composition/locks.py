@@ -8,9 +8,9 @@ from pathlib import Path
 from chromaseal.adapters.chroma.lock_probe import probe
 from chromaseal.adapters.linux.open_files import ProcOpenFiles
 from chromaseal.clock import Clock, SystemClock
-from chromaseal.composition.directories import refuse_file
 from chromaseal.seal import locks
 from chromaseal.seal.locks import LocksReport
+from chromaseal.seal.sealed import not_chromadb
 
 
 def examine_locks(
@@ -29,7 +29,8 @@ def examine_locks(
         RefusedInput: ``not-chromadb``, and nobody has anything of it open.
         Unsupported: ``no-proc``.
     """
-    refuse_file(directory)
+    if directory.is_file():
+        raise not_chromadb(directory)
     open_files = ProcOpenFiles()
     return locks.examine_locks(
         directory,

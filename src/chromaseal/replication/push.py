@@ -11,14 +11,13 @@ from typing import TypeAlias
 
 from chromaseal import keys
 from chromaseal.embedding import ModelPin
-from chromaseal.errors import Conflict, RefusedInput
+from chromaseal.errors import Conflict
 from chromaseal.parts import Parts
 from chromaseal.pin import DEFAULT_SPACE, CollectionPin, pin_collection, read_pin
 from chromaseal.replication.origins import Origin, origin_of, origins_of
 from chromaseal.sandbox import Progress, StepProgress, no_step_progress
 from chromaseal.seal.page_table import FileStamp, Known
-from chromaseal.seal.quiet import DATABASE
-from chromaseal.seal.sealed import Sealed, seal
+from chromaseal.seal.sealed import Sealed, refuse_not_chromadb, seal
 from chromaseal.seal.verify import VerifiedSnapshot, verify
 from chromaseal.snapshot.history import Head, head, lost_race_if_moved, refuse_moved
 from chromaseal.snapshot.kept import Kept
@@ -95,22 +94,6 @@ def push(
             stamps, at_ns = commit.sealed.stamps, commit.sealed_at_ns
             origins.write(directory, origin_of(pushed.version, stamps, at_ns))
     return pushed
-
-
-def refuse_not_chromadb(directory: Path) -> None:
-    """Refuse what is no ChromaDB directory.
-
-    Raises:
-        RefusedInput: ``not-chromadb``.
-    """
-    if (directory / DATABASE).is_file():
-        return
-    why = f"it has no {DATABASE}" if directory.is_dir() else "there is no such directory"
-    raise RefusedInput(
-        f"{directory} is no ChromaDB directory: {why}",
-        kind="not-chromadb",
-        hint="name the directory that a chromadb.PersistentClient was opened on",
-    )
 
 
 class Commit:

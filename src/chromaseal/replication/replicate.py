@@ -29,8 +29,9 @@ from chromaseal.digests import blake3_hex
 from chromaseal.errors import Conflict, Damaged, Unavailable
 from chromaseal.parts import Parts
 from chromaseal.replication.origins import Lineage, Origin, origin_of, origins_of, write_whole
-from chromaseal.replication.push import Commit, Pushed, not_the_newest, refuse_not_chromadb
+from chromaseal.replication.push import Commit, Pushed, not_the_newest
 from chromaseal.sandbox import limits_for
+from chromaseal.seal.sealed import refuse_not_chromadb
 from chromaseal.snapshot.checkout import cannot_write
 from chromaseal.snapshot.history import Head
 from chromaseal.telemetry.emit import event, step

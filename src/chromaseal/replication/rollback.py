@@ -28,7 +28,8 @@ def rollback(
     Nothing is taken away: the versions in between stay, and the runs that they merged count as
     contained, so that nobody merges them again. Where the newest version cannot be read, this
     gives it up: the next one begins with a base of its own. If its manifest is lost too, nobody
-    knows its runs, and its number is used again.
+    knows its runs, and its number is used again. Where the newest version is that already, by
+    an earlier rollback, nothing is done.
 
     Args:
         parts: what the vault consists of.
@@ -58,11 +59,19 @@ def rollback(
         )
     if not _is_readable(parts, newest):
         return _afresh(parts, head(parts.store, collection), old, progress)
+    if _brings_back(newest, old):
+        # Asked again, as after an answer that never came.
+        return Pushed(newest, new=False)
     with parts.checkouts.workspace() as workspace:
         directory = workspace / "directory"
         parts.checkouts.copy(old, directory)
         commit = Commit(parts, collection, restores=old.manifest.number, progress=progress)
         return commit.run(directory, None)
+
+
+def _brings_back(newest: Version, old: Version) -> bool:
+    restored = newest.manifest.restores == old.manifest.number
+    return restored and newest.manifest.files == old.manifest.files
 
 
 def _is_readable(parts: Parts, version: Version) -> bool:

@@ -14,10 +14,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from chromaseal.clock import Clock
-from chromaseal.errors import ChromasealError, Conflict, Damaged, RefusedInput
+from chromaseal.errors import ChromasealError, Conflict, Damaged
 from chromaseal.seal.lock_words import ELSEWHERE, STRANGER, Role, named, role_of
 from chromaseal.seal.open_files import Use
 from chromaseal.seal.quiet import DATABASE
+from chromaseal.seal.sealed import not_chromadb
 
 RECENT_S = 2.0
 _LEFTOVERS = {
@@ -185,11 +186,7 @@ def judge(
 ) -> LocksReport:
     """Decide what a directory is; see ``examine_locks``."""
     if DATABASE not in probed.files and not use.processes and not probed.problem:
-        raise RefusedInput(
-            f"{directory} is no ChromaDB directory: it has no {DATABASE}",
-            kind="not-chromadb",
-            hint="name the directory that a chromadb.PersistentClient was opened on",
-        )
+        raise not_chromadb(directory)
     roles = tuple(role_of(p, own_pid, write_ahead=bool(probed.write_ahead)) for p in use.processes)
     strangers = _unexplained(use, probed)
     is_held = bool(roles or strangers)

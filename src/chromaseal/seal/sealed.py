@@ -14,10 +14,11 @@ from typing import Final
 
 from chromaseal.clock import Clock
 from chromaseal.digests import DIGEST_SIZE_BYTES, file_page_digests, pages_in
-from chromaseal.errors import Conflict, Damaged, Unavailable
+from chromaseal.errors import Conflict, Damaged, RefusedInput, Unavailable
 from chromaseal.seal.compare import compared_digests
 from chromaseal.seal.open_files import Holder, OpenFiles
 from chromaseal.seal.page_table import NO_PAGES, FileStamp, Known, PageTable, stamp_of
+from chromaseal.seal.quiet import DATABASE
 from chromaseal.telemetry.emit import event
 from chromaseal.telemetry.observer import Severity
 
@@ -199,6 +200,26 @@ def _unreadable(path: Path) -> Unavailable:
         f"{path} may not be read by this user, so whether it is whole nobody knows",
         kind="system-error",
         hint="run it as the directory's owner, or let this user read it",
+    )
+
+
+def refuse_not_chromadb(directory: Path) -> None:
+    """Refuse what is no ChromaDB directory.
+
+    Raises:
+        RefusedInput: ``not-chromadb``.
+    """
+    if not (directory / DATABASE).is_file():
+        raise not_chromadb(directory)
+
+
+def not_chromadb(directory: Path) -> RefusedInput:
+    """Make the error for what is no ChromaDB directory."""
+    why = f"it has no {DATABASE}" if directory.is_dir() else "there is no such directory"
+    return RefusedInput(
+        f"{directory} is no ChromaDB directory: {'it is a file' if directory.is_file() else why}",
+        kind="not-chromadb",
+        hint="name the directory that a chromadb.PersistentClient was opened on",
     )
 
 

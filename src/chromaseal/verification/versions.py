@@ -78,7 +78,8 @@ def examine_versions(
         elif bad < number:
             mend = f"{_BACKUP}; or give that version up: chromaseal gc {name} --forget {bad}"
             yield wrong(name, "older versions", evidence, mend)
-    evidence = f"{len(whole)} versions whole, {len(objects)} objects, {sum(objects.values())} bytes"
+    seen = f"{len(objects)} objects, {sum(objects.values())} bytes"
+    evidence = f"{len(whole)} versions whole by names and sizes, {seen}"
     yield well(name, "objects", evidence)
 
 

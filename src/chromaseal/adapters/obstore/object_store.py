@@ -80,6 +80,11 @@ _ASKED_FOR_CREDENTIALS = (
 )
 # An endpoint may have user and password in it, and errors name it.
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
+# obstore panics where one of these is no URL of a server.
+_ENDPOINTS = {
+    "s3": ("endpoint", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "az": ("endpoint", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+}
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with AWS_SESSION_TOKEN if there is one; "
     "profiles in ~/.aws are not read",
@@ -127,6 +132,7 @@ class ObstoreObjectStore:
         }
         if not urlsplit(url).netloc:
             raise _bad_url(self._url, "it names no bucket")
+        _refuse_endpoints(urlsplit(url).scheme, {**os.environ, **named})
         opened = functools.partial(from_url, url, config=config, retry_config=once)
         self._open_patient = functools.partial(opened, client_options=client)
         try:
@@ -326,6 +332,27 @@ def _update_version(tag: str) -> UpdateVersion:
     if version is not None:
         named["version"] = version
     return named
+
+
+def _refuse_endpoints(scheme: str, named: Mapping[str, str]) -> None:
+    for name in _ENDPOINTS.get(scheme, ()):
+        if name in named and not _is_server(named[name]):
+            raise UsageError(
+                f"{name} is {_USER.sub('', named[name])!r}, which is no URL of a server",
+                kind="bad-url",
+                hint=f"{name}=http://host:port or https://host; unset it for the service itself",
+            )
+
+
+def _is_server(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        # Asked for a port that is no number, or too large, it raises.
+        _ = parts.port
+    except ValueError:
+        return False
+    is_plain = url.isascii() and url.isprintable() and " " not in url
+    return is_plain and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def _bad_url(url: str, why: str) -> UsageError:

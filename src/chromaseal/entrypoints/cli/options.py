@@ -17,6 +17,7 @@ from chromaseal.composition.telemetry import watched
 from chromaseal.entrypoints.cli.retries import RetriesNoted
 from chromaseal.errors import Incomplete, NotFound, UsageError
 from chromaseal.legacy.mirror import MirroredVault
+from chromaseal.settings import file_path
 from chromaseal.telemetry.emit import step
 from chromaseal.vault import Vault
 
@@ -95,14 +96,24 @@ def open_here(
     only_read: bool = False,
     keep_open: bool = False,
 ) -> Vault:
-    """Open the vault that the options name; say so where that made it one."""
-    return open_vault(
-        settings_here(vault=vault, ledger=ledger),
-        create=create,
-        only_read=only_read,
-        keep_open=keep_open,
-        made=_tell_made,
+    """Open the vault that the options name; say so where that made it, or its ledger."""
+    settings = settings_here(vault=vault, ledger=ledger)
+    file = file_path(settings.ledger) if settings.ledger.startswith("sqlite:///") else None
+    is_new = file is not None and not file.exists()
+    made: list[str] = []
+
+    def tell(url: str) -> None:
+        made.append(url)
+        _tell_made(url)
+
+    opened = open_vault(
+        settings, create=create, only_read=only_read, keep_open=keep_open, made=tell
     )
+    if file is not None and is_new and not made and file.exists():
+        # Without a lost one it looks as if there had never been a run.
+        lost = "if one was lost: chromaseal doctor --rebuild-ledger"
+        typer.echo(f"made a ledger at {file}; {lost}", err=True)
+    return opened
 
 
 @contextlib.contextmanager

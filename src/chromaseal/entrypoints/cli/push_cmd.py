@@ -19,8 +19,9 @@ from chromaseal.entrypoints.cli.options import (
     open_here,
 )
 from chromaseal.entrypoints.cli.output import Output, counted, seconds, size
-from chromaseal.replication.push import Pushed, refuse_not_chromadb
+from chromaseal.replication.push import Pushed
 from chromaseal.replication.replicate import Skipped
+from chromaseal.seal.sealed import refuse_not_chromadb
 
 DirectoryArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="What a chromadb.PersistentClient was opened on.")

@@ -40,7 +40,8 @@ def search(
         typer.Option("--where", metavar="KEY=VALUE", help="Metadata; may be repeated."),
     ] = None,
     exact: Annotated[
-        bool, typer.Option("--exact", help="The text itself instead of its meaning.")
+        bool,
+        typer.Option("--exact", help="The text itself, capitals and all, not its meaning."),
     ] = False,
     at: AtOption = "",
     crops: Annotated[
@@ -105,7 +106,7 @@ def _show(results: list[Found], saved: list[str], output: Output) -> None:
         output.say("nothing found")
         return
     output.table(
-        "",
+        "Found",
         [
             "distance",
             "text",
