@@ -110,7 +110,6 @@ def check(
     *,
     region: str = "",
     endpoint: str = "",
-    ids: Ids | None = None,
     progress: Callable[[str, int, int], None] = lambda *_: None,
 ) -> Iterator[Remark]:
     """Look at the template, and at what is deployed of it; one object is tried on and removed.
@@ -119,7 +118,6 @@ def check(
         stack: its name.
         region: where; empty for what the environment says.
         endpoint: of an emulator; empty for AWS.
-        ids: the system's by default.
         progress: called with each step, and how far it is.
 
     Raises:
@@ -135,7 +133,7 @@ def check(
             hint="pip install 'chromaseal[aws]'",
         ) from error
     deployed = Deployed(stack, region=region, endpoint=endpoint)
-    steps = _Look(deployed, stack, endpoint, ids or SystemIds()).steps()
+    steps = _Look(deployed, stack, endpoint, SystemIds()).steps()
     for number, (name, look) in enumerate(steps.items()):
         progress(name, number, len(steps))
         try:

@@ -18,7 +18,7 @@ from chromaseal.digests import blake3_hex
 from chromaseal.errors import Interrupted, UsageError
 from chromaseal.fleet.standing import Health, Standing, exposition, is_alive, is_ready
 from chromaseal.fleet.turn import IsOver, Terms, Work, one_at_a_time, whose_turn
-from chromaseal.ids import Ids, SystemIds
+from chromaseal.ids import SystemIds
 from chromaseal.receipts.inbox import Feeder, Inbox
 from chromaseal.run.lease import Lease
 from chromaseal.settings import as_url, file_path, without_secrets
@@ -75,8 +75,6 @@ def open_inbox(
     place: str,
     *,
     clock: Clock,
-    ids: Ids | None = None,
-    settle_s: float = SETTLE_S,
     names: Sequence[str] = (),
 ) -> Inbox:
     """Open the inbox that a path or URL names; what a bucket does not answer is asked again.
@@ -84,8 +82,6 @@ def open_inbox(
     Args:
         place: a folder, or ``s3://``, ``gs://``, ``az://``.
         clock: time.
-        ids: for the chance in waiting; the system's by default.
-        settle_s: how long a file must not have changed.
         names: of a bucket's images that are looked at; all by default.
 
     Raises:
@@ -93,9 +89,9 @@ def open_inbox(
     """
     url = as_url(place, Path.cwd())
     if url.startswith("file://"):
-        return LocalInbox(file_path(url), clock=clock, settle_s=settle_s)
+        return LocalInbox(file_path(url), clock=clock, settle_s=SETTLE_S)
     if url.startswith(CLOUD_SCHEMES):
-        bucket = RetriedInboxBucket(InboxBucket(url), clock=clock, ids=ids or SystemIds())
+        bucket = RetriedInboxBucket(InboxBucket(url), clock=clock, ids=SystemIds())
         return ObstoreInbox(bucket, names)
     raise UsageError(
         f"{without_secrets(url)!r} is no inbox that chromaseal can open",

@@ -11,13 +11,11 @@ import gzip
 import io
 import tarfile
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from chromaseal.errors import Damaged, RefusedInput
 from chromaseal.legacy import keys
-from chromaseal.sandbox import Progress, no_progress
 
 _PIECE_BYTES = 1 << 20
 # A name, or a time with fractions of a second, is far shorter.
@@ -45,16 +43,13 @@ class Bounds:
     size_bytes: int
 
 
-def unpack(
-    archive: Path, target: Path, bounds: Bounds, *, progress: Progress = no_progress
-) -> list[str]:
+def unpack(archive: Path, target: Path, bounds: Bounds) -> list[str]:
     """Unpack an archive into a directory that does not exist yet.
 
     Args:
         archive: a gzip tar.
         target: where to.
         bounds: what it may hold.
-        progress: called with read and all bytes of the archive.
 
     Returns:
         The paths of its files.
@@ -65,13 +60,12 @@ def unpack(
         RefusedInput: ``unsafe-archive``, a member is neither file nor directory, or there is more
             than allowed.
     """
-    size_bytes = archive.stat().st_size
     target.mkdir()
     try:
         with archive.open("rb") as raw, gzip.open(raw) as plain:
             bounded = _Bounded(plain, bounds.size_bytes + bounds.files * _MEMBER_BYTES)
             with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Member) as members:
-                paths = _take(members, target, bounds, lambda: progress(raw.tell(), size_bytes))
+                paths = _take(members, target, bounds)
             # The checksum is behind the last byte.
             while bounded.read(_PIECE_BYTES):
                 pass
@@ -133,9 +127,7 @@ class _Limits:
             raise _unsafe(f"more than {self._bounds.size_bytes} bytes of files")
 
 
-def _take(
-    members: tarfile.TarFile, target: Path, bounds: Bounds, told: Callable[[], None]
-) -> list[str]:
+def _take(members: tarfile.TarFile, target: Path, bounds: Bounds) -> list[str]:
     limits, paths = _Limits(bounds), list[str]()
     for member in members:
         limits.take(member)
@@ -149,7 +141,6 @@ def _take(
         if keys.is_content(path):
             paths.append(path)
             _write(members, member, target / path)
-        told()
     return paths
 
 

@@ -19,7 +19,6 @@ from chromaseal.parts import Parts
 from chromaseal.repair.collection import Repaired
 from chromaseal.replication.push import Pushed
 from chromaseal.replication.replicate import Replicated, Skipped
-from chromaseal.sandbox import StepProgress, no_step_progress
 from chromaseal.snapshot.history import head, line
 from chromaseal.snapshot.version_id import parse
 from chromaseal.telemetry.emit import event, step
@@ -27,20 +26,13 @@ from chromaseal.telemetry.observer import Severity
 from chromaseal.vault import CollectionProgress, Vault
 
 
-def bring_on(
-    parts: Parts,
-    collection: str,
-    store: ObjectStore,
-    *,
-    progress: StepProgress = no_step_progress,
-) -> Exported | None:
+def bring_on(parts: Parts, collection: str, store: ObjectStore) -> Exported | None:
     """Bring a mirror to the newest version, and remove what was mirrored long ago.
 
     Args:
         parts: what the vault consists of.
         collection: whose.
         store: the mirror.
-        progress: called with the step, and how much of it is done, of how much.
 
     Returns:
         None where there is no version yet.
@@ -52,7 +44,7 @@ def bring_on(
     if newest is None:
         return None
     with step("export", collection=collection):
-        exported = export(parts, newest, store, progress=progress)
+        exported = export(parts, newest, store)
         if exported.new:
             past = line(parts.store, newest)
             trim(store, collection, {parse(each.version_id).existing_name for each in past})

@@ -68,7 +68,6 @@ class Merchant:
         address: normalised.
         date: ISO.
         total: with a decimal point and two decimals.
-        matched_image_id: the image of the remembered receipt that decided.
         explanation: one sentence for people.
     """
 
@@ -79,7 +78,6 @@ class Merchant:
     address: str = ""
     date: str = ""
     total: str = ""
-    matched_image_id: str = ""
     explanation: str = ""
 
 
@@ -318,14 +316,7 @@ def _elected(
     evidence = {"phone": "this phone", "address": "this address", "text": "this name"}[kind]
     count = len(best_by_receipt)
     words = f"{count} earlier receipt(s) with {evidence}; {name!r} is the usual spelling."
-    image_id = best.candidate.image_id
-    return Merchant(
-        name,
-        round(best.confidence, 4),
-        _SOURCES[kind],
-        matched_image_id=image_id,
-        explanation=words,
-    )
+    return Merchant(name, round(best.confidence, 4), _SOURCES[kind], explanation=words)
 
 
 def _rank(hit: _Hit, votes: Counter[str]) -> tuple[int, float, str]:

@@ -128,7 +128,6 @@ def advance(
     folder: Path,
     *,
     passed: Passed | None = None,
-    progress: Progress = no_progress,
 ) -> Moved | None:
     """Bring a folder up to date once; None if it is, or cannot be.
 
@@ -138,7 +137,7 @@ def advance(
     """
     with Copies(parts, collection, folder) as copies:
         passed = passed or Passed(parts.clock, tell_nobody)
-        moved = _move(parts, copies, passed, progress)
+        moved = _move(parts, copies, passed, no_progress)
         if moved is not None:
             _tidy(parts, copies)
     return moved

@@ -57,8 +57,6 @@ class HnswIndex:
         version: of the file format; 1 is known.
         max_elements: capacity.
         count: elements, deleted ones included.
-        element_size_bytes: of one row of ``data_level0.bin``.
-        expected_element_size_bytes: what the header's other fields and the dimension ask for.
         entry_point: element where a search starts.
         max_level: the highest level; -1 when empty.
         file_sizes_bytes: by file name; a missing file is missing here.
@@ -83,8 +81,6 @@ class HnswIndex:
     version: int
     max_elements: int
     count: int
-    element_size_bytes: int
-    expected_element_size_bytes: int
     entry_point: int
     max_level: int
     file_sizes_bytes: Mapping[str, int]

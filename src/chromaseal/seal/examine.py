@@ -35,6 +35,7 @@ from chromaseal.telemetry.emit import carried, step
 # Reading all through ChromaDB was measured at 40 MB/s; a damaged index may hang for ever.
 _SLOWEST_ANSWERS_BYTES_PER_S = 4_000_000
 _START_S = 30
+_CLOSING_TIMEOUT_S = 5.0
 _READ = "opened"
 _NOT_LEFT_TO_END = ("child-killed", "child-timeout")
 
@@ -63,7 +64,6 @@ def examine(
     clock: Clock,
     wanted: Wanted | None = None,
     scratch: Path | None = None,
-    timeout_s: float = 5.0,
     progress: StepProgress = no_step_progress,
 ) -> Verdict:
     """Look at a directory that no process has open.
@@ -76,7 +76,6 @@ def examine(
         clock: for waiting and durations.
         wanted: what it must have besides.
         scratch: where private copies may lie; the system's place by default.
-        timeout_s: how long to wait for others to close.
         progress: called with the step.
 
     Raises:
@@ -86,7 +85,7 @@ def examine(
     """
     with step("examine", directory=str(directory), depth=level.value) as told:
         start_s = clock.monotonic_s()
-        wait_until_closed(directory, open_files, clock, timeout_s)
+        wait_until_closed(directory, open_files, clock, _CLOSING_TIMEOUT_S)
         refuse_unreadable(directory)
         try:
             before = _stamps(directory)

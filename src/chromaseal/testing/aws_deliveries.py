@@ -23,6 +23,9 @@ from chromaseal.testing.faults import SimulatedCrash
 
 Handler = Callable[[dict[str, Any]], Any]
 
+# After so many invocations and waits something never ends.
+_MOST_STEPS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Habits:
@@ -273,25 +276,22 @@ class Stream:
 Source: TypeAlias = Stream | Queue
 
 
-def deliver_all(
-    sources: Sequence[Source], clock: Clock, chance: random.Random, *, most: int = 1000
-) -> None:
+def deliver_all(sources: Sequence[Source], clock: Clock, chance: random.Random) -> None:
     """Deliver until nothing is left; where everything is hidden, time passes.
 
     Args:
         sources: of which one at random is next.
         clock: moved on.
         chance: from a seed.
-        most: invocations and waits, after which something never ends.
 
     Raises:
         RuntimeError: it never ends.
     """
-    for _ in range(most):
+    for _ in range(_MOST_STEPS):
         if any(source.deliver() for source in chance.sample(sources, len(sources))):
             continue
         times_s = [at_s for source in sources if (at_s := source.next_s()) is not None]
         if not times_s:
             return
         clock.sleep(max(0.0, min(times_s) - clock.monotonic_s()))
-    raise RuntimeError(f"something is still delivered after {most} steps")
+    raise RuntimeError(f"something is still delivered after {_MOST_STEPS} steps")

@@ -43,7 +43,7 @@ class ManifestLine:
         self.clock = ManualClock()
         self.versions: list[Version] = []
 
-    def commit(self, *run_ids: str, restores: int | None = None) -> Version:
+    def commit(self, *run_ids: str) -> Version:
         """Store the next version, as publishing does."""
         parent = self.versions[-1] if self.versions else None
         number = len(self.versions) + 1
@@ -64,7 +64,7 @@ class ManifestLine:
             records=RecordSummary(number, ""),
             collections=(),
             runs=tuple(MergedRun(run_id, to_iso(moment), number) for run_id in run_ids),
-            restores=restores,
+            restores=None,
             pages=extension.pages,
             past=extension.past,
             files=(FileEntry("chroma.sqlite3", 1, "x"),),

@@ -82,20 +82,17 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def postgres(
-    *, programs: Path | None = None, clock: Clock | None = None
-) -> Iterator[PostgresServer]:
+def postgres(*, programs: Path | None = None) -> Iterator[PostgresServer]:
     """Run PostgreSQL; its data goes with the block.
 
     Args:
         programs: the directory of ``initdb`` and ``postgres``; by default Debian's newest, else
             the wheel's.
-        clock: for waiting until it answers; the system's by default.
 
     Raises:
         RuntimeError: it did not start; the message has the end of its output.
     """
-    with restartable_postgres(programs=programs, clock=clock) as (server, _):
+    with restartable_postgres(programs=programs) as (server, _):
         yield server
 
 

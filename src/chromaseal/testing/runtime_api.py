@@ -32,7 +32,7 @@ class RuntimeApi:
         self.waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.answers: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
 
-    def invoke(self, event: Any, *, timeout_s: float = _TIMEOUT_S) -> Any:  # noqa: ANN401 - as JSON
+    def invoke(self, event: Any) -> Any:  # noqa: ANN401 - as JSON
         """Hand an event to the function; give its answer.
 
         Raises:
@@ -40,9 +40,9 @@ class RuntimeApi:
         """
         self.waiting.put(event)
         try:
-            path, answer = self.answers.get(timeout=timeout_s)
+            path, answer = self.answers.get(timeout=_TIMEOUT_S)
         except queue.Empty:
-            raise RuntimeError(f"no answer within {timeout_s:.0f} s") from None
+            raise RuntimeError(f"no answer within {_TIMEOUT_S:.0f} s") from None
         if not path.endswith("/response"):
             raise RuntimeError(f"{path}: {answer}")
         return answer

@@ -84,20 +84,17 @@ class S3Server:
 
 
 @contextlib.contextmanager
-def seaweedfs(
-    directory: Path, *, clock: Clock | None = None, flags: Sequence[str] = ()
-) -> Iterator[S3Server]:
+def seaweedfs(directory: Path, *, flags: Sequence[str] = ()) -> Iterator[S3Server]:
     """Run SeaweedFS: exact about conditions, with its data on disk.
 
     Args:
         directory: an empty one for its data, or that of an earlier one; left as it is in the end.
-        clock: for waiting until it answers; the system's by default.
         flags: more options of its own.
 
     Raises:
         RuntimeError: it did not start; the message has the end of its output.
     """
-    with restartable_seaweedfs(directory, clock=clock, flags=flags) as (server, _):
+    with restartable_seaweedfs(directory, flags=flags) as (server, _):
         yield server
 
 
@@ -141,12 +138,11 @@ def restartable_seaweedfs(
 
 
 @contextlib.contextmanager
-def ministack(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Server]:
+def ministack(directory: Path) -> Iterator[S3Server]:
     """Run ministack: AWS in one process, with its data in memory. It checks no credentials.
 
     Args:
         directory: an empty one for its log.
-        clock: for waiting until it answers; the system's by default.
 
     Raises:
         RuntimeError: it did not start; the message has the end of its output.
@@ -161,7 +157,7 @@ def ministack(directory: Path, *, clock: Clock | None = None) -> Iterator[S3Serv
         process = held.enter_context(
             running([str(program)], directory, _ministack_environment(directory, port))
         )
-        wait(lambda: _has_bucket(server, port), process, clock or SystemClock())
+        wait(lambda: _has_bucket(server, port), process, SystemClock())
         return server
 
     yield from started(begin, directory)

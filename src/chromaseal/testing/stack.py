@@ -61,8 +61,6 @@ def deployed(
     server: S3Server,
     name: str,
     code: bytes,
-    *,
-    clock: Clock | None = None,
     **parameters: str,
 ) -> Iterator[Stack]:
     """Deploy the template with a shared mount, and remove the stack in the end.
@@ -71,13 +69,12 @@ def deployed(
         server: ministack.
         name: of the stack, of its bucket, and of its table.
         code: the zip that the functions run.
-        clock: for waiting; the system's by default.
         parameters: over those that are given here.
 
     Raises:
         RuntimeError: it could not be deployed; the message says what failed.
     """
-    clock = clock or SystemClock()
+    clock = SystemClock()
     key = f"{name}.zip"
     client_of(server, "s3").put_object(Bucket=server.bucket, Key=key, Body=code)
     given = {

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Insert, Table
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from chromaseal.clock import Clock
@@ -77,10 +78,13 @@ class Database(ABC):
         """Write the number down where releases without Alembic look for it."""
 
     @abstractmethod
+    def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
+        """Make an INSERT of the dialect's own, which knows ON CONFLICT."""
+
     def insert_once(self, table: Table) -> Insert:
         """Make an INSERT that does nothing where the row is there."""
+        return self.insert(table).on_conflict_do_nothing()
 
-    @abstractmethod
     def insert_or_change(
         self,
         table: Table,
@@ -97,6 +101,9 @@ class Database(ABC):
             changes: of a row that is there, by column.
             where: leave it as it is where this does not hold.
         """
+        return self.insert(table).on_conflict_do_update(
+            index_elements=[key], set_=dict(changes), where=where
+        )
 
     @abstractmethod
     def now_us(self) -> ColumnElement[int]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import (
     URL,
     BigInteger,
-    Column,
     ColumnElement,
     Connection,
     Engine,
-    Insert,
     Table,
     Text,
     cast,
@@ -26,7 +24,7 @@ from sqlalchemy import (
     select,
     table,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert
 from sqlalchemy.exc import ArgumentError
 
 from chromaseal.adapters.sqlalchemy.engine import Database
@@ -98,22 +96,9 @@ class PostgresDatabase(Database):
     def note_schema(self, connection: Connection, number: int) -> None:
         """Leave it to Alembic."""
 
-    def insert_once(self, table: Table) -> Insert:
-        """Make an INSERT ... ON CONFLICT DO NOTHING."""
-        return insert(table).on_conflict_do_nothing()
-
-    def insert_or_change(
-        self,
-        table: Table,
-        key: Column[Any],
-        changes: Mapping[str, ColumnElement[Any]],
-        *,
-        where: ColumnElement[bool] | None = None,
-    ) -> Insert:
-        """Make an INSERT ... ON CONFLICT DO UPDATE."""
-        return insert(table).on_conflict_do_update(
-            index_elements=[key], set_=dict(changes), where=where
-        )
+    def insert(self, table: Table) -> Insert:
+        """Make an INSERT of the dialect's own."""
+        return Insert(table)
 
     def now_us(self) -> ColumnElement[int]:
         """Give the server's time at the moment of asking, whatever machines' clocks say."""

@@ -6,23 +6,20 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Engine,
-    Insert,
     Table,
     create_engine,
     func,
     literal,
     select,
 )
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite import Insert
 from sqlalchemy.pool import StaticPool
 
 from chromaseal.adapters.sqlalchemy.engine import Database
@@ -121,22 +118,9 @@ class SqliteDatabase(Database):
         """Set ``user_version``, so that earlier releases refuse the file."""
         connection.exec_driver_sql(f"PRAGMA user_version = {number}")
 
-    def insert_once(self, table: Table) -> Insert:
-        """Make an INSERT ... ON CONFLICT DO NOTHING."""
-        return insert(table).on_conflict_do_nothing()
-
-    def insert_or_change(
-        self,
-        table: Table,
-        key: Column[Any],
-        changes: Mapping[str, ColumnElement[Any]],
-        *,
-        where: ColumnElement[bool] | None = None,
-    ) -> Insert:
-        """Make an INSERT ... ON CONFLICT DO UPDATE."""
-        return insert(table).on_conflict_do_update(
-            index_elements=[key], set_=dict(changes), where=where
-        )
+    def insert(self, table: Table) -> Insert:
+        """Make an INSERT of the dialect's own."""
+        return Insert(table)
 
     def now_us(self) -> ColumnElement[int]:
         """Give the time of this process's clock: all of them are on one machine."""
