@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,16 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chromaseal.clock import to_iso
 from chromaseal.digests import pages_in
 from chromaseal.errors import Conflict, Damaged
 from chromaseal.replication.spare import Spare, lead_on, make_spare
-from chromaseal.seal.evidence import RecordSummary
 from chromaseal.seal.quiet import DATABASE
 from chromaseal.seal.sealed import Sealed, seal
 from chromaseal.snapshot import kept as kept_module
 from chromaseal.snapshot.kept import Kept, directory_in, newer_in, read_kept, write_kept
-from chromaseal.snapshot.manifest import BASE, LayerEntry, Manifest, Version
+from chromaseal.snapshot.manifest import BASE, LayerEntry, Version
 from chromaseal.snapshot.patch import fill_kept
 from chromaseal.testing.changing_files import (
     PAGE,
@@ -34,7 +33,8 @@ from chromaseal.testing.changing_files import (
     states_of,
     write,
 )
-from chromaseal.testing.clock import START, ManualClock
+from chromaseal.testing.clock import ManualClock
+from chromaseal.testing.manifest_line import BLANK
 
 BOOT = "this boot"
 
@@ -47,25 +47,10 @@ def sealed_at(directory: Path, kept: Kept | None = None) -> Sealed:
 
 def version_of(sealed: Sealed) -> Version:
     """Make a version that has the files of a directory; what keeping does not ask for is empty."""
-    manifest = Manifest(
-        collection="abc",
-        number=1,
-        created_at=to_iso(START),
-        attempt="0" * 32,
-        parent=None,
-        writer={},
-        model=None,
-        records=RecordSummary(0, ""),
-        collections=(),
-        runs=(),
-        restores=None,
-        pages=(),
-        past=(),
+    manifest = replace(
+        BLANK,
         files=tuple(file.table.entry(file.path) for file in sealed.files),
         layers=(LayerEntry("base", BASE, 1, 1, 0, ()),),
-        step=None,
-        packed_bytes=9,
-        checks=(),
     )
     return Version("x", "x", manifest)
 

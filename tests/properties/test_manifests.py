@@ -29,6 +29,7 @@ from chromaseal.snapshot.manifest import (
     PastVersion,
 )
 from chromaseal.snapshot.version_id import VersionId, parse
+from chromaseal.testing.manifest_line import BLANK
 
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 moments = st.integers(0, 10**15).map(lambda us: START + dt.timedelta(microseconds=us))
@@ -145,25 +146,12 @@ def test_a_damaged_manifest_is_refused(manifest: Manifest, data: st.DataObject) 
             manifests.decode(version.version_id, damaged)
 
 
-FIRST = Manifest(
+FIRST = replace(
+    BLANK,
     collection="abc",
-    number=1,
-    created_at=to_iso(START),
-    attempt="0" * 32,
-    parent=None,
     writer={"chromaseal": "9.8.7"},
-    model=None,
-    records=RecordSummary(0, ""),
-    collections=(),
-    runs=(),
-    restores=None,
-    pages=(),
-    past=(),
     files=(FileEntry("a", 1, "x"),),
     layers=(LayerEntry("base", "base", 1, 1, 0, (PartEntry(9, 5, "x"),)),),
-    step=None,
-    packed_bytes=9,
-    checks=(),
 )
 PAST = tuple(PastVersion(str(VersionId(START, n, "ab" * 16)), 0, 0, 0, None, ()) for n in (1, 2))
 THIRD = replace(

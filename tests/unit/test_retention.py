@@ -12,12 +12,10 @@ import pytest
 from chromaseal import keys
 from chromaseal.clock import to_iso
 from chromaseal.errors import UsageError
-from chromaseal.seal.evidence import RecordSummary
 from chromaseal.snapshot.manifest import (
     BASE,
     DIFF,
     LayerEntry,
-    Manifest,
     PageEntry,
     Parent,
     PartEntry,
@@ -33,8 +31,8 @@ from chromaseal.snapshot.retention import (
 )
 from chromaseal.snapshot.version_id import VersionId
 from chromaseal.testing.clock import START
+from chromaseal.testing.manifest_line import BLANK, NAME
 
-NAME = "notes"
 PART = PartEntry(9, 5, "x")
 EVERYTHING = frozenset(range(1, 11))
 
@@ -111,25 +109,14 @@ def layer(number: int, what: str, parts: int = 1) -> LayerEntry:
 
 def version(number: int, *layers: LayerEntry, step: LayerEntry | None = None) -> Version:
     """Make a version; what retention does not look at is empty."""
-    manifest = Manifest(
-        collection=NAME,
+    manifest = replace(
+        BLANK,
         number=number,
-        created_at=to_iso(START),
         attempt="a" * 32,
         parent=Parent("x", "x"),
-        writer={},
-        model=None,
-        records=RecordSummary(0, ""),
-        collections=(),
-        runs=(),
-        restores=None,
         pages=(PageEntry(prefix(3), 1, 3, 9, "x"),),
-        past=(),
-        files=(),
         layers=layers,
         step=step,
-        packed_bytes=9,
-        checks=(),
     )
     return Version(LINE[number - 1].version_id, "digest", manifest)
 

@@ -115,9 +115,9 @@ def same_changes(one: Delta, other: Delta) -> bool:
     )
 
 
-def no_upserts(dimension: int = 0) -> Upserts:
+def no_upserts() -> Upserts:
     """Give the upserts of a delta that has none."""
-    return Upserts((), np.zeros((0, dimension), dtype=np.float32), (), ())
+    return Upserts((), np.zeros((0, 0), dtype=np.float32), (), ())
 
 
 def upserts_of(records: Sequence[Record]) -> Upserts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from chromaseal import keys
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
 from chromaseal.clock import to_iso
@@ -19,9 +21,29 @@ from chromaseal.snapshot.manifest import (
     encode,
 )
 from chromaseal.snapshot.version_id import stamp_after
-from chromaseal.testing.clock import ManualClock
+from chromaseal.testing.clock import START, ManualClock
 
 NAME = "notes"
+BLANK = Manifest(
+    collection=NAME,
+    number=1,
+    created_at=to_iso(START),
+    attempt="0" * 32,
+    parent=None,
+    writer={},
+    model=None,
+    records=RecordSummary(0, ""),
+    collections=(),
+    runs=(),
+    restores=None,
+    pages=(),
+    past=(),
+    files=(),
+    layers=(),
+    step=None,
+    packed_bytes=9,
+    checks=(),
+)
 
 
 class ManifestLine:
@@ -53,25 +75,18 @@ class ManifestLine:
         base = LayerEntry(
             f"{number:06d}-{attempt}-base", BASE, number, number, 0, (PartEntry(9, 5, "x"),)
         )
-        manifest = Manifest(
-            collection=NAME,
+        manifest = replace(
+            BLANK,
             number=number,
             created_at=to_iso(moment),
             attempt=attempt,
             parent=parent.as_parent if parent else None,
-            writer={},
-            model=None,
             records=RecordSummary(number, ""),
-            collections=(),
             runs=tuple(MergedRun(run_id, to_iso(moment), number) for run_id in run_ids),
-            restores=None,
             pages=extension.pages,
             past=extension.past,
             files=(FileEntry("chroma.sqlite3", 1, "x"),),
             layers=(base,),
-            step=None,
-            packed_bytes=9,
-            checks=(),
         )
         version, body = encode(manifest)
         self.store.create(keys.manifest(NAME, version.version_id), body)
