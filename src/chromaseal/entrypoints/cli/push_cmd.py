@@ -47,6 +47,8 @@ def push(
     """Publish a ChromaDB directory as the next version; only its changed pages travel.
 
     No process may have the directory open; for one that an application writes, see replicate.
+    COLLECTION is its name in the vault; of the ChromaDB collections in it there may be several,
+    called as they like.
 
     Example: [bold]chromaseal push ./chroma notes[/]
     """

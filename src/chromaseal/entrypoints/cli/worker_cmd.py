@@ -83,21 +83,35 @@ HostOption: TypeAlias = Annotated[
 LeaseOption: TypeAlias = Annotated[
     float,
     typer.Option(
-        "--lease-s", min=0.5, help="Seconds after which others take over from a dead worker."
+        "--lease-s",
+        metavar="SECONDS",
+        min=0.5,
+        help="Seconds after which others take over from a dead worker.",
     ),
 ]
 PollOption: TypeAlias = Annotated[
     float,
-    typer.Option("--poll-s", min=0.1, help="Seconds between looks if nothing is announced."),
+    typer.Option(
+        "--poll-s",
+        metavar="SECONDS",
+        min=0.1,
+        help="Seconds between looks if nothing is announced.",
+    ),
 ]
 GraceOption: TypeAlias = Annotated[
     float,
-    typer.Option("--grace-s", min=0, help="Seconds that a merge may go on once it is stopped."),
+    typer.Option(
+        "--grace-s",
+        metavar="SECONDS",
+        min=0,
+        help="Seconds that a merge may go on once it is stopped.",
+    ),
 ]
 SweepOption: TypeAlias = Annotated[
     float,
     typer.Option(
         "--sweep-s",
+        metavar="SECONDS",
         min=0,
         help="Seconds between sweeps, which find runs that no message announced; 0 for none.",
     ),
