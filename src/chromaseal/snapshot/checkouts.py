@@ -243,8 +243,7 @@ class Checkouts:
 
     def _copy_checked(self, kept: Kept, target: Path, *, durable: bool) -> None:
         with appearing_whole(target, self._ids, durable=durable) as unfinished:
-            # What fails here is the caller's place, not what is kept.
-            unfinished.mkdir()
+            unfinished.mkdir()  # what fails here is the caller's place, not what is kept
             kept.copy_files(unfinished)
             check_files(kept.version.manifest, unfinished)
 
