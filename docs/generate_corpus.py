@@ -1,4 +1,4 @@
-"""Run the whole corruption corpus and write docs/corpus.md; about an hour.
+"""Run the whole corruption corpus and write docs/corpus.md; some twenty minutes.
 
 What became of each case is kept as it comes, so a run that was stopped goes on where it was, as
 long as the sources are the same.
