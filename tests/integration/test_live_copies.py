@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,14 @@ from chromaseal.errors import ChromasealError, Damaged
 from chromaseal.sandbox import Plain, limits_for
 from chromaseal.seal.checks import records
 from chromaseal.seal.page_table import stamp_of
-from chromaseal.seal.quiet import DATABASE, PICKLE, settled
+from chromaseal.seal.quiet import (
+    DATABASE,
+    INDEX_FILES,
+    PICKLE,
+    TIME_GRAIN_NS,
+    Observation,
+    settled,
+)
 from chromaseal.seal.sealed import seal
 from chromaseal.seal.verify import verify
 from chromaseal.testing import writing_application
@@ -299,6 +307,35 @@ def test_a_write_that_takes_its_time_is_not_missed(
     journal.unlink()
     assert copier.copy()["consistent"]
     assert [*content(copier.target).values()] == [*content(copier.directory).values()]
+
+
+def test_what_was_doubted_and_not_reached_is_compared_later(tmp_path: Path) -> None:
+    """A flush gives no reason to doubt twice: what time was too short for stays in doubt."""
+    live, folder, index = tmp_path / "live", str(uuid.UUID(int=0)), sorted(INDEX_FILES)
+    (live / folder).mkdir(parents=True)
+    paths = [DATABASE, *(f"{folder}/{name}" for name in index)]
+    for path in paths:
+        (live / path).write_bytes(b"before")
+    stamps = {path: stamp_of((live / path).stat()) for path in paths}
+    copy = LiveCopy(
+        live,
+        tmp_path / "copy",
+        known={},
+        budget_s=BUDGET_S,
+        clock=SystemClock(),
+        open_files=ProcOpenFiles(),
+    )
+    at_rest = max(stamp.modified_ns for stamp in stamps.values()) + 2 * TIME_GRAIN_NS
+    seen = Observation(change_counter=1, journal=False, files=stamps, seen_ns=at_rest)
+    assert copy._update(seen, lambda: True)
+    # A slow write changes what comes after the pickle, and its times say nothing of that.
+    (live / folder / index[-1]).write_bytes(b"after")
+    pickle = f"{folder}/{PICKLE}"
+    flushed = replace(stamps[pickle], inode=0)
+    seen = replace(seen, files={**stamps, pickle: flushed})
+    assert not copy._update(seen, lambda: copy._copied.get(pickle) != flushed)
+    assert copy._update(seen, lambda: True)
+    assert (tmp_path / "copy" / folder / index[-1]).read_bytes() == b"after"
 
 
 @pytest.mark.slow

@@ -75,3 +75,37 @@ def test_what_is_kept_is_not_published_where_a_run_that_it_may_have_would_undo_o
         found = {each.id: each.embedding.tolist() for each in reader.records()}
     wanted = (record("a", 1), record("b", 1), record("c", 2))
     assert found == {each.id: each.embedding.tolist() for each in wanted}
+
+
+def test_what_is_kept_is_published_where_its_late_run_is_known(vault_at: OpenVault) -> None:
+    """With its runs the version counts as merged, and one that comes later still is sorted in."""
+    clock = ManualClock()
+    vault = vault_at(clock=clock)
+    vault.write({NAME: upserts(record("a", 1))}, run_id="later")
+    vault.compact()
+    clock.set(START - dt.timedelta(hours=1))
+    vault.write({NAME: upserts(record("a", 2))}, run_id="late")
+    vault.compact()
+    lose_manifest(vault)
+    made = vault.repair(NAME).version
+    assert made is not None
+    assert [run.run_id for run in made.manifest.runs] == ["late"]
+
+
+def test_what_is_kept_is_not_published_where_a_delta_cannot_be_read(
+    vault_at: OpenVault, tmp_path: Path
+) -> None:
+    """Nobody knows how old its run is, and that is said."""
+    vault = vault_at()
+    for run_id in ("one", "two"):
+        vault.write({NAME: upserts(record(run_id, 1))}, run_id=run_id)
+        vault.compact()
+    lose_manifest(vault)
+    store, delta = vault.parts.store, keys.delta(NAME, "two", vault.parts.codec.suffix)
+    body = store.get(delta).body
+    store.delete(delta)
+    store.create(delta, body[:-20] + b"x" * 20)
+    (tmp_path / "ledger.sqlite").unlink()
+    with pytest.raises(Damaged, match="run two cannot be read") as caught:
+        vault_at().repair(NAME)
+    assert caught.value.kind == "cannot-repair"

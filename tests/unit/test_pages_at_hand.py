@@ -57,6 +57,17 @@ def test_who_looks_whether_it_is_there_reads_it() -> None:
         line(store, newest)
 
 
+def test_another_page_of_the_same_numbers_is_read() -> None:
+    """Numbers are used again after a lost manifest, and another vault has the same ones."""
+    pages = PagesAtHand()
+    for hours in (0, 1):
+        made = ManifestLine()
+        made.clock.sleep(hours * 3600)
+        made.grow(PAGE_VERSIONS + 1)
+        newest = made.versions[-1]
+        assert line(made.inner, newest, at_hand=pages) == line(made.inner, newest)
+
+
 def test_a_compactor_reads_each_page_once(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many versions it makes."""
     monkeypatch.setattr(history, "PAGE_VERSIONS", 2)

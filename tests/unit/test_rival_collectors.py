@@ -6,8 +6,11 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 
+import pytest
+
 from chromaseal import keys
 from chromaseal.adapters.obstore.object_store import ObstoreObjectStore
+from chromaseal.errors import Damaged
 from chromaseal.ids import SystemIds
 from chromaseal.metering import CountingStore
 from chromaseal.object_store import ObjectInfo, StoredObject
@@ -151,3 +154,16 @@ def test_a_long_history_is_not_read_each_time(vault: Vault) -> None:
     assert len(garbage.kept) == 7
     verdict = vault.verify("lines", at="2")
     assert verdict.sound, verdict
+
+
+def test_a_manifest_that_is_lost_is_missed_whatever_sizes_tell() -> None:
+    """Nobody removed that version, and what it needs is not known without it."""
+    made = ManifestLine()
+    made.grow(3)
+    for version in made.versions:
+        (base,) = version.manifest.layers
+        made.inner.create(keys.layer_part(NAME, base.layer_id, 0), bytes(base.size_bytes))
+    collect(made.inner, NAME, Policy(), clock=ManualClock(), ids=SystemIds())
+    made.inner.delete(keys.manifest(NAME, made.versions[1].version_id))
+    with pytest.raises(Damaged, match="is missing"):
+        collect(made.inner, NAME, Policy(), clock=ManualClock(), ids=SystemIds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -180,6 +181,21 @@ def test_what_a_process_was_promised_is_counted_until_it_dies(tmp_path: Path) ->
         pass
     assert told == [800, 850, 0]
     assert [each.name for each in tmp_path.iterdir()] == ["lock"]
+
+
+def test_one_decides_at_a_time(tmp_path: Path) -> None:
+    """Who looks at what is promised while another is about to promise would take the same room."""
+
+    def claim(_: int) -> int:
+        with (tmp_path / "lock").open("wb") as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return 1
+
+    with (
+        Promises(tmp_path, SystemClock()).kept(claim, lambda: None),
+        (tmp_path / "lock").open("wb") as file,
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_who_waits_for_room_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

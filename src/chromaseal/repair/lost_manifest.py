@@ -14,7 +14,7 @@ from chromaseal import keys
 from chromaseal.clock import to_iso
 from chromaseal.compaction.deltas import read_delta, read_stored
 from chromaseal.compaction.plan import runs_to_repeat
-from chromaseal.errors import ChromasealError, Damaged
+from chromaseal.errors import ChromasealError, Damaged, NotFound, Unsupported
 from chromaseal.parts import Parts
 from chromaseal.pin import read_pin
 from chromaseal.run.model import Run, RunState
@@ -48,7 +48,8 @@ def refuse_undoing(parts: Parts, lost: LostVersion, before: Version) -> None:
 
     Raises:
         Damaged: ``cannot-repair``, a run that no version has is older than one that the version
-            before has: merged on top of what was pushed, it would come last.
+            before has: merged on top of what was pushed, it would come last; or nobody knows
+            how old it is.
     """
     if runs_in(parts, lost):
         return
@@ -58,7 +59,11 @@ def refuse_undoing(parts: Parts, lost: LostVersion, before: Version) -> None:
         named = keys.parse_delta(info.key)
         if named is None or named[1] in known:
             continue
-        delta = read_stored(store, parts.codec, info.key)[0]
+        try:
+            delta = read_stored(store, parts.codec, info.key)[0]
+        except (Damaged, NotFound, Unsupported) as error:
+            why = f"the delta of run {named[1]} cannot be read: {error.message}"
+            raise lost.cannot(why, before) from error
         if runs_to_repeat([delta], merged.effective):
             why = f"nothing says whether it had run {named[1]}, which must not come after others"
             raise lost.cannot(why, before)
