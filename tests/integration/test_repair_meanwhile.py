@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,11 @@ from tests.conftest import OpenVault
 from chromaseal import keys
 from chromaseal.errors import Conflict, Damaged
 from chromaseal.object_store import ObjectStore
+from chromaseal.repair import collection as repairing
 from chromaseal.replication import rollback
 from chromaseal.snapshot import history
+from chromaseal.snapshot.manifest import PastVersion
+from chromaseal.snapshot.way import DeadEnd, Way, way_to
 from chromaseal.sweep.ledger import sweep_ledger
 from chromaseal.testing.clock import START, ManualClock
 from chromaseal.testing.machine import Machine
@@ -47,6 +51,28 @@ def test_a_rollback_gives_up_nothing_that_has_come_meanwhile(
         here.rollback(NAME, "2")
     assert caught.value.kind == "lost-race"
     assert [entry.version.number for entry in here.log(NAME)] == [4, 3, 2, 1]
+
+
+def test_a_repair_that_was_overtaken_says_so(
+    machine: Machine, states: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That an older version cannot be made again is of no use to whoever has a newer one."""
+    for state in states[:2]:
+        machine.push(NAME, state)
+    here = machine.stranger(machine.directory.parent / "other").vault
+    for layer in here.version(NAME).manifest.written_here:
+        here.parts.store.delete(keys.layer_part(NAME, layer.layer_id, 0))
+
+    def after_another(
+        past: Sequence[PastVersion], number: int, fetched: Callable[[int], bool]
+    ) -> Way | DeadEnd:
+        machine.push(NAME, states[2], replace=True)
+        return way_to(past, number, fetched)
+
+    monkeypatch.setattr(repairing, "way_to", after_another)
+    with pytest.raises(Conflict) as caught:
+        here.repair(NAME)
+    assert caught.value.kind == "lost-race"
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
@@ -90,6 +116,23 @@ def test_what_is_kept_is_published_where_its_late_run_is_known(vault_at: OpenVau
     made = vault.repair(NAME).version
     assert made is not None
     assert [run.run_id for run in made.manifest.runs] == ["late"]
+
+
+def test_a_cancelled_run_keeps_nothing_from_being_published(
+    vault_at: OpenVault, tmp_path: Path
+) -> None:
+    """It is merged on top of nothing, however old it is."""
+    clock = ManualClock()
+    vault = vault_at(clock=clock)
+    for run_id in ("one", "two"):
+        vault.write({NAME: upserts(record(run_id, 1))}, run_id=run_id)
+        vault.compact()
+    clock.set(START - dt.timedelta(hours=1))
+    vault.write({NAME: upserts(record("one", 2))}, run_id="late")
+    vault.cancel("late")
+    lose_manifest(vault)
+    (tmp_path / "ledger.sqlite").unlink()
+    assert "keeps" in vault_at(clock=clock).repair(NAME).source
 
 
 def test_what_is_kept_is_not_published_where_a_delta_cannot_be_read(

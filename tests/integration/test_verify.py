@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from chromaseal import keys
+from chromaseal.adapters.chroma.soundness import deep_look
 from chromaseal.adapters.process.sandbox import ProcessSandbox
 from chromaseal.clock import SystemClock
 from chromaseal.composition.directories import verify_directory
-from chromaseal.errors import Damaged, NotFound, RefusedInput
+from chromaseal.errors import Damaged, NotFound, RefusedInput, Unavailable
 from chromaseal.run.model import RunState
+from chromaseal.sandbox import Sandbox
 from chromaseal.seal.examine import Wanted, examine
 from chromaseal.seal.open_files import Holder
 from chromaseal.seal.quiet import DATABASE, HEADER
@@ -24,6 +26,7 @@ from chromaseal.seal.verdict import Level, Verdict
 from chromaseal.snapshot import chain
 from chromaseal.snapshot.retention import Policy
 from chromaseal.testing.command_line import SampleVault
+from chromaseal.testing.machine import InterruptedSandbox
 from chromaseal.testing.records import record, upserts
 from chromaseal.vault import Vault
 
@@ -45,7 +48,7 @@ def directory(states: list[Path], tmp_path: Path) -> Path:
     return shutil.copytree(states[-1], tmp_path / "directory")
 
 
-def look(directory: Path, level: Level, sandbox: ProcessSandbox, wanted: Wanted) -> Verdict:
+def look(directory: Path, level: Level, sandbox: Sandbox, wanted: Wanted) -> Verdict:
     """Look at a directory in the session's own child process."""
     return examine(
         directory,
@@ -118,6 +121,39 @@ def test_a_number_before_the_log_began_is_found(
         row = "(SELECT min(id) FROM embeddings)"
         db.execute(f"UPDATE embeddings SET seq_id = ? WHERE id = {row}", (number,))  # noqa: S608
     assert "types" in wrong(look(directory, Level.QUICK, sandbox, Wanted()))
+
+
+@pytest.mark.parametrize("left", ["embeddings", "max_seq_id", "embeddings_queue", ""])
+def test_a_collection_whose_row_is_lost_is_found_by_what_is_left(
+    directory: Path, tmp_path: Path, left: str
+) -> None:
+    """Records, a place in the log or entries of it; of a deleted database nothing of them is."""
+    with closing(sqlite3.connect(directory / DATABASE)) as db, db:
+        for table in {"collections", "embeddings", "max_seq_id", "embeddings_queue"} - {left}:
+            db.execute(f"DELETE FROM {table}")  # noqa: S608
+    lost = any("segments" in each for each in deep_look(directory, tmp_path).lost_rows)
+    assert lost == bool(left)
+
+
+@pytest.mark.parametrize("kind", ["child-killed", "child-timeout", "child-died"])
+@pytest.mark.parametrize(("job", "check"), [("verify", "opened"), ("ask", "chromadb")])
+def test_a_death_says_something_where_the_directory_may_be_why(
+    directory: Path, sandbox: ProcessSandbox, job: str, check: str, kind: str
+) -> None:
+    """What hangs ChromaDB is never sound; what is read without it comes to an end or is killed."""
+
+    def die() -> None:
+        raise Unavailable("it is dead", kind=kind)
+
+    def look_on() -> Verdict:
+        return look(directory, Level.DEEP, InterruptedSandbox(sandbox, job, die), Wanted())
+
+    if job == "verify" and kind != "child-died":
+        with pytest.raises(Unavailable) as caught:
+            look_on()
+        assert caught.value.kind == kind
+    else:
+        assert check in wrong(look_on())
 
 
 @pytest.mark.parametrize("level", LEVELS)
