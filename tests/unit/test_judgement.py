@@ -322,3 +322,26 @@ def test_disputed_settings_are_not_complete() -> None:
     """What a table of collections and its index say differently is nobody's to decide."""
     judgement = judge(Remains(disputed=["row 1 of collections"]))
     assert judgement.leftovers == [{"what": "row 1 of collections"}]
+
+
+@pytest.mark.parametrize(
+    "traces",
+    [
+        Remains(tables_whole=False),
+        Remains(rows=[RowRemains(1, "y", "z", 1, "text", {"k": 1})]),
+        Remains(unnamed={"y": {"z"}}),
+        Remains(places={"x": 1}),
+        Remains(),
+    ],
+)
+def test_a_collection_without_a_row_is_lost_unless_its_database_was_deleted(
+    traces: Remains,
+) -> None:
+    """Whose rows are gone, or may be: segments alone are what ChromaDB leaves of deleted ones."""
+    remains = replace(
+        traces,
+        collections=[CollectionRemains("n", "notes", DEFAULT_DATABASE, 2, Settings())],
+        segments=[SegmentRemains("x", "VECTOR", "lost"), SegmentRemains("y", "METADATA", "lost")],
+    )
+    found = [each.remains.collection_id for each in judge(remains).collections]
+    assert found == (["n"] if traces == Remains() else ["n", "lost"])
