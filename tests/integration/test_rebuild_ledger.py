@@ -271,6 +271,22 @@ def test_a_periodic_sweep_reads_no_long_history_again(
         assert vault.rebuild_ledger() == Swept(added={RunState.COMPLETED: 4}, right=5)
 
 
+def test_an_old_run_that_no_version_has_any_more_waits_again(
+    written: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many came after it; what has failed stays so."""
+    monkeypatch.setattr(sweep, "_RECENT", 2)
+    ledger, at = written.parts.ledger, "2026-11-24T00:00:00.000000Z"
+    old = [written.write({NAME: upserts(record(f"old-{n}", n))}).run.run_id for n in range(2)]
+    for run_id, state in zip(old, (RunState.COMPLETED, RunState.FAILED), strict=True):
+        ledger.move([run_id], NAME, states=[RunState.PENDING], to=state, at=at, version_id="gone")
+    for n in range(2):
+        written.write({NAME: upserts(record(f"new-{n}", n))})
+    assert sweep_ledger(written.parts, settled=dt.timedelta(seconds=1)) == Swept(waiting=1, right=2)
+    states = [written.run(run_id).parts[NAME].state for run_id in old]
+    assert states == [RunState.PENDING, RunState.FAILED]
+
+
 def test_the_doctor_makes_no_ledger(written: Vault, tmp_path: Path) -> None:
     """It says that there is none, writes nothing, and names the command that makes one."""
     written.close()

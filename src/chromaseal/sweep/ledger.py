@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 
 from chromaseal import keys
@@ -68,7 +68,8 @@ def sweep_ledger(
         parts: the vault, with a ledger that may be empty.
         settled: how old a run must be that the ledger does not know; a periodic sweep leaves
             those alone whose writers may be at work. It believes the ledger of all but the newest
-            runs; those that neither it nor a version knows are found however old they are.
+            runs; those that no version has, and that it lacks or takes for done, are found however
+            old they are.
         progress: called with a collection's name, and how many of its deltas were read, of how
             many.
 
@@ -78,11 +79,15 @@ def sweep_ledger(
     """
     most = _RECENT if settled else _ALL
     known = parts.ledger.newest(limit=most)
-    by_id = {run.run_id: run for run in known}
     names = sorted({*pinned(parts.store), *without_pin(parts.store)})
     found = {name: _find(parts, name) for name in names}
     if settled and len(known) == most:
-        found = _new_or_lacking(parts, by_id, found)
+        lacking, undone = _lacking_and_undone(parts, frozenset(run.run_id for run in known), found)
+        if undone:
+            known = [*known, *undone]
+            found = {name: _find(parts, name) for name in names}
+        found = _only(found, {run.run_id for run in known} | lacking)
+    by_id = {run.run_id: run for run in known}
     vault = {name: _holding(parts, name, found[name], by_id, progress) for name in names}
     plan = plan_ledger(known, vault, now=parts.clock.now(), settled=settled)
     added, foreign = _add(parts, plan)
@@ -122,26 +127,41 @@ def _find(parts: Parts, name: str) -> _Found:
         return _Found(listed, cancelled, {}, error.message)
 
 
-def _new_or_lacking(
-    parts: Parts, known: Mapping[str, Run], found: Mapping[str, _Found]
-) -> dict[str, _Found]:
-    """Leave the runs that are known, and those that neither a version has nor the ledger.
+def _lacking_and_undone(
+    parts: Parts, known: frozenset[str], found: Mapping[str, _Found]
+) -> tuple[set[str], list[Run]]:
+    """Give what there is to say of old runs: the ledger lacks them, or takes them for done.
 
     Args:
-        parts: whose ledger is asked for each of those; whoever was adding one to it when its
-            deltas were listed has done so.
+        parts: whose ledger is asked for each run that no version has; whoever was adding one to
+            it when its deltas were listed has done so.
         known: the newest runs.
         found: by collection.
     """
-    readable = [each for each in found.values() if not each.unreadable]
-    open_ = {i for each in readable for i in each.listed.keys() - each.contained.keys()}
-    lacking = {i for i in open_ - known.keys() if parts.ledger.get(i) is None}
-    meant = known.keys() | lacking
+    open_ = {
+        name: each.listed.keys() - each.contained.keys() - known
+        for name, each in found.items()
+        if not each.unreadable
+    }
+    asked = {i: parts.ledger.get(i) for i in frozenset().union(*open_.values())}
+    undone = [
+        run
+        for run in asked.values()
+        if run is not None
+        and any(
+            part.state is RunState.COMPLETED and run.run_id in open_.get(name, ())
+            for name, part in run.parts.items()
+        )
+    ]
+    return {i for i, run in asked.items() if run is None}, undone
+
+
+def _only(found: Mapping[str, _Found], run_ids: Container[str]) -> dict[str, _Found]:
     return {
         name: replace(
             each,
-            listed={i: delta for i, delta in each.listed.items() if i in meant},
-            contained={i: merged for i, merged in each.contained.items() if i in meant},
+            listed={i: delta for i, delta in each.listed.items() if i in run_ids},
+            contained={i: merged for i, merged in each.contained.items() if i in run_ids},
         )
         for name, each in found.items()
     }
