@@ -104,7 +104,13 @@ def test_no_secret_of_an_endpoint_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("url", "name"),
-    [("s3://bucket/vault", "AWS_ENDPOINT_URL"), ("az://box/vault", "AZURE_ENDPOINT")],
+    [
+        ("s3://bucket/vault", "AWS_ENDPOINT"),
+        ("s3://bucket/vault", "AWS_ENDPOINT_URL"),
+        ("s3://bucket/vault", "AWS_ENDPOINT_URL_S3"),
+        ("az://box/vault", "AZURE_ENDPOINT"),
+        ("az://box/vault", "AZURE_STORAGE_ENDPOINT"),
+    ],
 )
 @pytest.mark.parametrize("endpoint", ["", "localhost:9000", "http://", "http://h:x", "http://h i"])
 def test_an_endpoint_that_is_no_url_is_named(
@@ -116,6 +122,23 @@ def test_an_endpoint_that_is_no_url_is_named(
         ObstoreObjectStore(url)
     assert caught.value.kind == "bad-url"
     assert f"{name} is {endpoint!r}" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("endpoint", "somebody else's"),
+        ("AWS_ENDPOINT_URL_S3", "http://[::1]:9000"),
+        ("AWS_ENDPOINT_URL", "HTTPS://my_store.internal/"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "localhost:8000"),
+    ],
+)
+def test_an_endpoint_that_a_client_can_use_or_does_not_read_is_not_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Variables of others are nobody's mistake."""
+    monkeypatch.setenv(name, value)
+    assert ObstoreObjectStore("s3://bucket/vault").url == "s3://bucket/vault"
 
 
 def test_a_file_is_no_directory(tmp_path: Path) -> None:

@@ -132,7 +132,9 @@ class ObstoreObjectStore:
         }
         if not urlsplit(url).netloc:
             raise _bad_url(self._url, "it names no bucket")
-        _refuse_endpoints(urlsplit(url).scheme, {**os.environ, **named})
+        # Of variables the client reads those in capitals alone.
+        variables = {name: value for name, value in os.environ.items() if name.isupper()}
+        _refuse_endpoints(urlsplit(url).scheme, {**variables, **named})
         opened = functools.partial(from_url, url, config=config, retry_config=once)
         self._open_patient = functools.partial(opened, client_options=client)
         try:
