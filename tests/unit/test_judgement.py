@@ -345,3 +345,13 @@ def test_a_collection_without_a_row_is_lost_unless_its_database_was_deleted(
     )
     found = [each.remains.collection_id for each in judge(remains).collections]
     assert found == (["n"] if traces == Remains() else ["n", "lost"])
+
+
+@pytest.mark.parametrize(("folder", "found"), [("x", []), ("free", ["unknown"])])
+def test_where_all_databases_were_deleted_nothing_is_lost(folder: str, found: list[str]) -> None:
+    """Their indexes stay, with their segments; one that no segment names may be somebody's."""
+    remains = Remains(
+        segments=[SegmentRemains("x", "VECTOR", "gone"), SegmentRemains("y", "METADATA", "gone")],
+        indexes={folder: Index({"a": 1}, folder=folder)},
+    )
+    assert [each.remains.collection_id for each in judge(remains).collections] == found

@@ -84,7 +84,8 @@ def _without_row(remains: Remains) -> Iterator[CollectionRemains]:
     named = [each for each in dict.fromkeys([*of_segments, *of_log]) if each not in known]
     several = {each for each in of_segments if of_segments.count(each) > 1} - deleted
     ids = [each for each in named if each in of_log or each in several]
-    if not ids and not known and (remains.rows or remains.indexes):
+    theirs = {each.segment_id for each in remains.segments if each.collection_id in deleted}
+    if not ids and not known and (remains.rows or remains.indexes.keys() - theirs):
         ids = ["unknown"]
     for collection_id in ids:
         yield CollectionRemains(collection_id, "", "", None, None)
