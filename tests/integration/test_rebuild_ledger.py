@@ -287,6 +287,32 @@ def test_an_old_run_that_no_version_has_any_more_waits_again(
     assert states == [RunState.PENDING, RunState.FAILED]
 
 
+def test_an_old_run_that_has_just_been_merged_does_not_wait_again(
+    written: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version came after the look at the vault, and the ledger was asked after that."""
+    monkeypatch.setattr(sweep, "_RECENT", 2)
+    ids = [written.write({NAME: upserts(record(f"{n}", n))}).run.run_id for n in range(3)]
+    ask = written.parts.ledger.get
+
+    def merged_before(run_id: str) -> Run | None:
+        written.compact([NAME])
+        return ask(run_id)
+
+    monkeypatch.setattr(written.parts.ledger, "get", merged_before)
+    assert sweep_ledger(written.parts, settled=dt.timedelta(seconds=1)).waiting == 0
+    assert {written.run(run_id).parts[NAME].state for run_id in ids} == {RunState.COMPLETED}
+
+
+def test_a_delta_of_a_run_that_was_written_without_it_is_told_of(written: Vault) -> None:
+    """Nobody merges it, and nobody may take the run for a whole one."""
+    run_id = written.write({NAME: upserts(record("a", 1))}).run.run_id
+    body = written.parts.store.get(keys.delta(NAME, run_id, ".parquet")).body
+    written.parts.store.create(keys.delta("others", run_id, ".parquet"), body)
+    told = [remark.evidence for remark in written.doctor() if not remark.passed]
+    assert f"1 deltas of runs that were written without: {run_id}" in told
+
+
 def test_the_doctor_makes_no_ledger(written: Vault, tmp_path: Path) -> None:
     """It says that there is none, writes nothing, and names the command that makes one."""
     written.close()
