@@ -94,12 +94,8 @@ def holds_the_same(directory: Path, other: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("release", RELEASES)
-def test_an_older_release_raises_no_alarm(
-    release: str, tmp_path: Path, equipment: Equipment
-) -> None:
-    """Every check of a deep look holds, and spaces and thresholds are read where they stand."""
-    directory = unpacked(release, tmp_path)
+def raises_no_alarm(directory: Path, equipment: Equipment) -> None:
+    """Let a deep look find nothing, and the settings of all collections."""
     verdict = examine(
         directory,
         Level.DEEP,
@@ -113,6 +109,28 @@ def test_an_older_release_raises_no_alarm(
     assert spaces == SPACES
     thresholds = {each.collection: each.threshold for each in read_backlogs(directory)}
     assert thresholds == {"of-l2": 20, "of-cosine": 20, "of-ip": 20, "small": 1000}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_an_older_release_raises_no_alarm(
+    release: str, tmp_path: Path, equipment: Equipment
+) -> None:
+    """Every check of a deep look holds, and spaces and thresholds are read where they stand."""
+    raises_no_alarm(unpacked(release, tmp_path), equipment)
+
+
+def test_other_names_in_a_schema_are_known(tmp_path: Path, equipment: Equipment) -> None:
+    """ChromaDB reads a schema by either of two names for the same, and so is it looked at."""
+    directory = unpacked("1.3.7", tmp_path)
+    before = distances(directory)
+    renamed = """
+        UPDATE collections SET schema_str = replace(replace(
+            schema_str, '"float_list"', '"#float_list"'), '"vector_index"', '"$vector_index"')
+    """
+    with closing(sqlite3.connect(directory / DATABASE)) as connection, connection:
+        connection.execute(renamed)
+    assert distances(directory) == before
+    raises_no_alarm(directory, equipment)
 
 
 @pytest.mark.parametrize("release", FORMS)

@@ -72,12 +72,18 @@ def _of_schema(schema_json: str | None) -> dict[str, Any]:
     schema = json.loads(schema_json) if schema_json else None
     if schema is None:
         return {}
-    lists = schema.get("keys", {}).get("#embedding", {}).get("float_list", {})
-    config = lists.get("vector_index", {}).get("config")
+    lists = _either(schema.get("keys", {}).get("#embedding", {}), "float_list", "#float_list")
+    config = _either(lists, "vector_index", "$vector_index").get("config")
     if config is None:
         raise ValueError("a schema without an index of vectors, which ChromaDB does not open")
     space = config.get("space")
     return {**(config.get("hnsw") or {}), "space": space} if space else {}
+
+
+def _either(members: Mapping[str, Any], name: str, other: str) -> Mapping[str, Any]:
+    """Give what has the one name, or the other, by which ChromaDB knows it too."""
+    found: Mapping[str, Any] = members.get(name) or members.get(other) or {}
+    return found
 
 
 def _of_configuration(config_json: str | None) -> dict[str, Any]:
