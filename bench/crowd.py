@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.data import COLLECTION, DeltaWriter, make_directory
-from bench.layers import RESULTS, Unchecked
+from bench.layers import RESULTS, UNCHECKED
 from bench.stats import markdown_table
 from chromaseal.composition.engine import open_vault
 from chromaseal.settings import NO_LEDGER, Settings
@@ -48,7 +48,7 @@ def _opened(place: Place, cache: Path) -> Iterator[Vault]:
     store = None if place.server is None else place.server.store("crowd")
     url = place.folder.as_uri() if place.folder else "s3://crowd"
     # What they publish was verified once; what is measured is the fight for the pointer.
-    with open_vault(Settings(url, NO_LEDGER, cache), store=store, sandbox=Unchecked()) as vault:
+    with open_vault(Settings(url, NO_LEDGER, cache), store=store, sandbox=UNCHECKED) as vault:
         yield vault
 
 

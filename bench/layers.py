@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,35 +31,15 @@ from bench.rounds import Measured, describe, run_rounds
 from bench.stats import in_ms, markdown_table
 from chromaseal.composition.engine import open_vault
 from chromaseal.metering import CountingStore
-from chromaseal.sandbox import Limits, Plain, Progress
 from chromaseal.settings import NO_LEDGER, Settings
 from chromaseal.snapshot.pack import pack_base
+from chromaseal.testing.sandboxes import AnsweringSandbox
 from chromaseal.testing.servers import S3Server, seaweedfs
 from chromaseal.vault import Vault
 
 RESULTS = Path(__file__).with_name("results")
-
-
-class Unchecked:
-    """A sandbox that finds every directory sound; see this module's first lines."""
-
-    def start(self) -> None:
-        """Do nothing."""
-
-    def run(
-        self,
-        job: str,
-        request: Mapping[str, Any],
-        *,
-        limits: Limits,
-        progress: Progress | None = None,
-    ) -> Plain:
-        """Answer without looking."""
-        del job, request, limits, progress
-        return {"findings": [], "collections": [], "index_read": False}
-
-    def close(self) -> None:
-        """Do nothing."""
+# Finds every directory sound; see this module's first lines.
+UNCHECKED = AnsweringSandbox(lambda *_: {"findings": [], "collections": [], "index_read": False})
 
 
 class Chromaseal:
@@ -91,7 +71,7 @@ def vault_on(
     """Open a vault of its own, whose requests are counted."""
     store = CountingStore(server.store(prefix))
     settings = Settings(server.url(prefix), NO_LEDGER, cache)
-    with open_vault(settings, store=store, sandbox=None if checked else Unchecked()) as vault:
+    with open_vault(settings, store=store, sandbox=None if checked else UNCHECKED) as vault:
         yield vault, store
 
 

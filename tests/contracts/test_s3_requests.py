@@ -8,7 +8,6 @@ import http.server
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from email.message import Message
@@ -117,13 +116,16 @@ def test_a_server_that_never_answers_is_given_up_on(
 
 
 class Slow(Handler):
-    """Takes its time with a body that is more than the kernel keeps for it."""
+    """Takes its time: longer than who expects an answer at once has, or until that has left."""
+
+    left = threading.Event()
 
     def do_PUT(self) -> None:
-        """Begin to read when the time of who expects an answer at once is over."""
+        """Begin to read, and go on later."""
+        size_bytes = int(self.headers["Content-Length"])
         self.rfile.read(1)
-        time.sleep(1.5)
-        self.rfile.read(int(self.headers["Content-Length"]) - 1)
+        self.left.wait(1.5 if size_bytes > object_store._SMALL_BYTES else 60)
+        self.rfile.read(size_bytes - 1)
         self.send_response(200)
         self.send_header("ETag", '"tag"')
         self.send_header("Content-Length", "0")
@@ -138,6 +140,7 @@ def test_a_large_body_has_longer(monkeypatch: pytest.MonkeyPatch, recorder: Reco
     recorder.store().create("a", large)
     with pytest.raises(Unavailable):
         recorder.store().create("a", large[:-1])
+    Slow.left.set()
 
 
 @pytest.mark.parametrize("status", [500, 503])
