@@ -88,9 +88,9 @@ def rollback(
         records=manifest.records.count,
         stored_bytes=done.stored_bytes,
     )
+    stored = f"{size(done.stored_bytes)} stored" if done.new else "nothing was left to publish"
     output.say(
         f"version {manifest.number} of {collection} has the content of version "
-        f"{manifest.restores}: {counted(manifest.records.count, 'record')}, "
-        f"{size(done.stored_bytes)} stored"
+        f"{manifest.restores}: {counted(manifest.records.count, 'record')}, {stored}"
     )
     complain_of_mirror(opened)
